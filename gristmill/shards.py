@@ -1,0 +1,64 @@
+"""Run one function over many shards in local processes: same bytes for 1 or N workers, in any order, after a kill.
+
+A shard's result is committed by renaming a small JSON file into `.done/` of the output folder; a folder that is
+continued after a crash skips what is committed. Results come back in the shards' order, whoever finished first.
+"""
+
+import json
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gristmill.progress import progress
+
+S = TypeVar("S")
+
+
+def map_shards(
+    function: Callable[[S], dict[str, Any]],
+    shards: Sequence[tuple[str, S]],
+    out: Path,
+    *,
+    workers: int,
+    label: str,
+    unit: str = "shards",
+) -> list[dict[str, Any]]:
+    """Call `function(shard)` for each (name, shard); it writes its own files and returns a JSON-able summary.
+
+    `function` must be picklable, and idempotent: after a crash it is called again for shards not committed.
+    A summary's `rows_in`, when there is one, is what the progress bar counts. Raises what a shard raised.
+    """
+    done = out / ".done"
+    done.mkdir(parents=True, exist_ok=True)
+    results = {name: json.loads((done / name).read_text()) for name, _ in shards if (done / name).exists()}
+    missing = [(name, shard) for name, shard in shards if name not in results]
+    with progress(label, total=len(shards), unit=unit) as bar:
+        bar.advance(len(results))
+        for name, summary in _run(function, missing, workers):
+            commit = done / f"{name}.tmp"
+            commit.write_text(json.dumps(summary))
+            commit.rename(done / name)
+            results[name] = summary
+            bar.advance()
+    lost = [name for name, _ in shards if name not in results]
+    assert not lost, f"shards without a result: {lost}"
+    return [results[name] for name, _ in shards]
+
+
+def _run(function: Callable[[S], dict[str, Any]], shards: Sequence[tuple[str, S]], workers: int):
+    if workers == 1 or len(shards) <= 1:
+        for name, shard in shards:
+            yield name, function(shard)
+        return
+    # spawn, not fork: the parent may hold threads (Prefect's, Arrow's) whose locks a fork would copy in a locked state
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(shards)), mp_context=context) as pool:
+        futures = {pool.submit(function, shard): name for name, shard in shards}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

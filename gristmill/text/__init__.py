@@ -1,0 +1,1 @@
+"""Text: the document format, extraction from HTML, language identification."""
