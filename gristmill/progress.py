@@ -1,13 +1,16 @@
 """Progress of long work: a bar in a terminal, plain lines otherwise; always on stderr.
 
-The first line appears within FIRST_LINE_S, later ones every LINE_EVERY_S, so that a log of a night stays readable.
+The first line appears at once, later ones every LINE_EVERY_S, so that a log of a night stays readable. A program
+started by another one (GRISTMILL_PROGRESS=json) sends its progress as JSON lines, which `relay` shows in its place.
 """
 
+import json
+import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Protocol
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Protocol, TextIO
 
 FIRST_LINE_S = 4.0
 LINE_EVERY_S = 15.0
@@ -20,11 +23,62 @@ class Bar(Protocol):
 @contextmanager
 def progress(label: str, *, total: float | None, unit: str) -> Iterator[Bar]:
     """Show how far `label` is, in `unit` out of `total` (None when unknown)."""
-    if sys.stderr.isatty():
+    if os.environ.get("GRISTMILL_PROGRESS") == "json":
+        yield _Messages(label, total, unit)
+    elif sys.stderr.isatty():
         with _rich_bar(label, total, unit) as bar:
             yield bar
     else:
         yield _Lines(label, total, unit)
+
+
+def relay(lines: Iterable[str], log: TextIO) -> list[str]:
+    """Show another program's progress until its output ends; write all its other lines to `log`.
+
+    Returns the last lines that were no progress: what it said before it ended.
+    """
+    said: list[str] = []
+    label, done = None, 0.0
+    bar: Bar | None = None
+    with ExitStack() as shown:
+        for line in lines:
+            message = _message(line)
+            if message is None:
+                log.write(line)
+                log.flush()
+                said = [*said[-49:], line.rstrip()]
+                continue
+            if bar is None or message["progress"] != label:
+                shown.close()  # a terminal shows one bar at a time
+                label, done = message["progress"], 0.0
+                bar = shown.enter_context(progress(label, total=message["total"], unit=message["unit"]))
+            bar.advance(message["done"] - done, note=message["note"])
+            done = message["done"]
+    return said
+
+
+def _message(line: str) -> dict | None:
+    if not line.startswith('{"progress"'):
+        return None
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
+
+
+class _Messages:
+    def __init__(self, label: str, total: float | None, unit: str) -> None:
+        self.fixed = {"progress": label, "total": total, "unit": unit}
+        self.done = 0.0
+        self.next_line = 0.0
+        self.advance(0)
+
+    def advance(self, amount: float = 1, *, note: str = "") -> None:
+        self.done += amount
+        now = time.monotonic()
+        if now >= self.next_line:
+            self.next_line = now + 0.5
+            print(json.dumps({**self.fixed, "done": self.done, "note": note}), file=sys.stderr, flush=True)
 
 
 class _Lines:
@@ -43,13 +97,24 @@ class _Lines:
         self.next_line = now + LINE_EVERY_S
         of = f" of {self.total:,.0f} ({self.done / self.total:.0%})" if self.total else ""
         tail = f", {note}" if note else ""
-        print(f"{self.label}: {self.done:,.0f}{of} {self.unit}, {now - self.started:.0f} s{tail}", file=sys.stderr, flush=True)
+        print(
+            f"{self.label}: {self.done:,.0f}{of} {self.unit}, {now - self.started:.0f} s{tail}",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 @contextmanager
 def _rich_bar(label: str, total: float | None, unit: str) -> Iterator[Bar]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"),

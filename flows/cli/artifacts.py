@@ -1,0 +1,89 @@
+"""`gristmill artifacts`: what is in the store, where it came from, whether its bytes still hold."""
+
+import json
+import shutil
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from flows.cli import workspace
+
+app = App(name="artifacts", help="Look into the artifact store.")
+Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON object on stdout.")]
+
+
+@app.command(name="list")
+def list_(*, as_json: Json = False) -> int:
+    """Every whole artifact, oldest first."""
+    records = workspace.store().records()
+    if as_json:
+        rows = [{"key": r.address, "stage": r.label, "created": r.created.isoformat(), "run": r.run} for r in records]
+        print(json.dumps({"schema_version": 1, "artifacts": rows}, indent=2))
+        return 0
+    for record in records:
+        size_mb = sum(entry.size for entry in record.files) / 1e6
+        print(f"{record.created:%Y-%m-%d %H:%M}  {record.address:<40} {size_mb:>8.1f} MB  {record.run}")
+    return 0
+
+
+@app.command
+def show(address: str, /) -> int:
+    """An artifact's record and report, as JSON."""
+    store = workspace.store()
+    record = store.load(address)
+    report = store.report(address).model_dump(mode="json")
+    print(json.dumps({"schema_version": 1, "record": record.model_dump(mode="json"), "report": report}, indent=2))
+    return 0
+
+
+@app.command
+def lineage(address: str, /, *, as_json: Json = False) -> int:
+    """The tree from an artifact back to the WARC files."""
+    store = workspace.store()
+    store.load(address)  # says what is wrong with the one that was asked for
+    tree = list(store.lineage(address))
+    if as_json:
+        rows = [{"depth": depth, "key": shown.rpartition(" ")[2], "whole": bool(r)} for depth, shown, r in tree]
+        print(json.dumps({"schema_version": 1, "lineage": rows}, indent=2))
+        return 0
+    seen: set[str] = set()
+    for depth, shown, record in tree:
+        key = shown.rpartition(" ")[2]
+        note = "" if record else "  (gone or broken)"
+        if key in seen and record and record.recipe.inputs:
+            note = "  (shown above)"
+        seen.add(key)
+        print("  " * depth + shown + note)
+        if record and record.recipe.kind == "warcs" and not note:
+            for entry in record.files:
+                if ".warc" in entry.path:
+                    print("  " * (depth + 1) + f"{entry.path}  {entry.size:,} bytes  sha256 {entry.sha256[:16]}…")
+    return 0
+
+
+@app.command
+def verify(address: str | None = None, /, *, as_json: Json = False) -> int:
+    """Hash the files of one artifact, or of all, and name those that differ from their record."""
+    store = workspace.store()
+    addresses = [address] if address else [record.address for record in store.records()]
+    faults = [fault for each in addresses for fault in store.verify(each)]
+    if as_json:
+        print(json.dumps({"schema_version": 1, "checked": len(addresses), "faults": faults}, indent=2))
+    else:
+        print("\n".join(faults) or f"{len(addresses)} artifacts are as published")
+    return 1 if faults else 0
+
+
+@app.command
+def gc(*, yes: Annotated[bool, Parameter(negative="", help="Delete; without it only listed.")] = False) -> int:
+    """Drafts that nobody is building any more: listed, and deleted with --yes."""
+    drafts = workspace.store().drafts()
+    for draft in drafts:
+        print(("deleted " if yes else "would delete ") + draft.name)
+        if yes:
+            shutil.rmtree(draft)
+    if not drafts:
+        print("no drafts are left over")
+    elif not yes:
+        print("a training draft holds the checkpoints its next run resumes from; delete with --yes")
+    return 0

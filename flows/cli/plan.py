@@ -1,0 +1,104 @@
+"""`gristmill plan`: what a run would do, and why, before it does it."""
+
+import json
+import statistics
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from flows.cli import workspace
+from flows.cli.servers import find_endpoints
+from flows.pipeline import FLOWS
+from gristmill.config import PipelineConfig
+from gristmill.schema import SourceUnavailable
+from tasks.stage import Session, Step, session
+
+
+def make_plan(flow: str, config: PipelineConfig, refresh: frozenset[str] = frozenset()) -> list[Step]:
+    """Every stage in order, with its state, key and reasons; nothing is computed or written."""
+    warnings: list[str] = []
+    planned = Session(
+        store=workspace.store(),
+        planning=True,
+        refresh=refresh,
+        earlier=workspace.earlier_recipes(),
+        warn=warnings.append,
+    )
+    _use_own_servers()
+    with session(planned):
+        try:
+            FLOWS[flow](config)
+        except SourceUnavailable as error:  # asked by the flow itself: who is champion?
+            planned.steps.append(Step("promote", "blocked", "promotion/promote-unknown", [str(error)]))
+    return planned.steps
+
+
+def as_json(flow: str, config_name: str, steps: list[Step]) -> dict[str, Any]:
+    expected = expected_seconds()
+    return {
+        "schema_version": 1,
+        "flow": flow,
+        "config": config_name,
+        "stages": [
+            {
+                "stage": step.label,
+                "state": step.state,
+                "key": step.address,
+                "because": step.because or ([f"built by {step.record.run}"] if step.record else []),
+                "expected_s": expected.get(step.label) if step.state == "build" else 0.0,
+            }
+            for step in steps
+        ],
+    }
+
+
+def expected_seconds() -> dict[str, float]:
+    """Stage label → median seconds of its earlier builds in this store."""
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for record in workspace.store().records():
+        seconds[record.label].append(record.seconds)
+    return {label: statistics.median(values) for label, values in seconds.items()}
+
+
+def what_moved(saved: Path, plan: dict[str, Any]) -> list[str]:
+    """What differs between a plan that was saved and the plan of now, a sentence each; empty when nothing moved."""
+    before = {stage["stage"]: stage for stage in json.loads(saved.read_text())["stages"]}
+    now = {stage["stage"]: stage for stage in plan["stages"]}
+    moved = [f"{label} is no longer part of the flow" for label in before.keys() - now.keys()]
+    for label, stage in now.items():
+        old = before.get(label)
+        if old is None:
+            moved.append(f"{label} was not part of the saved plan")
+        elif old["key"] != stage["key"]:
+            moved.append(f"{label}: the plan says {old['key']}, now it is {stage['key']}")
+        elif old["state"] != stage["state"]:
+            moved.append(f"{label}: the plan says {old['state']}, now it is {stage['state']}")
+    return moved
+
+
+def show(plan: dict[str, Any]) -> None:
+    """The plan as a table on stdout."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("stage", "state", "key", "expected", "because", box=None, header_style="bold", pad_edge=False)
+    for stage in plan["stages"]:
+        expected = stage["expected_s"]
+        duration = "" if stage["state"] != "build" else f"{expected:,.0f} s" if expected is not None else "unknown"
+        table.add_row(stage["stage"], stage["state"], stage["key"], duration, "\n".join(stage["because"]))
+    states = [stage["state"] for stage in plan["stages"]]
+    known = sum(stage["expected_s"] or 0 for stage in plan["stages"])
+    console = Console()
+    console.print(table)
+    summary = ", ".join(f"{states.count(state)} to {state}" for state in ("reuse", "build") if state in states)
+    blocked = f", {states.count('blocked')} blocked" if "blocked" in states else ""
+    console.print(f"\n{summary}{blocked}; about {known:,.0f} s of building by earlier runs")
+
+
+def _use_own_servers() -> None:
+    """Let registry questions go to gristmill's own MLflow when it is up; start nothing."""
+    import os
+
+    endpoints = find_endpoints(workspace.root())
+    if endpoints:
+        os.environ.update(endpoints.environment())

@@ -1,0 +1,101 @@
+"""The end of a run on stdout: one table of stages, the scores, the model, and where to look next."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from flows.cli.servers import Endpoints
+from tasks.stage import Session, Step
+
+
+def show(result: dict[str, Any], done: Session, endpoints: Endpoints) -> None:
+    console = Console()
+    console.print(_stages(done.steps))
+    scores = [step for step in done.steps if step.label.startswith("evaluate") and step.report]
+    if scores:
+        console.print("\n[bold]Scores after each training stage[/bold] (95 % intervals in brackets)")
+        console.print(_scores(scores))
+        for step in done.steps:
+            if step.label in ("reward_model", "align") and step.report:
+                console.print(f"{step.label}: {_sentence(step.report.metrics)}")
+    promotion = next((step for step in done.steps if step.label == "promote"), None)
+    if promotion and promotion.report:
+        _show_gate(console, promotion.report.details)
+    if result["model"]:
+        model = result["model"]
+        console.print(
+            f"\nmodel {model['name']} version {model['version']}, aliases: {', '.join(model['aliases']) or 'none'}"
+        )
+    console.print(f"Prefect {endpoints.prefect_ui}   MLflow {endpoints.mlflow_ui}")
+    if result["model"]:
+        console.print("talk to it: gristmill chat   (or .venv/bin/gristmill chat)")
+    console.print(f"{result['config']} took {result['seconds']:.0f} s")
+
+
+def _stages(steps: list[Step]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name, justify in (("stage", "left"), ("in", "right"), ("out", "right"), ("", "left"), ("seconds", "right")):
+        table.add_column(name, justify=justify)
+    table.add_column("state")
+    table.add_column("artifact", no_wrap=True)
+    for step in steps:
+        report = step.report
+        counts = (f"{report.rows_in:,}", f"{report.rows_out:,}", report.unit) if report else ("", "", "")
+        table.add_row(step.label, *counts, f"{step.seconds:.1f}", step.state, step.address)
+    return table
+
+
+def _scores(steps: list[Step]) -> Table:
+    """One row a score, one column a model; an interval where the stage measured one."""
+    table = Table("score", *[step.label for step in steps], box=None, header_style="bold", pad_edge=False)
+    metrics = [step.report.metrics for step in steps if step.report]
+    names = [
+        name for name in dict.fromkeys(n for m in metrics for n in m) if not name.endswith(("_ci_low", "_ci_high"))
+    ]
+    for name in names:
+        table.add_row(name, *[_cell(name, values) for values in metrics])
+    return table
+
+
+def _cell(name: str, values: dict[str, float]) -> str:
+    if name not in values:
+        return ""
+    value = values[name]
+    shown = f"{value:,.0f}" if value == int(value) and abs(value) >= 10 else f"{value:.4f}"
+    if f"{name}_ci_low" in values:
+        shown += f" [{values[f'{name}_ci_low']:.4f}, {values[f'{name}_ci_high']:.4f}]"
+    return shown
+
+
+def _sentence(metrics: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+
+
+def _show_gate(console: Console, verdict: dict[str, Any]) -> None:
+    passed = "passed, champion moved" if verdict["promoted"] else "did not pass, no alias moved"
+    console.print(f"\n[bold]Gate[/bold] {passed}")
+    for rule in verdict["rules"]:
+        console.print(f"  {'✓' if rule['passed'] else '✗'} {rule['says']}")
+
+
+def show_status(root: Path, *, as_json: bool) -> int:
+    """The last run, from last_run.json. Exit code 1 when there was none."""
+    path = root / "last_run.json"
+    if not path.exists():
+        print(f"no run has finished in {root} yet; start one with `gristmill run --config quickstart`", file=sys.stderr)
+        return 1
+    last = json.loads(path.read_text())
+    if as_json:
+        print(json.dumps(last, indent=2))
+        return 0
+    table = Table("stage", "state", "seconds", "artifact", box=None, header_style="bold", pad_edge=False)
+    for stage in last["stages"]:
+        table.add_row(stage["stage"], stage["state"], f"{stage['seconds']:.1f}", stage["key"])
+    console = Console()
+    console.print(f"{last['run']}: {last['flow']} took {last['seconds']:.0f} s; logs lie in each artifact's log.txt")
+    console.print(table)
+    return 0

@@ -1,0 +1,131 @@
+"""`gristmill run`: a flow, here and now, with its table of results at the end."""
+
+import logging
+import os
+import signal
+import sys
+import time
+import traceback
+from datetime import UTC, datetime
+from typing import Any
+
+from flows.cli import workspace
+from flows.cli.servers import ensure_servers
+from flows.pipeline import FLOWS
+from gristmill.config import PipelineConfig
+from gristmill.schema import SourceUnavailable
+from tasks.stage import Session, StageFailed, session
+
+# faults of input, disk or servers speak for themselves; anything else is our own bug and shows where it happened
+SPEAKING = (ValueError, OSError, RuntimeError, SourceUnavailable)
+
+
+def run_flow(flow: str, config: PipelineConfig, config_name: str, *, refresh: frozenset[str]) -> int:
+    """Run a flow under Prefect and MLflow, print its table, write last_run.json. Returns the exit code."""
+    started = time.monotonic()
+    root = workspace.root()
+    endpoints = ensure_servers(root)
+    os.environ.update(endpoints.environment())
+    # Prefect's own console log repeats what the table says; it stays complete in the UI
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    name = f"{config_name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    running = Session(
+        store=workspace.store(),
+        planning=False,
+        run=name,
+        resources=config.resources,
+        refresh=refresh,
+        earlier=workspace.earlier_recipes(),
+        warn=lambda text: print(f"note: {text}", file=sys.stderr),
+        on_step=lambda step: print(_line(step), file=sys.stderr, flush=True),
+    )
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        _under_prefect(flow, config, config_name, running)
+    except KeyboardInterrupt:
+        print("\ninterrupted; finished stages are kept, the same command continues here", file=sys.stderr)
+        return 130
+    except Exception as error:
+        _explain(error)
+        return 1
+    result = summary(flow, config_name, running, time.monotonic() - started)
+    workspace.write_json(root / "runs" / f"{name}.json", result)
+    workspace.write_json(root / "last_run.json", result)
+    from flows.cli.results import show
+
+    show(result, running, endpoints)
+    return 0
+
+
+def _under_prefect(flow: str, config: PipelineConfig, config_name: str, running: Session) -> None:
+    from prefect import flow as prefect_flow
+
+    from tasks.tracking import tracked_run
+
+    logging.getLogger("prefect").setLevel(logging.INFO)
+
+    def run(config_name: str, config: dict[str, Any]) -> None:
+        with session(running), tracked_run(running.run, config_name):
+            FLOWS[flow](parsed)
+
+    parsed = config
+    described = FLOWS[flow].__doc__
+    runnable = prefect_flow(
+        run,
+        name=flow,
+        flow_run_name=running.run,
+        description=described,
+        validate_parameters=False,
+        persist_result=False,
+    )
+    runnable(config_name=config_name, config=config.model_dump(mode="json"))
+
+
+def summary(flow: str, config_name: str, done: Session, seconds: float) -> dict[str, Any]:
+    """last_run.json: the run for other programs."""
+    stages = [
+        {"stage": step.label, "state": step.state, "seconds": round(step.seconds, 2), "key": step.address}
+        for step in done.steps
+    ]
+    scores = {
+        step.label: step.report.metrics
+        for step in done.steps
+        if step.report and step.label.startswith(("evaluate", "sft", "reward_model", "align"))
+    }
+    registration = next((s.report.details for s in done.steps if s.label == "register" and s.report), None)
+    model = None
+    if registration:
+        from tasks.tracking import aliases_of
+
+        name, version = registration["model"], registration["version"]
+        model = {"name": name, "version": version, "aliases": aliases_of(name, version)}
+    return {
+        "schema_version": 1,
+        "flow": flow,
+        "config": config_name,
+        "run": done.run,
+        "seconds": round(seconds, 1),
+        "stages": stages,
+        "scores": scores,
+        "model": model,
+    }
+
+
+def _line(step: Any) -> str:
+    """One finished stage, as it is printed while the run goes on."""
+    report = step.report
+    counts = f", {report.rows_in:,} → {report.rows_out:,} {report.unit}" if report else ""
+    return f"✓ {step.label}: {step.state} {step.address}{counts}, {step.seconds:.1f} s"
+
+
+def _terminate(number: int, frame: Any) -> None:
+    sys.exit(128 + number)
+
+
+def _explain(error: Exception) -> None:
+    cause = error.cause if isinstance(error, StageFailed) else error
+    where = f"{error.label} stopped: " if isinstance(error, StageFailed) else ""
+    if not isinstance(cause, SPEAKING):
+        traceback.print_exception(cause)
+    print(f"gristmill: {where}{cause}", file=sys.stderr)
+    print("Finished stages are kept; the same command continues here.", file=sys.stderr)

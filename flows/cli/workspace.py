@@ -1,0 +1,71 @@
+"""Where things are for a command: configurations, the artifact store, and what earlier runs did."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from gristmill.config import PipelineConfig
+from gristmill.store import ArtifactStore, Recipe
+from gristmill.yaml import ConfigError, load_yaml
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def root() -> Path:
+    """The store's root: GRISTMILL_HOME, or `artifacts/` of this checkout, or the user's data folder when installed."""
+    if home := os.environ.get("GRISTMILL_HOME"):
+        return Path(home).expanduser().resolve()
+    if (CHECKOUT / "pipeline_configs").is_dir():
+        return CHECKOUT / "artifacts"
+    from platformdirs import user_data_path
+
+    return user_data_path("gristmill")
+
+
+def store() -> ArtifactStore:
+    return ArtifactStore(root())
+
+
+def config_path(name: str) -> Path:
+    """A configuration by path, or by name from `pipeline_configs/` here or in the checkout. Raises ConfigError."""
+    given = Path(name)
+    if given.suffix in (".yaml", ".yml"):
+        return given
+    for folder in (Path("pipeline_configs"), CHECKOUT / "pipeline_configs"):
+        if (folder / f"{name}.yaml").is_file():
+            return folder / f"{name}.yaml"
+    known = sorted(path.stem for path in (CHECKOUT / "pipeline_configs").glob("*.yaml"))
+    raise ConfigError(
+        f"--config {name}: no such configuration; there are {', '.join(known)}, or give a path to a .yaml file"
+    )
+
+
+def load_config(name: str, overrides: Sequence[str]) -> PipelineConfig:
+    return load_yaml(config_path(name), overrides, PipelineConfig)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write under a temporary name, then rename: a reader never sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
+        json.dump(value, file, indent=2)
+    Path(file.name).rename(path)
+
+
+def runs() -> Iterator[dict[str, Any]]:
+    """What earlier runs wrote about themselves, newest first."""
+    for path in sorted((root() / "runs").glob("*.json"), reverse=True):
+        yield json.loads(path.read_text())
+
+
+def earlier_recipes() -> dict[str, Recipe]:
+    """Stage label → its recipe in the newest run that had this stage and whose artifact is still recorded."""
+    shelf, found = store(), {}
+    for run in runs():
+        for stage in run["stages"]:
+            if stage["stage"] not in found and (record := shelf.find(stage["key"])):
+                found[stage["stage"]] = record.recipe
+    return found

@@ -1,0 +1,25 @@
+"""From an evaluated model to the registry, and through the gate."""
+
+from flows.data import Grist
+from flows.train import Flour
+from gristmill.artifacts import Promotion
+from gristmill.config import PipelineConfig
+from tasks.evaluate import evaluate
+from tasks.promote import promote as judge
+from tasks.register import register
+from tasks.stage import checkpoint_at
+from tasks.tracking import champion_before
+
+
+def promote(config: PipelineConfig, grist: Grist, flour: Flour) -> Promotion:
+    """Register the model, score the champion on the same items, and let the gate decide."""
+    registration = register(model=flour.model, evaluation=flour.evaluation, config=config.register)
+    over = champion_before(config.register.model, flour.model.address)
+    champion = None
+    if over:
+        champion = evaluate["champion"](
+            model=checkpoint_at(over), splits=grist.splits, examples=grist.examples, parent=None, config=config.evaluate
+        )
+    return judge(
+        registration=registration, evaluation=flour.evaluation, champion=champion, over=over, config=config.promote
+    )

@@ -1,0 +1,39 @@
+"""From tokens to an aligned model, evaluated after each training stage."""
+
+from dataclasses import dataclass
+
+from flows.data import Grist
+from gristmill.artifacts import Checkpoint, Evaluation
+from gristmill.config import PipelineConfig
+from tasks.align import align
+from tasks.evaluate import evaluate
+from tasks.pretrain import pretrain
+from tasks.reward_model import reward_model
+from tasks.sft import sft
+
+
+@dataclass(frozen=True)
+class Flour:
+    """An aligned model and its scores."""
+
+    model: Checkpoint
+    evaluation: Evaluation
+
+
+def train(config: PipelineConfig, grist: Grist) -> Flour:
+    """Pretrain, fine-tune, align; each model is compared with its parent on the same items."""
+    made, splits = grist.examples, grist.splits
+    base = pretrain(tokens=grist.tokens, tokenizer=grist.tokenizer, config=config.pretrain)
+    base_scores = evaluate["pretrain"](
+        model=base, splits=splits, examples=made, parent=None, config=config.evaluate.for_base_model()
+    )
+    tuned = sft(model=base, examples=made, config=config.sft)
+    tuned_scores = evaluate["sft"](
+        model=tuned, splits=splits, examples=made, parent=base_scores, config=config.evaluate
+    )
+    judge = reward_model(model=tuned, examples=made, config=config.reward_model)
+    aligned = align(model=tuned, examples=made, reward_model=judge, config=config.align)
+    aligned_scores = evaluate["align"](
+        model=aligned, splits=splits, examples=made, parent=tuned_scores, config=config.evaluate
+    )
+    return Flour(aligned, aligned_scores)

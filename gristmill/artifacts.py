@@ -1,0 +1,77 @@
+"""The kinds of things that travel between stages. A handle is an address and the folder it stands for; no bytes.
+
+A stage declares what it takes and makes by these classes, so a type checker refuses `Tokens` where `Documents` go.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One artifact: `address` such as `documents/dedup-60d09ddec826`, and where its files lie."""
+
+    kind: ClassVar[str]
+    address: str
+    path: Path
+
+
+class Warcs(Artifact):
+    """WARC files by source, with `manifest.jsonl`."""
+
+    kind = "warcs"
+
+
+class Documents(Artifact):
+    """Parquet shards of documents, with `verdicts.parquet`."""
+
+    kind = "documents"
+
+
+class Splits(Artifact):
+    """`train/`, `validation/` and `held_out/`, each a folder of document shards."""
+
+    kind = "splits"
+
+
+class Examples(Artifact):
+    """Instruction rows, preference pairs and benchmark items as JSONL."""
+
+    kind = "examples"
+
+
+class Tokenizer(Artifact):
+    """A tokenizer folder as transformers reads it."""
+
+    kind = "tokenizer"
+
+
+class Tokens(Artifact):
+    """Packed rows of token ids with an index."""
+
+    kind = "tokens"
+
+
+class Checkpoint(Artifact):
+    """A model folder as transformers reads it: config, safetensors, tokenizer, chat template."""
+
+    kind = "checkpoint"
+
+
+class Evaluation(Artifact):
+    """Scores with intervals, and `items.parquet`."""
+
+    kind = "evaluation"
+
+
+class Registration(Artifact):
+    """Which version of which registered model holds a checkpoint."""
+
+    kind = "registration"
+
+
+class Promotion(Artifact):
+    """The gate's verdict, rule by rule, and which alias moved."""
+
+    kind = "promotion"

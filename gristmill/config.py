@@ -1,0 +1,47 @@
+"""The whole pipeline's configuration: one section a stage, facts that several stages share stated once."""
+
+
+from pydantic import Field
+
+from gristmill.align.config import AlignConfig, DpoConfig, RewardModelConfig, SftConfig
+from gristmill.crawl.config import IngestConfig
+from gristmill.dedup.config import DecontaminateConfig, DedupConfig
+from gristmill.evaluate.config import EvaluateConfig, PromoteConfig
+from gristmill.examples.config import ExamplesConfig
+from gristmill.filters.config import FilterConfig, SignalsConfig
+from gristmill.model.config import ModelConfig
+from gristmill.schema import Resources, Schema
+from gristmill.serve.config import RegisterConfig
+from gristmill.text.config import ExtractConfig, SplitConfig
+from gristmill.tokens.config import MixConfig, TokenizeConfig, TokenizerConfig, TrainedTokenizer
+from gristmill.train.config import PretrainConfig
+
+
+class PipelineConfig(Schema):
+    """What `gristmill run` computes (one section a stage) and how (`resources`, never part of a key)."""
+
+    ingest: IngestConfig
+    extract: ExtractConfig = ExtractConfig()
+    signals: SignalsConfig = SignalsConfig()
+    filter: FilterConfig = FilterConfig()
+    dedup: DedupConfig = DedupConfig()
+    examples: ExamplesConfig = ExamplesConfig()
+    decontaminate: DecontaminateConfig = DecontaminateConfig()
+    mix: MixConfig = MixConfig()
+    split: SplitConfig = SplitConfig()
+    train_tokenizer: TokenizerConfig = Field(default=TrainedTokenizer(), discriminator="kind")
+    tokenize: TokenizeConfig = TokenizeConfig()
+    model: ModelConfig = ModelConfig()
+    pretrain: PretrainConfig = PretrainConfig()
+    sft: SftConfig = SftConfig()
+    reward_model: RewardModelConfig = RewardModelConfig()
+    align: AlignConfig = Field(default=DpoConfig(), discriminator="algorithm")
+    evaluate: EvaluateConfig = EvaluateConfig()
+    register_: RegisterConfig = Field(default=RegisterConfig(), alias="register")
+    promote: PromoteConfig = PromoteConfig()
+    resources: Resources = Resources()
+
+    @property
+    def mixture(self) -> MixConfig:
+        """`mix` with the weights that the sources state: a weight is written once, beside its source."""
+        return self.mix.model_copy(update={"weights": {source.name: source.weight for source in self.ingest.sources}})

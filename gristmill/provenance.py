@@ -1,0 +1,72 @@
+"""Which code made an artifact: the git commit, and a digest of every gristmill module a stage can reach by imports."""
+
+import ast
+import hashlib
+import subprocess
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout gristmill runs from, with `-dirty` when tracked files differ. None outside git."""
+    command = ["git", "-C", str(PACKAGE), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def reachable_code(path: Path) -> dict[str, str]:
+    """Module → digest of its source, for all gristmill modules that the file at `path` imports, directly or not.
+
+    Imports inside functions count too: that is where stages import what is heavy.
+    """
+    found: dict[str, str] = {}
+    pending = list(_imports(path))
+    while pending:
+        module = pending.pop()
+        source = _source_of(module)
+        if module in found or source is None:
+            continue
+        found[module] = _digest(source)
+        pending.extend(_imports(source))
+    return dict(sorted(found.items()))
+
+
+def changed_modules(then: dict[str, str], now: dict[str, str]) -> list[str]:
+    """Modules whose source differs between two digests, was added, or is gone."""
+    return sorted(module for module in then.keys() | now.keys() if then.get(module) != now.get(module))
+
+
+@cache
+def _imports(path: Path) -> tuple[str, ...]:
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names.extend(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.append(node.module)
+            names.extend(f"{node.module}.{alias.name}" for alias in node.names)
+    # a program a stage launches by name (`python -m gristmill.train.pretrain`) is reached by a string
+    names.extend(
+        node.value
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("gristmill.")
+    )
+    return tuple(name for name in names if name.startswith("gristmill."))
+
+
+def _source_of(module: str) -> Path | None:
+    stem = PACKAGE.parent.joinpath(*module.split("."))
+    for candidate in (stem.with_suffix(".py"), stem / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+@cache
+def _digest(source: Path) -> str:
+    # the syntax tree, not the bytes: comments and layout change no result
+    return hashlib.sha256(ast.dump(ast.parse(source.read_bytes())).encode()).hexdigest()[:12]

@@ -1,0 +1,242 @@
+"""The artifact store: folders that exist if and only if they are whole.
+
+An artifact is `<root>/<kind>/<stage>-<id>/`, where `id` is a digest of what decides its bytes (stage, version,
+configuration, inputs). It is filled as a draft under `.drafts/`; `record.json` is written last and lists every file
+with its size and sha256; then the draft is renamed. A builder holds a lock on the address, so two builders of one
+key never share a draft and the second finds the first one's artifact. Addresses look like
+`documents/dedup-60d09ddec826` everywhere.
+
+Left out: remote roots (the interface is paths of one local or shared disk), and model aliases, which live in the
+MLflow registry alone.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from gristmill.report import Report
+from gristmill.schema import Schema
+
+FORMAT = 1
+
+
+class FileEntry(Schema):
+    """One file of an artifact; `path` is relative to the artifact."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+class Recipe(Schema):
+    """What decides an artifact's bytes. Its digest is the artifact's identity."""
+
+    kind: str
+    stage: str
+    version: int
+    config: dict[str, Any]
+    inputs: dict[str, str | None]
+    """Name of the input → address of the artifact, or a plain value such as the champion's address."""
+
+    @property
+    def address(self) -> str:
+        decisive = self.model_dump(mode="json", exclude={"kind"})
+        canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return f"{self.kind}/{self.stage}-{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
+
+
+class Record(Schema):
+    """`record.json`: what an artifact is, what it was made from, by which run and code, and its files."""
+
+    format: int = FORMAT
+    address: str
+    label: str
+    """The stage as tables show it: `dedup`, `evaluate[sft]`."""
+    recipe: Recipe
+    run: str
+    created: datetime
+    seconds: float
+    resources: dict[str, Any] = {}
+    code: dict[str, str] = {}
+    """Domain module → digest of its source when this was built."""
+    git_commit: str | None = None
+    files: list[FileEntry]
+
+
+class BrokenArtifact(RuntimeError):
+    """An artifact's files are not what its record says."""
+
+
+class ArtifactStore:
+    """Artifacts below one folder. Every method takes and returns addresses, paths and records; nothing is cached."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, address: str) -> Path:
+        """Where the artifact lies or would lie. Raises ValueError for a string that is no address."""
+        kind, _, name = address.partition("/")
+        stage, _, digest = name.rpartition("-")
+        safe = all(part and set(part) <= _NAME_CHARACTERS for part in (kind, stage, digest))
+        if not safe:
+            raise ValueError(
+                f"{address!r} is no artifact address; expected KIND/STAGE-ID such as documents/dedup-60d09ddec826"
+            )
+        return self.root / kind / name
+
+    def find(self, address: str) -> Record | None:
+        """The record of a whole artifact: every listed file is there with its size. None when it is not, or broken."""
+        try:
+            return self.load(address)
+        except (FileNotFoundError, BrokenArtifact):
+            return None
+
+    def load(self, address: str) -> Record:
+        """Like find, but says what is wrong. Raises FileNotFoundError or BrokenArtifact."""
+        folder = self.path(address)
+        try:
+            record = Record.model_validate_json((folder / "record.json").read_bytes())
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"no artifact {address} in {self.root}; `gristmill artifacts list` shows what is there"
+            ) from None
+        except ValidationError as error:
+            raise BrokenArtifact(
+                f"{folder}/record.json is no record of format {FORMAT}: {error.error_count()} faults"
+            ) from error
+        if record.format != FORMAT:
+            raise BrokenArtifact(f"{address} has record format {record.format}, this gristmill reads {FORMAT}")
+        for entry in record.files:
+            try:
+                size = (folder / entry.path).stat().st_size
+            except FileNotFoundError:
+                raise BrokenArtifact(f"{address} lacks its file {entry.path}; it will be rebuilt") from None
+            if size != entry.size:
+                raise BrokenArtifact(
+                    f"{address}: {entry.path} has {size} bytes, its record says {entry.size}; it will be rebuilt"
+                )
+        return record
+
+    def verify(self, address: str) -> list[str]:
+        """Hash every file. Returns one sentence per fault; an empty list means the bytes are as published."""
+        try:
+            record = self.load(address)
+        except (FileNotFoundError, BrokenArtifact) as error:
+            return [str(error)]
+        folder = self.path(address)
+        return [
+            f"{address}: {entry.path} does not have the sha256 its record says"
+            for entry in record.files
+            if _sha256(folder / entry.path) != entry.sha256
+        ]
+
+    def report(self, address: str) -> Report:
+        return Report.model_validate_json((self.path(address) / "report.json").read_bytes())
+
+    def records(self) -> list[Record]:
+        """All whole artifacts, oldest first."""
+        found = [
+            self.find(f"{path.parent.parent.name}/{path.parent.name}")
+            for path in self.root.glob("[!.]*/*-*/record.json")
+        ]
+        return sorted((record for record in found if record), key=lambda record: record.created)
+
+    @contextmanager
+    def building(self, address: str, *, resumable: bool = False) -> Iterator[Path]:
+        """Hold the address's lock and yield a draft folder to fill. Ask `find` again inside: another may have won.
+
+        A draft left by a crash is emptied first, unless the stage continues its own work (`resumable`).
+        """
+        draft = self.root / ".drafts" / address.replace("/", ".")
+        lock = self.root / ".locks" / address.replace("/", ".")
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with lock.open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)  # the kernel drops it when the holder dies, so no crash blocks a key
+            if draft.exists() and not resumable:
+                shutil.rmtree(draft)
+            draft.mkdir(parents=True, exist_ok=True)
+            yield draft
+
+    def publish(self, draft: Path, recipe: Recipe, report: Report, **facts: Any) -> Record:
+        """Turn a draft into the artifact: report, record, fsync, rename. `facts` are the remaining Record fields.
+
+        What lay there before (a broken artifact, or one being refreshed) is removed only once the draft is whole.
+        """
+        shutil.rmtree(draft / ".done", ignore_errors=True)
+        (draft / "report.json").write_text(report.model_dump_json(indent=2))
+        (draft / "record.json").unlink(missing_ok=True)  # of a builder that died between writing it and the rename
+        files = sorted(path for path in draft.rglob("*") if path.is_file())
+        entries = [
+            FileEntry(path=str(path.relative_to(draft)), size=path.stat().st_size, sha256=_sha256(path, sync=True))
+            for path in files
+        ]
+        record = Record(address=recipe.address, recipe=recipe, created=datetime.now(UTC), files=entries, **facts)
+        temporary = draft / "record.json.tmp"
+        temporary.write_text(record.model_dump_json(indent=2))
+        _sync(temporary)
+        temporary.rename(draft / "record.json")
+        _sync(draft)
+        final = self.path(recipe.address)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        old = draft.with_name(draft.name + ".old")
+        if final.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            final.rename(old)
+        draft.rename(final)
+        _sync(final.parent)
+        shutil.rmtree(old, ignore_errors=True)
+        return record
+
+    def lineage(self, address: str) -> Iterator[tuple[int, str, Record | None]]:
+        """The tree from an artifact back to its sources, depth first: (depth, "input: address", record)."""
+        yield from self._lineage(address, 0, address)
+
+    def _lineage(self, address: str, depth: int, shown: str) -> Iterator[tuple[int, str, Record | None]]:
+        record = self.find(address)
+        yield depth, shown, record
+        for name, source in (record.recipe.inputs if record else {}).items():
+            if source and "/" in source:
+                yield from self._lineage(source, depth + 1, f"{name}: {source}")
+
+    def drafts(self) -> list[Path]:
+        """Drafts nobody is building: their lock is free."""
+        return [draft for draft in sorted((self.root / ".drafts").glob("*")) if not self._is_locked(draft.name)]
+
+    def _is_locked(self, name: str) -> bool:
+        lock = self.root / ".locks" / name.removesuffix(".old")
+        if not lock.exists():
+            return False
+        with lock.open("a") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            return False
+
+
+_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
+
+
+def _sha256(path: Path, *, sync: bool = False) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if sync:
+            os.fsync(file.fileno())
+    return digest
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

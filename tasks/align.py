@@ -1,0 +1,25 @@
+"""The answering model learns what is preferred."""
+
+from pathlib import Path
+
+from gristmill.align.config import AlignConfig
+
+from gristmill.artifacts import Checkpoint, Examples
+from gristmill.report import Report
+from gristmill.schema import Resources
+from tasks.launch import launch
+from tasks.stage import stage
+
+
+@stage(produces=Checkpoint, version=1)
+def align(
+    out: Path,
+    model: Checkpoint,
+    examples: Examples,
+    reward_model: Checkpoint,
+    config: AlignConfig,
+    resources: Resources = Resources(),
+) -> Report:
+    """Preference optimization of the policy against its own start as reference."""
+    inputs = {"model": model, "examples": examples, "reward_model": reward_model}
+    return launch(f"gristmill.align.{config.algorithm}", out, inputs=inputs, config=config, resources=resources)

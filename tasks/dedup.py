@@ -1,0 +1,17 @@
+"""One document per cluster of duplicates."""
+
+from pathlib import Path
+
+from gristmill.artifacts import Documents
+from gristmill.dedup.config import DedupConfig
+from gristmill.report import Report
+from gristmill.schema import Resources
+from tasks.stage import stage
+
+
+@stage(produces=Documents, version=1)
+def dedup(out: Path, documents: Documents, config: DedupConfig, resources: Resources = Resources()) -> Report:
+    """Drop exact and near duplicates across the whole crawl."""
+    from gristmill.dedup.minhash import run_dedup
+
+    return run_dedup(documents.path, out, config, workers=resources.workers)

@@ -1,0 +1,26 @@
+"""Scores of a checkpoint, with intervals, beside its parent's."""
+
+from pathlib import Path
+
+from gristmill.evaluate.config import EvaluateConfig
+
+from gristmill.artifacts import Checkpoint, Evaluation, Examples, Splits
+from gristmill.report import Report
+from gristmill.schema import Resources
+from tasks.launch import launch
+from tasks.stage import stage
+
+
+@stage(produces=Evaluation, version=1)
+def evaluate(
+    out: Path,
+    model: Checkpoint,
+    splits: Splits,
+    examples: Examples,
+    parent: Evaluation | None,
+    config: EvaluateConfig,
+    resources: Resources = Resources(),
+) -> Report:
+    """Bits per byte and benchmarks, item by item."""
+    inputs = {"model": model, "splits": splits, "examples": examples, "parent": parent}
+    return launch("gristmill.evaluate.run", out, inputs=inputs, config=config, resources=resources)

@@ -1,0 +1,18 @@
+"""Thresholds on the measured signals."""
+
+from pathlib import Path
+
+from gristmill.filters.config import FilterConfig
+
+from gristmill.artifacts import Documents
+from gristmill.report import Report
+from gristmill.schema import Resources
+from tasks.stage import stage
+
+
+@stage(produces=Documents, version=1)
+def filter(out: Path, documents: Documents, config: FilterConfig, resources: Resources = Resources()) -> Report:
+    """Keep documents that pass every threshold; record the first one a dropped page failed."""
+    from gristmill.filters.filter import run_filter
+
+    return run_filter(documents.path, out, config, workers=resources.workers)

@@ -1,0 +1,94 @@
+"""Run a training or evaluation program: the same command in a flow, by hand, or under torchrun.
+
+The program gets `run.yaml` and an output folder and knows neither Prefect nor MLflow. It is a process of its own, so
+that its memory ends with it, a cancel can stop it, and a crash takes nothing along. The draft keeps `command.txt` and
+`log.txt`: a failed night is repeated by pasting one line.
+"""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from gristmill.artifacts import Artifact
+from gristmill.progress import relay
+from gristmill.report import Report
+from gristmill.schema import Resources, StageConfig
+
+GRACE_S = 60.0
+
+
+def launch(
+    module: str,
+    out: Path,
+    *,
+    inputs: dict[str, Artifact | None],
+    config: StageConfig | dict[str, Any],
+    resources: Resources,
+) -> Report:
+    """Run `python -m module --config run.yaml --out DRAFT` in the store's root and return the report it wrote.
+
+    Raises RuntimeError with the program's last words when it fails. On any interruption the program gets SIGTERM, time
+    to write a checkpoint, then SIGKILL for its whole process group.
+    """
+    root = out.parent.parent
+    run = {
+        "inputs": {
+            name: str(artifact.path.relative_to(root)) if artifact else None for name, artifact in inputs.items()
+        },
+        "config": config.model_dump(mode="json") if isinstance(config, StageConfig) else config,
+        "resources": resources.model_dump(),
+    }
+    folder = out.relative_to(root)
+    (out / "run.yaml").write_text(json.dumps(run, indent=2))  # JSON is YAML, and every loader agrees on its numbers
+    arguments = [*_starter(resources), "-m", module, "--config", str(folder / "run.yaml"), "--out", str(folder)]
+    (out / "command.txt").write_text(
+        f"# in the artifact store's root, with gristmill's Python\n{shlex.join(['python', *arguments])}\n"
+    )
+    with (out / "log.txt").open("a") as log:
+        process = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=root,
+            env=os.environ | {"GRISTMILL_PROGRESS": "json", "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1")},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        assert process.stderr
+        try:
+            last_words = relay(process.stderr, log)
+            code = process.wait()
+        except BaseException:
+            _stop(process)
+            raise
+    if code != 0:
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"failed with exit code {code}"
+        tail = "\n".join(last_words[-12:])
+        raise RuntimeError(f"{module} {how}; its log is {out / 'log.txt'}. Its last words:\n{tail}")
+    return Report.model_validate_json((out / "result.json").read_bytes())
+
+
+def _starter(resources: Resources) -> list[str]:
+    if resources.processes == 1:
+        return []
+    return ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={resources.processes}"]
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    """SIGTERM, a grace period for a checkpoint, then SIGKILL of the whole group."""
+    for sent, patience_s in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, 10.0)):
+        try:
+            os.killpg(process.pid, sent)
+            process.wait(patience_s)
+            return
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue

@@ -1,0 +1,24 @@
+"""A base model, from scratch or from an earlier one."""
+
+from pathlib import Path
+
+from gristmill.train.config import PretrainConfig
+
+from gristmill.artifacts import Checkpoint, Tokenizer, Tokens
+from gristmill.report import Report
+from gristmill.schema import Resources
+from tasks.launch import launch
+from tasks.stage import stage
+
+
+@stage(produces=Checkpoint, version=1, resumable=True)
+def pretrain(
+    out: Path,
+    tokens: Tokens,
+    tokenizer: Tokenizer,
+    config: PretrainConfig,
+    resources: Resources = Resources(),
+) -> Report:
+    """Next-token training on the packed rows; continues from its last checkpoint after a kill."""
+    inputs = {"tokens": tokens, "tokenizer": tokenizer}
+    return launch("gristmill.train.pretrain", out, inputs=inputs, config=config, resources=resources)

@@ -1,0 +1,20 @@
+"""A model that scores answers."""
+
+from pathlib import Path
+
+from gristmill.align.config import RewardModelConfig
+
+from gristmill.artifacts import Checkpoint, Examples
+from gristmill.report import Report
+from gristmill.schema import Resources
+from tasks.launch import launch
+from tasks.stage import stage
+
+
+@stage(produces=Checkpoint, version=1)
+def reward_model(
+    out: Path, model: Checkpoint, examples: Examples, config: RewardModelConfig, resources: Resources = Resources()
+) -> Report:
+    """Bradley–Terry training on preference pairs."""
+    inputs = {"model": model, "examples": examples}
+    return launch("gristmill.align.reward_model", out, inputs=inputs, config=config, resources=resources)

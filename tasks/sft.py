@@ -1,0 +1,20 @@
+"""The base model learns to answer."""
+
+from pathlib import Path
+
+from gristmill.align.config import SftConfig
+
+from gristmill.artifacts import Checkpoint, Examples
+from gristmill.report import Report
+from gristmill.schema import Resources
+from tasks.launch import launch
+from tasks.stage import stage
+
+
+@stage(produces=Checkpoint, version=1)
+def sft(
+    out: Path, model: Checkpoint, examples: Examples, config: SftConfig, resources: Resources = Resources()
+) -> Report:
+    """Supervised fine-tuning on the assistant's tokens."""
+    inputs = {"model": model, "examples": examples}
+    return launch("gristmill.align.sft", out, inputs=inputs, config=config, resources=resources)

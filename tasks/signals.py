@@ -1,0 +1,18 @@
+"""Every quality, toxicity and model score of a document, as columns."""
+
+from pathlib import Path
+
+from gristmill.filters.config import SignalsConfig
+
+from gristmill.artifacts import Documents
+from gristmill.report import Report
+from gristmill.schema import Resources
+from tasks.stage import stage
+
+
+@stage(produces=Documents, version=1)
+def signals(out: Path, documents: Documents, config: SignalsConfig, resources: Resources = Resources()) -> Report:
+    """Measure each document once; drop none."""
+    from gristmill.filters.signals import run_signals
+
+    return run_signals(documents.path, out, config, workers=resources.workers)

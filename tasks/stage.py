@@ -1,0 +1,306 @@
+"""`@stage`: a function that fills a folder becomes a cached, tracked Prefect task.
+
+    @stage(produces=Documents, version=1)
+    def dedup(out: Path, documents: Documents, config: DedupConfig, resources: Resources = Resources()) -> Report: ...
+
+Callers see `dedup(documents=…, config=…) -> Documents`. What decides the result (stage, version, configurations,
+addresses of the inputs) makes the artifact's address; `resources` do not. Inside `session(...)` a call either plans
+(nothing is computed, Prefect is not imported) or runs.
+
+The store decides what is cached, inside the task and under the address's lock; the task run's state is named Cached
+or Completed accordingly. Prefect's own result cache is off: it would be a second memory of the same fact, and when
+two runs race it says Completed for what the second one only reused (docs/decisions/0002-one-cache.md).
+"""
+
+import inspect
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar
+
+from gristmill.artifacts import Artifact, Checkpoint
+from gristmill.provenance import changed_modules, git_commit, reachable_code
+from gristmill.report import Report
+from gristmill.schema import Resources, SourceUnavailable, StageConfig
+from gristmill.store import ArtifactStore, Recipe, Record
+
+P = ParamSpec("P")
+A = TypeVar("A", bound=Artifact)
+State = Literal["reuse", "build", "blocked", "built", "reused"]
+Check = Callable[[Record, Path], str | None]
+
+
+class StageFailed(RuntimeError):
+    """A stage stopped; what was finished before it stays reusable."""
+
+    def __init__(self, label: str, cause: Exception) -> None:
+        super().__init__(f"{label}: {cause}")
+        self.label, self.cause = label, cause
+
+
+@dataclass
+class Step:
+    """One stage of a plan or a run, as tables and JSON show it."""
+
+    label: str
+    state: State
+    address: str
+    because: list[str] = field(default_factory=list)
+    rebuild: bool = False
+    """A whole artifact lies there, yet it is built again: refreshed, or no longer true outside the store."""
+    seconds: float = 0.0
+    record: Record | None = None
+    report: Report | None = None
+    recipe: Recipe | None = None
+
+
+@dataclass
+class Session:
+    """One plan or one run: where artifacts are, what is refreshed, and the steps so far."""
+
+    store: ArtifactStore
+    planning: bool
+    run: str = "plan"
+    resources: Resources = field(default_factory=Resources)
+    refresh: frozenset[str] = frozenset()
+    earlier: dict[str, Recipe] = field(default_factory=dict)
+    """Stage label → its recipe in the last run, to say what differs."""
+    steps: list[Step] = field(default_factory=list)
+    warn: Callable[[str], None] = print
+    on_step: Callable[[Step], None] | None = None
+
+    def step_of(self, address: str) -> Step | None:
+        return next((step for step in self.steps if step.address == address), None)
+
+
+_session: ContextVar[Session] = ContextVar("session")
+
+
+@contextmanager
+def session(opened: Session) -> Iterator[Session]:
+    """Stage calls inside the block belong to this plan or run."""
+    token = _session.set(opened)
+    try:
+        yield opened
+    finally:
+        _session.reset(token)
+
+
+def stage(
+    *, produces: type[A], version: int, resumable: bool = False, retries: int = 0, check: Check | None = None
+) -> Callable[[Callable[Concatenate[Path, P], Report]], "Stage[P, A]"]:
+    """Declare a stage. Bump `version` when the output's meaning changes.
+
+    resumable: the draft of a killed build is continued, not emptied.
+    check: asks the world outside the store whether a hit still holds (the registry may have been emptied); it returns
+    what is wrong, or None. It raises SourceUnavailable when it cannot ask.
+    """
+
+    def declare(function: Callable[Concatenate[Path, P], Report]) -> "Stage[P, A]":
+        return Stage(function, produces, version, resumable=resumable, retries=retries, check=check)
+
+    return declare
+
+
+class Stage(Generic[P, A]):
+    def __init__(
+        self,
+        function: Callable[Concatenate[Path, P], Report],
+        produces: type[A],
+        version: int,
+        *,
+        resumable: bool,
+        retries: int,
+        check: Check | None,
+        instance: str | None = None,
+    ) -> None:
+        self.function, self.produces, self.version = function, produces, version
+        self.resumable, self.retries, self.check = resumable, retries, check
+        self.name: str = function.__name__
+        self.label = f"{self.name}[{instance}]" if instance else self.name
+        self.signature = inspect.signature(function)
+        self.__doc__ = function.__doc__
+
+    def __getitem__(self, instance: str) -> "Stage[P, A]":
+        """The same stage under a label of its own, `evaluate["sft"]` as `evaluate[sft]`; no part of the key."""
+        options = {"resumable": self.resumable, "retries": self.retries, "check": self.check}
+        return Stage(self.function, self.produces, self.version, instance=instance, **options)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> A:
+        here = _session.get()
+        arguments = dict(self.signature.bind(Path(), *args, **kwargs).arguments)
+        del arguments[next(iter(self.signature.parameters))]
+        try:
+            step = self._plan(here, arguments)
+        except SourceUnavailable as error:
+            if not here.planning:
+                raise
+            step = Step(self.label, "blocked", f"{self.produces.kind}/{self.name}-unknown", [str(error)])
+        if not here.planning:
+            planned, step = step, self._run(here, arguments, step)
+            step.recipe = planned.recipe
+        here.steps.append(step)
+        if here.on_step:
+            here.on_step(step)
+        return self.produces(step.address, here.store.path(step.address))
+
+    def _plan(self, here: Session, arguments: dict[str, Any]) -> Step:
+        """Whether this call is reused, would be built, or is blocked, and why."""
+        waiting = [
+            value.address
+            for value in arguments.values()
+            if isinstance(value, Artifact) and (made := here.step_of(value.address)) and made.state == "blocked"
+        ]
+        if waiting:
+            return Step(self.label, "blocked", f"{self.produces.kind}/{self.name}-unknown", [f"waits for {waiting[0]}"])
+        recipe = self._recipe(arguments)
+        step = Step(self.label, "reuse", recipe.address, recipe=recipe)
+        step.record = here.store.find(recipe.address)
+        if step.record is None:
+            step.because = _differences(recipe, here.earlier.get(self.label)) or [_absence(here.store, recipe)]
+        elif {self.name, self.label} & here.refresh:
+            step.because, step.rebuild = [f"--refresh {self.name}"], True
+        elif self.check and (fault := self.check(step.record, here.store.path(recipe.address))):
+            step.because, step.rebuild = [fault], True
+        if step.because:
+            step.state, step.record = "build", None
+        elif step.record:
+            step.report, step.seconds = here.store.report(recipe.address), step.record.seconds
+            self._warn_of_changed_code(here, step.record)
+        return step
+
+    def _recipe(self, arguments: dict[str, Any]) -> Recipe:
+        config: dict[str, Any] = {}
+        inputs: dict[str, str | None] = {}
+        for name, value in arguments.items():
+            if isinstance(value, StageConfig):
+                config[self.name if name == "config" else name] = value.identity()
+            elif isinstance(value, Artifact):
+                inputs[name] = value.address
+            elif value is None or isinstance(value, str):
+                inputs[name] = value
+            elif not isinstance(value, Resources):
+                raise TypeError(
+                    f"stage {self.label}: {name} is a {type(value).__name__}, which cannot be part of a key"
+                )
+        return Recipe(kind=self.produces.kind, stage=self.name, version=self.version, config=config, inputs=inputs)
+
+    def _warn_of_changed_code(self, here: Session, record: Record) -> None:
+        changed = changed_modules(record.code, reachable_code(Path(inspect.getfile(self.function))))
+        if changed:
+            names = ", ".join(f"{module}" for module in changed[:3]) + (" and others" if len(changed) > 3 else "")
+            here.warn(
+                f"{self.label} served from cache, but {names} changed since; "
+                f"if that changes its result, bump its version or use --refresh {self.name}"
+            )
+
+    def _run(self, here: Session, arguments: dict[str, Any], planned: Step) -> Step:
+        """Run the stage as a Prefect task, which builds the artifact or finds it whole."""
+        from prefect import task
+        from prefect.cache_policies import NO_CACHE
+        from prefect.states import Completed
+
+        assert planned.recipe
+        recipe, result = planned.recipe, planned
+
+        def build_or_reuse(artifact: str, inputs: dict[str, str | None]):
+            nonlocal result
+            with here.store.building(artifact, resumable=self.resumable) as draft:
+                record = planned.record or (None if planned.rebuild else here.store.find(artifact))
+                if record is not None:
+                    report = here.store.report(artifact)
+                    result = Step(self.label, "reused", artifact, record=record, report=report)
+                    return Completed(name="Cached", message=f"{artifact}, built by {record.run}")
+                result = self._build(here, arguments, recipe, draft)
+                return Completed(message=f"{artifact} in {result.seconds:.1f} s")
+
+        runnable = task(
+            build_or_reuse,
+            name=self.name,
+            task_run_name=self.label,
+            description=self.__doc__,
+            retries=self.retries,
+            cache_policy=NO_CACHE,
+            persist_result=False,
+        )
+        runnable(artifact=recipe.address, inputs=recipe.inputs)
+        return result
+
+    def _build(self, here: Session, arguments: dict[str, Any], recipe: Recipe, draft: Path) -> Step:
+        from tasks.tracking import stage_run
+
+        if "resources" in self.signature.parameters:
+            arguments = arguments | {"resources": here.resources}
+        started = time.monotonic()
+        with stage_run(self.label, recipe, draft) as tracked:
+            try:
+                report = self.function(draft, **arguments)  # type: ignore[reportCallIssue]
+            except Exception as error:
+                raise StageFailed(self.label, error) from error
+            seconds = time.monotonic() - started
+            record = here.store.publish(
+                draft,
+                recipe,
+                report,
+                label=self.label,
+                run=here.run,
+                seconds=seconds,
+                resources=here.resources.model_dump(),
+                code=reachable_code(Path(inspect.getfile(self.function))),
+                git_commit=git_commit(),
+            )
+            tracked.finish(record, report, here.store.path(record.address))
+        return Step(self.label, "built", recipe.address, seconds=seconds, record=record, report=report)
+
+
+def _differences(new: Recipe, old: Recipe | None) -> list[str]:
+    """Each configuration key, version and input that differs from the last run, as `key: old → new`."""
+    if old is None:
+        return []
+    before, after = _flat(old), _flat(new)
+    keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    return [f"{key}: {_short(before.get(key))} → {_short(after.get(key))}" for key in keys]
+
+
+def _flat(recipe: Recipe) -> dict[str, Any]:
+    return (
+        _leaves(recipe.config, "") | {"version": recipe.version} | {f"input {k}": v for k, v in recipe.inputs.items()}
+    )
+
+
+def _leaves(value: Any, prefix: str) -> dict[str, Any]:
+    if isinstance(value, dict):
+        children = value.items()
+    elif isinstance(value, list):
+        children = ((str(position), child) for position, child in enumerate(value))
+    else:
+        return {prefix: value}
+    return {
+        name: leaf for key, child in children for name, leaf in _leaves(child, f"{prefix}.{key}".lstrip(".")).items()
+    }
+
+
+def _short(value: Any) -> str:
+    text = "absent" if value is None else str(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _absence(store: ArtifactStore, recipe: Recipe) -> str:
+    try:
+        store.load(recipe.address)
+    except FileNotFoundError:
+        return "never built with this configuration and these inputs"
+    except RuntimeError as error:
+        return str(error)
+    raise AssertionError("find() and load() disagree")
+
+
+def checkpoint_at(address: str) -> Checkpoint:
+    """A checkpoint named by address, such as the champion. Raises SourceUnavailable when this store lacks it."""
+    store = _session.get().store
+    if store.find(address) is None:
+        raise SourceUnavailable(f"{address} is not (whole) in {store.root}, so nothing can be compared with it")
+    return Checkpoint(address, store.path(address))

@@ -1,0 +1,289 @@
+"""The only file that knows MLflow: one parent run a flow run, a child for each built stage, the model registry.
+
+MLflow is imported when the first stage is built: a run that reuses everything, and `plan`, ask the registry over
+its REST interface in milliseconds instead. Metrics go out in batches; a value that is not finite never does.
+"""
+
+import json
+import math
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from gristmill.artifacts import Artifact
+from gristmill.report import Report
+from gristmill.schema import SourceUnavailable
+from gristmill.store import ArtifactStore, Recipe, Record
+
+EXPERIMENT = "gristmill"
+POLL_EVERY_S = 3.0
+
+
+class ParentRun:
+    """The MLflow run of one flow run, opened when its first stage is built."""
+
+    def __init__(self, name: str, config: str) -> None:
+        self.name, self.config = name, config
+        self.run_id: str | None = None
+
+    def open(self) -> str:
+        if self.run_id is None:
+            client = _client()
+            experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+            known = client.get_experiment_by_name(experiment)
+            experiment_id = known.experiment_id if known else client.create_experiment(experiment)
+            run = client.create_run(experiment_id, run_name=self.name, tags={"gristmill.config": self.config})
+            self.run_id = str(run.info.run_id)
+        return self.run_id
+
+
+_parent: ContextVar[ParentRun | None] = ContextVar("parent_run", default=None)
+
+
+@contextmanager
+def tracked_run(name: str, config: str) -> Iterator[ParentRun]:
+    """Stages built inside the block become children of one MLflow run, which ends as the block does."""
+    parent = ParentRun(name, config)
+    token = _parent.set(parent)
+    status = "FAILED"
+    try:
+        yield parent
+        status = "FINISHED"
+    finally:
+        _parent.reset(token)
+        if parent.run_id:
+            _client().set_terminated(parent.run_id, status)
+
+
+class StageRun:
+    """The MLflow run of one built stage."""
+
+    def __init__(self, client: Any, run_id: str) -> None:
+        self.client, self.run_id = client, run_id
+
+    def log(self, metrics: dict[str, Any], *, step: int = 0) -> None:
+        self.log_rows([{"step": step, **metrics}])
+
+    def log_rows(self, rows: list[dict[str, Any]]) -> None:
+        """Rows of metrics.jsonl: {"step": …, name: value}; values that are not finite numbers are left out."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        metrics = [
+            Metric(name, float(value), now, int(row.get("step", 0)))
+            for row in rows
+            for name, value in row.items()
+            if name != "step" and isinstance(value, int | float) and math.isfinite(value)
+        ]
+        for start in range(0, len(metrics), 1000):
+            self.client.log_batch(self.run_id, metrics=metrics[start : start + 1000])
+
+    def finish(self, record: Record, report: Report, folder: Path) -> None:
+        """Log what the finished stage says about itself, and where its artifact is."""
+        self.log({"rows_in": report.rows_in, "rows_out": report.rows_out, "seconds": record.seconds, **report.metrics})
+        self.client.set_tag(self.run_id, "gristmill.artifact", record.address)
+        self.client.log_artifact(self.run_id, str(folder / "report.json"))
+        self.client.log_artifact(self.run_id, str(folder / "record.json"))
+
+
+class _Untracked:
+    """Stands in where no MLflow run is open: a stage called from a test or a notebook."""
+
+    def finish(self, record: Record, report: Report, folder: Path) -> None:
+        return None
+
+
+@contextmanager
+def stage_run(label: str, recipe: Recipe, draft: Path) -> Iterator[StageRun | _Untracked]:
+    """A child run that follows the draft's metrics.jsonl while the stage is being built."""
+    parent = _parent.get()
+    if parent is None:
+        yield _Untracked()
+        return
+    client, parent_id = _client(), parent.open()
+    experiment_id = client.get_run(parent_id).info.experiment_id
+    tags = {"mlflow.parentRunId": parent_id, "gristmill.artifact": recipe.address, "gristmill.stage": label}
+    run = StageRun(client, client.create_run(experiment_id, run_name=label, tags=tags).info.run_id)
+    _log_params(run, recipe)
+    status = "FAILED"
+    try:
+        with _following(draft / "metrics.jsonl", run):
+            yield run
+        status = "FINISHED"
+    finally:
+        client.set_terminated(run.run_id, status)
+
+
+def _log_params(run: StageRun, recipe: Recipe) -> None:
+    from mlflow.entities import Param
+
+    flat = {"version": recipe.version, **recipe.inputs, **recipe.config}
+    params = [
+        Param(name, (value if isinstance(value, str) else json.dumps(value))[:6000]) for name, value in flat.items()
+    ]
+    run.client.log_batch(run.run_id, params=params)
+
+
+@contextmanager
+def _following(path: Path, run: StageRun) -> Iterator[None]:
+    """Forward what is appended to a metrics file, in a thread of its own: training never waits for MLflow."""
+    stop = threading.Event()
+    position = path.stat().st_size if path.exists() else 0
+
+    def forward() -> None:
+        nonlocal position
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            file.seek(position)
+            lines = file.read().split(b"\n")[:-1]  # a line still being written waits for the next round
+        position += sum(len(line) + 1 for line in lines)
+        run.log_rows([json.loads(line) for line in lines if line])
+
+    def follow() -> None:
+        while not stop.wait(POLL_EVERY_S):
+            forward()
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+    forward()
+
+
+def _client() -> Any:
+    # an MLflow that is away is an error within seconds, not after minutes of silent retries
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    import mlflow
+
+    return mlflow.MlflowClient()
+
+
+# The registry, read over REST.
+
+
+def model_versions(model: str) -> list[dict[str, Any]]:
+    """All versions of a registered model with their tags as a dict; empty when there is no such model."""
+    found = _get("model-versions/search", {"filter": f"name='{model}'", "max_results": "200"}).get("model_versions", [])
+    return [{**version, "tags": {tag["key"]: tag["value"] for tag in version.get("tags", [])}} for version in found]
+
+
+def version_by_alias(model: str, alias: str) -> dict[str, Any] | None:
+    """The version an alias points to, or None."""
+    found = _get("registered-models/alias", {"name": model, "alias": alias}).get("model_version")
+    if found is None:
+        return None
+    return {**found, "tags": {tag["key"]: tag["value"] for tag in found.get("tags", [])}}
+
+
+def aliases_of(model: str, version: str) -> list[str]:
+    """The aliases that point to one version."""
+    found = _get("registered-models/get", {"name": model}).get("registered_model", {})
+    return sorted(alias["alias"] for alias in found.get("aliases", []) if str(alias["version"]) == version)
+
+
+def champion_before(model: str, candidate: str) -> str | None:
+    """The checkpoint that `candidate` has to beat: the champion's address, or None when there is no champion.
+
+    When the candidate itself is champion, it is the one it was promoted over: asking again gives the same answer.
+    """
+    champion = version_by_alias(model, "champion")
+    if champion is None:
+        return None
+    if champion["tags"].get("gristmill.artifact") == candidate:
+        return champion["tags"].get("gristmill.promoted_over") or None
+    return champion["tags"].get("gristmill.artifact")
+
+
+def _get(path: str, query: dict[str, str]) -> dict[str, Any]:
+    """GET from MLflow's REST interface; {} for 'does not exist'. Raises SourceUnavailable when nobody answers."""
+    import httpx
+
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not uri.startswith("http"):
+        raise SourceUnavailable("no MLflow server is known; start gristmill's own with `gristmill up`")
+    try:
+        answer = httpx.get(f"{uri.rstrip('/')}/api/2.0/mlflow/{path}", params=query, timeout=10)
+    except httpx.HTTPError as error:
+        raise SourceUnavailable(
+            f"MLflow at {uri} does not answer ({type(error).__name__}); `gristmill up` starts it"
+        ) from error
+    if answer.status_code in (400, 404) and answer.json().get("error_code") in (
+        "RESOURCE_DOES_NOT_EXIST",
+        "INVALID_PARAMETER_VALUE",
+    ):
+        return {}
+    if answer.status_code != 200:
+        raise SourceUnavailable(f"MLflow at {uri} answered {answer.status_code} to {path}: {answer.text[:200]}")
+    return answer.json()
+
+
+# The registry, written.
+
+
+def register_model(model: Artifact, evaluation: Artifact, *, name: str) -> str:
+    """Log a checkpoint as a chat model, register it under `name` with its lineage, point `challenger` at it.
+
+    Returns the version. A version already made from this checkpoint is used again, not doubled.
+    """
+    import mlflow
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    client = _client()
+    known = [v for v in model_versions(name) if v["tags"].get("gristmill.artifact") == model.address]
+    if known:
+        version = str(max(int(v["version"]) for v in known))
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(model.path)
+        pipeline_parts = {"model": AutoModelForCausalLM.from_pretrained(model.path), "tokenizer": tokenizer}
+        # dict form: log_model("<path>") fails with transformers 5.23
+        with mlflow.start_run(run_id=_parent_run_id()):
+            logged = mlflow.transformers.log_model(
+                pipeline_parts,
+                name="model",
+                task="llm/v1/chat",
+                registered_model_name=name,
+                input_example={"messages": [{"role": "user", "content": "What does `os.getcwd` do?"}]},
+                pip_requirements=[f"{p}=={metadata.version(p)}" for p in ("mlflow", "torch", "transformers")],
+            )
+        version = str(logged.registered_model_version)
+        store = ArtifactStore(model.path.parent.parent)
+        ancestors = dict.fromkeys(shown.rpartition(" ")[2] for _, shown, _ in store.lineage(model.address))
+        tags = {"artifact": model.address, "evaluation": evaluation.address, "lineage": " ".join(ancestors)}
+        for key, value in tags.items():
+            client.set_model_version_tag(name, version, f"gristmill.{key}", value)
+    client.set_registered_model_alias(name, "challenger", version)
+    return version
+
+
+def move_champion(challenger: dict[str, str], *, over: str | None) -> None:
+    """Point `champion` at the challenger's version and `previous` at the old champion.
+
+    Raises RuntimeError when the champion is no longer the one the gate compared with.
+    """
+    client, name, version = _client(), challenger["model"], challenger["version"]
+    now = champion_before(name, challenger["checkpoint"])
+    if now != over:
+        raise RuntimeError(
+            f"the champion of {name} moved from {over} to {now} while this run was judging; run again"
+        )
+    old = version_by_alias(name, "champion")
+    client.set_model_version_tag(name, version, "gristmill.promoted_over", over or "")
+    if old and str(old["version"]) != version:
+        client.set_registered_model_alias(name, "previous", old["version"])
+    client.set_registered_model_alias(name, "champion", version)  # last, and alone: it is the promotion
+
+
+def _parent_run_id() -> str | None:
+    parent = _parent.get()
+    return parent.open() if parent else None

@@ -1,0 +1,17 @@
+"""A byte-level BPE tokenizer of the training text, or an existing one."""
+
+from pathlib import Path
+
+from gristmill.tokens.config import TokenizerConfig
+
+from gristmill.artifacts import Splits, Tokenizer
+from gristmill.report import Report
+from tasks.stage import stage
+
+
+@stage(produces=Tokenizer, version=1)
+def train_tokenizer(out: Path, splits: Splits, config: TokenizerConfig) -> Report:
+    """Train the tokenizer on the training split."""
+    from gristmill.tokens.tokenizer import run_train_tokenizer
+
+    return run_train_tokenizer(splits.path, out, config)
