@@ -28,7 +28,9 @@ FlowName = Literal["pipeline", "data"]
 Config = Annotated[
     str, Parameter(name=["--config", "-c"], help="A name from pipeline_configs/ or a path to a .yaml file.")
 ]
-Overrides = Annotated[tuple[str, ...], Parameter(name="--set", negative="", help="Override one setting: a.b=value, as YAML.")]
+Overrides = Annotated[
+    tuple[str, ...], Parameter(name="--set", negative="", help="Override one setting: a.b=value, as YAML.")
+]
 Refresh = Annotated[tuple[str, ...], Parameter(name="--refresh", negative="", help="Build this stage again.")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON object on stdout.")]
 

@@ -1,0 +1,1 @@
+"""The `gristmill` command: one file a group, heavy imports inside the commands."""

@@ -1,0 +1,139 @@
+"""Planning: what a stage's key depends on, and how a plan explains itself. Nothing here starts Prefect."""
+
+from pathlib import Path
+
+import pytest
+
+from gristmill.artifacts import Checkpoint, Documents, Warcs
+from gristmill.report import Report
+from gristmill.schema import Resources, SourceUnavailable, StageConfig
+from gristmill.store import ArtifactStore, Record
+from tasks.stage import Session, Stage, session, stage
+
+
+class Knobs(StageConfig):
+    beta: float = 0.1
+    place: str = "somewhere"
+
+    def identity(self) -> dict:
+        if self.place == "unreachable":
+            raise SourceUnavailable("source not reachable")
+        return self.model_dump(exclude={"place"})
+
+
+@stage(produces=Warcs, version=1)
+def fetch(out: Path, config: Knobs) -> Report:
+    return Report(rows_in=0, rows_out=1)
+
+
+@stage(produces=Documents, version=1)
+def clean(out: Path, warcs: Warcs, config: Knobs, resources: Resources = Resources()) -> Report:
+    return Report(rows_in=1, rows_out=1)
+
+
+@stage(produces=Checkpoint, version=1)
+def learn(out: Path, documents: Documents, over: str | None, config: Knobs) -> Report:
+    return Report(rows_in=1, rows_out=1)
+
+
+def plan(root: Path, knobs: dict[str, Knobs] | None = None, **options: object) -> Session:
+    knobs = {"fetch": Knobs(), "clean": Knobs(), "learn": Knobs()} | (knobs or {})
+    planned = Session(store=ArtifactStore(root), planning=True, warn=lambda text: None, **options)  # type: ignore[arg-type]
+    with session(planned):
+        warcs = fetch(config=knobs["fetch"])
+        documents = clean(warcs=warcs, config=knobs["clean"])
+        learn(documents=documents, over=None, config=knobs["learn"])
+    return planned
+
+
+def build(root: Path, planned: Session) -> dict:
+    """Publish empty artifacts for all steps of a plan, as a run would."""
+    store = ArtifactStore(root)
+    for step in planned.steps:
+        assert step.recipe
+        with store.building(step.address) as draft:
+            store.publish(draft, step.recipe, Report(rows_in=1, rows_out=1), label=step.label, run="first", seconds=2.0)
+    return {step.label: step.recipe for step in planned.steps}
+
+
+def states(planned: Session) -> list[str]:
+    return [step.state for step in planned.steps]
+
+
+def test_a_fresh_store_builds_everything_and_a_full_one_reuses_it(tmp_path: Path):
+    first = plan(tmp_path)
+    assert states(first) == ["build"] * 3
+    earlier = build(tmp_path, first)
+    second = plan(tmp_path, earlier=earlier)
+    assert states(second) == ["reuse"] * 3
+    assert [step.record.run for step in second.steps if step.record] == ["first"] * 3
+
+
+def test_a_changed_setting_rebuilds_its_stage_and_what_follows_and_says_old_and_new(tmp_path: Path):
+    earlier = build(tmp_path, plan(tmp_path))
+    changed = plan(tmp_path, {"clean": Knobs(beta=0.2)}, earlier=earlier)
+    assert states(changed) == ["reuse", "build", "build"]
+    assert changed.steps[1].because == ["clean.beta: 0.1 → 0.2"]
+    (because,) = changed.steps[2].because
+    assert because.startswith("input documents: documents/clean-")
+
+
+def test_what_does_not_decide_bytes_changes_no_key(tmp_path: Path):
+    build(tmp_path, plan(tmp_path))
+    moved = {"fetch": Knobs(place="elsewhere"), "clean": Knobs(place="elsewhere")}
+    assert states(plan(tmp_path, moved, resources=Resources(workers=7, threads=3))) == ["reuse"] * 3
+
+
+def test_a_source_that_cannot_be_looked_at_blocks_itself_and_what_needs_it(tmp_path: Path):
+    blocked = plan(tmp_path, {"fetch": Knobs(place="unreachable")})
+    assert states(blocked) == ["blocked"] * 3
+    assert blocked.steps[0].because == ["source not reachable"]
+    assert "waits for" in blocked.steps[1].because[0]
+
+
+def test_refresh_builds_a_stage_although_it_is_there(tmp_path: Path):
+    build(tmp_path, plan(tmp_path))
+    assert states(plan(tmp_path, refresh=frozenset({"clean"}))) == ["reuse", "build", "reuse"]
+
+
+def test_an_artifact_removed_by_hand_is_built_again_and_nothing_else(tmp_path: Path):
+    first = plan(tmp_path)
+    build(tmp_path, first)
+    record = ArtifactStore(tmp_path).path(first.steps[1].address) / "record.json"
+    record.unlink()
+    assert states(plan(tmp_path)) == ["reuse", "build", "reuse"]
+
+
+def test_a_hit_that_no_longer_holds_outside_the_store_is_built_again(tmp_path: Path):
+    def always_gone(record: Record, folder: Path) -> str | None:
+        return "the registry was emptied"
+
+    def publishes(out: Path, config: Knobs) -> Report:
+        return Report(rows_in=0, rows_out=1)
+
+    checked = Stage(publishes, Warcs, 1, resumable=False, retries=0, check=always_gone)
+    planned = Session(store=ArtifactStore(tmp_path), planning=True)
+    with session(planned):
+        checked(config=Knobs())
+    build(tmp_path, planned)
+    again = Session(store=ArtifactStore(tmp_path), planning=True)
+    with session(again):
+        checked(config=Knobs())
+    assert (again.steps[0].state, again.steps[0].because) == ("build", ["the registry was emptied"])
+
+
+def test_an_instance_has_a_label_of_its_own_and_the_same_key(tmp_path: Path):
+    planned = Session(store=ArtifactStore(tmp_path), planning=True)
+    with session(planned):
+        fetch["night"](config=Knobs())
+        fetch(config=Knobs())
+    assert [step.label for step in planned.steps] == ["fetch[night]", "fetch"]
+    assert planned.steps[0].address == planned.steps[1].address
+
+
+def test_something_that_cannot_be_hashed_is_refused_instead_of_ignored(tmp_path: Path):
+    with (
+        session(Session(store=ArtifactStore(tmp_path), planning=True)),
+        pytest.raises(TypeError, match="part of a key"),
+    ):
+        fetch(config=object())  # type: ignore[arg-type]

@@ -1,0 +1,138 @@
+"""The store: an artifact exists if and only if it is whole."""
+
+import json
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+
+from gristmill.report import Report
+from gristmill.store import ArtifactStore, Record, Recipe
+
+REPORT = Report(rows_in=1, rows_out=1)
+
+
+def recipe(**config: object) -> Recipe:
+    return Recipe(kind="documents", stage="dedup", version=1, config=dict(config), inputs={})
+
+
+def publish(store: ArtifactStore, made: Recipe, content: str = "grist") -> Record:
+    with store.building(made.address) as draft:
+        (draft / "data.txt").write_text(content)
+        return store.publish(draft, made, REPORT, label="dedup", run="test", seconds=1.0)
+
+
+def test_an_address_depends_on_what_decides_the_bytes_and_on_nothing_else():
+    assert recipe(a=1, b=2).address == recipe(b=2, a=1).address
+    assert recipe(a=1).address != recipe(a=2).address
+    assert recipe().address != recipe().model_copy(update={"version": 2}).address
+    assert recipe().address != recipe().model_copy(update={"inputs": {"documents": "documents/x-1"}}).address
+
+
+def test_a_published_artifact_is_found_with_its_files(tmp_path: Path):
+    store = ArtifactStore(tmp_path)
+    record = publish(store, recipe())
+    assert store.find(record.address) == record
+    assert {entry.path for entry in record.files} == {"data.txt", "report.json"}
+    assert store.verify(record.address) == []
+
+
+def test_a_draft_that_was_never_published_is_not_served_and_is_emptied_by_the_next_builder(tmp_path: Path):
+    store = ArtifactStore(tmp_path)
+    with pytest.raises(RuntimeError), store.building(recipe().address) as draft:
+        (draft / "half.txt").write_text("half")
+        raise RuntimeError("killed")
+    assert store.find(recipe().address) is None
+    with store.building(recipe().address) as draft:
+        assert list(draft.iterdir()) == []
+
+
+def test_a_resumable_draft_keeps_what_its_killed_builder_wrote(tmp_path: Path):
+    store = ArtifactStore(tmp_path)
+    with store.building(recipe().address, resumable=True) as draft:
+        (draft / "checkpoint").write_text("step 7")
+    with store.building(recipe().address, resumable=True) as draft:
+        assert (draft / "checkpoint").read_text() == "step 7"
+
+
+@pytest.mark.parametrize("damage", ["delete file", "truncate file", "delete record", "garble record"])
+def test_a_damaged_artifact_is_not_a_hit(tmp_path: Path, damage: str):
+    store = ArtifactStore(tmp_path)
+    folder = store.path(publish(store, recipe()).address)
+    match damage:
+        case "delete file":
+            (folder / "data.txt").unlink()
+        case "truncate file":
+            os.truncate(folder / "data.txt", 2)
+        case "delete record":
+            (folder / "record.json").unlink()
+        case "garble record":
+            (folder / "record.json").write_text("{")
+    assert store.find(recipe().address) is None
+    publish(store, recipe())
+    assert store.find(recipe().address) is not None
+
+
+def test_verify_finds_a_changed_byte_that_the_size_does_not_show(tmp_path: Path):
+    store = ArtifactStore(tmp_path)
+    record = publish(store, recipe())
+    (store.path(record.address) / "data.txt").write_text("grisT")
+    assert store.find(record.address) is not None
+    (fault,) = store.verify(record.address)
+    assert "data.txt" in fault
+
+
+def test_a_record_of_another_format_is_refused_by_name(tmp_path: Path):
+    store = ArtifactStore(tmp_path)
+    record = publish(store, recipe())
+    path = store.path(record.address) / "record.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+    with pytest.raises(RuntimeError, match="format 99"):
+        store.load(record.address)
+
+
+@pytest.mark.parametrize(
+    "name", ["../x-1", "documents/../../etc-1", "/etc/passwd-1", "documents/a%2e-1", "documents", "a/b", ""]
+)
+def test_a_name_that_is_no_address_never_becomes_a_path(tmp_path: Path, name: str):
+    with pytest.raises(ValueError, match="no artifact address"):
+        ArtifactStore(tmp_path).path(name)
+
+
+def _build_once(root: Path, built: Path) -> None:
+    store = ArtifactStore(root)
+    with store.building(recipe().address) as draft:
+        if store.find(recipe().address):
+            return
+        (built / str(os.getpid())).touch()
+        (draft / "data.txt").write_text("grist")
+        store.publish(draft, recipe(), REPORT, label="dedup", run="test", seconds=1.0)
+
+
+def test_two_builders_of_one_key_build_it_once(tmp_path: Path):
+    built = tmp_path / "built"
+    built.mkdir()
+    context = multiprocessing.get_context("spawn")
+    builders = [context.Process(target=_build_once, args=(tmp_path / "store", built)) for _ in range(3)]
+    for builder in builders:
+        builder.start()
+    for builder in builders:
+        builder.join()
+    assert len(list(built.iterdir())) == 1
+
+
+def test_lineage_goes_back_to_the_source_and_says_what_is_gone(tmp_path: Path):
+    store = ArtifactStore(tmp_path)
+    source = Recipe(kind="warcs", stage="ingest", version=1, config={}, inputs={})
+    child = Recipe(
+        kind="documents", stage="extract", version=1, config={}, inputs={"warcs": source.address, "over": None}
+    )
+    publish(store, source)
+    publish(store, child)
+    assert [(depth, shown) for depth, shown, _ in store.lineage(child.address)] == [
+        (0, child.address),
+        (1, f"warcs: {source.address}"),
+    ]
+    (store.path(source.address) / "data.txt").unlink()
+    assert [record is None for _, _, record in store.lineage(child.address)] == [False, True]
