@@ -218,14 +218,13 @@ class Stage(Generic[P, A]):
                 return Completed(message=f"{artifact} in {result.seconds:.1f} s")
 
         runnable = task(
-            build_or_reuse,
             name=self.name,
             task_run_name=self.label,
             description=self.__doc__,
             retries=self.retries,
             cache_policy=NO_CACHE,
             persist_result=False,
-        )
+        )(build_or_reuse)
         runnable(artifact=recipe.address, inputs=recipe.inputs)
         return result
 

@@ -38,8 +38,11 @@ def show(result: dict[str, Any], done: Session, endpoints: Endpoints) -> None:
 
 def _stages(steps: list[Step]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name, justify in (("stage", "left"), ("in", "right"), ("out", "right"), ("", "left"), ("seconds", "right")):
-        table.add_column(name, justify=justify)
+    table.add_column("stage")
+    for name in ("in", "out"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    table.add_column("seconds", justify="right")
     table.add_column("state")
     table.add_column("artifact", no_wrap=True)
     for step in steps:

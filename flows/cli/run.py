@@ -69,15 +69,13 @@ def _under_prefect(flow: str, config: PipelineConfig, config_name: str, running:
             FLOWS[flow](parsed)
 
     parsed = config
-    described = FLOWS[flow].__doc__
     runnable = prefect_flow(
-        run,
         name=flow,
         flow_run_name=running.run,
-        description=described,
+        description=FLOWS[flow].__doc__,
         validate_parameters=False,
         persist_result=False,
-    )
+    )(run)
     runnable(config_name=config_name, config=config.model_dump(mode="json"))
 
 

@@ -60,6 +60,14 @@ def read_shard(path: Path, *, columns: list[str] | None = None) -> Iterator[dict
             yield from batch.to_pylist()
 
 
+def document_schema(folder: Path) -> pa.Schema:
+    """The columns of an artifact's rows, those that stages added included. Raises ValueError when it has no shard."""
+    paths = shard_paths(folder)
+    if not paths:
+        raise ValueError(f"no part-*.parquet in {folder}; expected an artifact of documents: build it again")
+    return pq.read_schema(paths[0])
+
+
 def count_documents(folder: Path) -> int:
     """Rows in all shards, from the Parquet footers alone."""
     return sum(pq.read_metadata(path).num_rows for path in shard_paths(folder))

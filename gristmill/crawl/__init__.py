@@ -1,0 +1,1 @@
+"""Crawl: sources become WARC files with a manifest; WARC files become records."""

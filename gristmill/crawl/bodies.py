@@ -1,0 +1,84 @@
+"""HTTP bodies as they were before transfer: chunks joined, compression undone, never more than asked for in memory."""
+
+import io
+import re
+import zlib
+
+from fastwarc.stream_io import BrotliReader, WarcReader, ZstdReader
+from fastwarc.warc import HeaderMap
+
+# size in hex, extensions (RFC 9112, section 7.1); fastwarc's ChunkedReader refuses the extensions
+_CHUNK_LINE = re.compile(rb"\s*([0-9a-fA-F]{1,16})[ \t]*(?:;[^\r\n]*)?\r?\n")
+_CONTROL = bytes(byte for byte in range(32) if byte not in b"\t\n\f\r\x1b")
+
+
+class BrokenBody(ValueError):
+    """A body in its declared encoding that breaks off, or is damaged inside."""
+
+
+def decode_body(body: bytes, headers: HeaderMap, *, max_bytes: int) -> bytes:
+    """Undo Transfer-Encoding and Content-Encoding; at most `max_bytes` are decoded.
+
+    A body that is not in the declared encoding at all is returned as it is: many crawlers store the decoded body
+    beside the headers of the encoded one. Raises BrokenBody.
+    """
+    codings = f"{headers.get('content-encoding') or ''},{headers.get('transfer-encoding') or ''}".lower().split(",")
+    for coding in (coding.strip() for coding in reversed(codings)):
+        if coding == "chunked":
+            body = _join_chunks(body, max_bytes)
+        elif coding in ("gzip", "x-gzip", "deflate"):
+            body = _inflate(body, coding, max_bytes)
+        elif coding == "br":
+            body = _read(BrotliReader(io.BytesIO(body)), body, coding, max_bytes)
+        elif coding == "zstd":
+            body = _read(ZstdReader(io.BytesIO(body)), body, coding, max_bytes)
+    return body
+
+
+def _join_chunks(body: bytes, max_bytes: int) -> bytes:
+    joined, at = bytearray(), 0
+    while len(joined) < max_bytes:
+        line = _CHUNK_LINE.match(body, at)
+        if line is None and at == 0:
+            return body
+        end = line.end() + int(line[1], 16) if line else len(body) + 1
+        if line is None or end > len(body):
+            raise BrokenBody(f"chunked breaks off after {len(joined)} decoded bytes")
+        if end == line.end():
+            break
+        joined += body[line.end() : end]
+        at = end
+    return bytes(joined)
+
+
+def _inflate(body: bytes, coding: str, max_bytes: int) -> bytes:
+    if _is_text(body):
+        return body
+    is_wrapped = body[:2] == b"\x1f\x8b" or (body[0] & 0x0F == 8 and int.from_bytes(body[:2]) % 31 == 0)
+    # `deflate` means zlib, but some servers send the bare stream
+    decoder = zlib.decompressobj(wbits=47 if is_wrapped else -15)
+    try:
+        decoded = decoder.decompress(body, max_bytes)
+    except zlib.error as error:
+        raise BrokenBody(f"{coding}: {error}") from None
+    if not decoder.eof and len(decoded) < max_bytes:
+        raise BrokenBody(f"{coding} breaks off after {len(decoded)} decoded bytes")
+    return decoded
+
+
+def _read(reader: WarcReader, body: bytes, coding: str, max_bytes: int) -> bytes:
+    decoded = bytearray()
+    try:
+        while len(decoded) < max_bytes and (piece := reader.read(min(1 << 16, max_bytes - len(decoded)))):
+            decoded += piece
+    except OSError:
+        if not _is_text(body):
+            raise BrokenBody(f"{coding} breaks off after {len(decoded)} decoded bytes") from None
+        return body
+    return bytes(decoded)
+
+
+def _is_text(body: bytes) -> bool:
+    """Whether the beginning has no control bytes; of compressed bytes every tenth is one."""
+    opening = body[:1024]
+    return len(opening.translate(None, _CONTROL)) == len(opening)

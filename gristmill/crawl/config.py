@@ -1,0 +1,58 @@
+"""What ingest reads: a list of sources, each with its kind, its weight in the mix and its licence."""
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, PositiveFloat, model_validator
+
+from gristmill.crawl.python_docs_config import PythonDocsSource
+from gristmill.schema import StageConfig
+
+
+class WarcSource(StageConfig):
+    """WARC files that exist already."""
+
+    kind: Literal["warc"] = "warc"
+    name: str
+    """Name of the source, in tables and in every document; also a folder name."""
+    weight: PositiveFloat = 1.0
+    """Share of this source in the training mix, relative to the other sources' weights."""
+    license: str = "unknown"
+    """Licence of the content, SPDX where there is one; travels with every document."""
+    paths: list[str] = Field(min_length=1)
+    """Local or fsspec paths (`s3://…`, `https://…`) or globs of `.warc` and `.warc.gz` files."""
+
+    def identity(self) -> dict[str, Any]:
+        """The files' names and contents; neither where they lie, nor the weight, which is the mix's matter.
+
+        Raises ValueError for a path without a file, SourceUnavailable for a remote one that does not answer.
+        """
+        from gristmill.crawl.warc_files import find_warc_files
+
+        files = [file.fingerprint() for file in find_warc_files(self.paths, source=self.name)]
+        return {"kind": self.kind, "name": self.name, "license": self.license, "files": files}
+
+
+Source = Annotated[WarcSource | PythonDocsSource, Field(discriminator="kind")]
+
+
+class IngestConfig(StageConfig):
+    """Where pages come from."""
+
+    sources: list[Source] = Field(min_length=1)
+    """Read in this order."""
+
+    def identity(self) -> dict[str, Any]:
+        return {"sources": [source.identity() for source in self.sources]}
+
+    @model_validator(mode="after")
+    def _names_tell_sources_apart(self) -> Self:
+        names = [source.name for source in self.sources]
+        for name in names:
+            if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
+                raise ValueError(
+                    f"source name {name!r} cannot name a folder; use letters, digits, '.', '_' and '-', no leading dot"
+                )
+            if names.count(name) > 1:
+                raise ValueError(f"{names.count(name)} sources are called {name!r}; give each its own name")
+        return self

@@ -1,0 +1,42 @@
+"""Digests of files outside the artifact store, remembered across runs: `gristmill plan` must not read gigabytes."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+
+def file_sha256(path: Path) -> str:
+    """Digest of a local file, remembered for as long as its place, size, time of change and inode stay."""
+    stat = path.stat()
+    key = json.dumps([str(path.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ino])
+    memory = cache_folder() / "sha256.json"
+    known = _read(memory)
+    if key not in known:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        # read again: another process may have added entries meanwhile; what the last writer loses is a shortcut only
+        known = _read(memory) | {key: digest}
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        temporary = memory.with_name(f"{memory.name}.{os.getpid()}")
+        temporary.write_text(json.dumps(known, indent=0))
+        temporary.replace(memory)
+    return known[key]
+
+
+def cache_folder() -> Path:
+    """Where gristmill keeps what can be computed or fetched again."""
+    home = os.environ.get("GRISTMILL_HOME")
+    if home:
+        return Path(home) / "cache"
+    import platformdirs
+
+    return platformdirs.user_cache_path("gristmill")
+
+
+def _read(path: Path) -> dict[str, str]:
+    try:
+        known = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}

@@ -1,0 +1,1 @@
+"""Using a model: registration's settings, and talking to it."""

@@ -1,0 +1,164 @@
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from gristmill.crawl.config import IngestConfig
+from gristmill.crawl.ingest import run_ingest
+from gristmill.text.config import ExtractConfig
+from gristmill.text.documents import read_documents, read_shard
+from gristmill.text.extract import decode_html, run_extract
+
+ENGLISH = "The miller carries the grain to the mill, and the wheel turns slowly in the cold water of the river. "
+GERMAN = "Der Müller trägt das Getreide zur Mühle, und das Rad dreht sich langsam im kalten Wasser des Flusses. "
+
+
+def html(text: str, *, paragraphs: int = 8) -> bytes:
+    body = "".join(f"<p>Paragraph {i}. {text}</p>" for i in range(paragraphs))
+    navigation = "<nav><ul><li><a href='/'>Home</a></li><li><a href='/x'>Products</a></li></ul></nav>"
+    page = (
+        f"<html><head><meta charset=utf-8><title>Mill</title></head><body>{navigation}<main>{body}</main></body></html>"
+    )
+    return page.encode()
+
+
+@pytest.fixture
+def warcs(tmp_path, record):
+    """A function that makes an artifact of ingest from the contents of WARC files."""
+
+    def build(*contents: bytes) -> Path:
+        crawl = tmp_path / "crawl"
+        crawl.mkdir()
+        for number, content in enumerate(contents):
+            (crawl / f"{number}.warc.gz").write_bytes(content)
+        source = {"kind": "warc", "name": "web", "license": "CC0-1.0", "paths": [f"{crawl}/*"]}
+        folder = tmp_path / "warcs"
+        folder.mkdir()
+        run_ingest(folder, IngestConfig.model_validate({"sources": [source]}))
+        return folder
+
+    return build
+
+
+def verdicts(out: Path) -> dict[str, tuple[str, str, str]]:
+    return {row["url"]: (row["rule"], row["value"], row["threshold"]) for row in read_shard(out / "verdicts.parquet")}
+
+
+@pytest.mark.parametrize("mode", ["precise", "fast"])
+def test_a_page_becomes_a_document_with_its_origin(tmp_path, warcs, record, mode):
+    content = record("http://a.org/", html(ENGLISH))
+    report = run_extract(warcs(content), tmp_path / "out", ExtractConfig(mode=mode))
+    (document,) = read_documents(tmp_path / "out")
+    assert document["text"].splitlines()[0].startswith("Paragraph 0. The miller carries")
+    assert "Products" not in document["text"]
+    place = "web/0.warc.gz:0:http://a.org/"
+    assert document["doc_id"] == hashlib.sha256(place.encode()).hexdigest()[:16]
+    assert document["date"] == "2024-05-01T00:00:00Z"
+    assert (document["source"], document["license"], document["language"]) == ("web", "CC0-1.0", "en")
+    assert (report.rows_in, report.rows_out, report.dropped) == (1, 1, {})
+
+
+def test_every_page_that_is_no_document_has_a_verdict(tmp_path, warcs, record):
+    damaged = record("http://damaged.org/", html(ENGLISH), gzip=False).replace(b"HTTP/1.1", b"XTTP/1.1")
+    folder = warcs(
+        record("http://kept.org/", html(ENGLISH))
+        + record("http://german.org/", html(GERMAN))
+        + record("http://gone.org/", html(ENGLISH), status="404 Not Found")
+        + record("http://pdf.org/", b"%PDF-1.4", content_type="application/pdf")
+        + record("http://large.org/", html(ENGLISH, paragraphs=400))
+        + record("http://empty.org/", html("", paragraphs=0)),
+        record("http://also.org/", html(ENGLISH), gzip=False) + damaged,
+    )
+    report = run_extract(folder, tmp_path / "out", ExtractConfig(max_html_bytes=20_000))
+    assert [document["url"] for document in read_documents(tmp_path / "out")] == [
+        "http://kept.org/",
+        "http://also.org/",
+    ]
+    found = verdicts(tmp_path / "out")
+    rule, value, threshold = found.pop("http://german.org/")
+    assert (rule, value[:4], threshold) == ("language", "de 0", "en 0.65")
+    assert found.pop("http://gone.org/") == ("status", "404", "200")
+    assert found.pop("http://pdf.org/") == ("mime", "application/pdf", "text/html")
+    size = len(html(ENGLISH, paragraphs=400))
+    assert found.pop("http://large.org/") == ("too_large", str(size), "20000")
+    assert found.pop("http://empty.org/")[0] == "empty"
+    assert found.pop("http://damaged.org/")[0] == "damaged:http"
+    assert not found
+    assert report.rows_in == report.rows_out + sum(report.dropped.values()) == 8
+    assert report.details["languages"] == {"de": 1, "en": 2}
+
+
+def test_a_truncated_file_gives_what_is_whole_and_counts_the_rest(tmp_path, warcs, record):
+    whole = record("http://a.org/", html(ENGLISH))
+    report = run_extract(warcs(whole + whole[: len(whole) // 2]), tmp_path / "out", ExtractConfig())
+    assert report.rows_out == 1
+    assert report.dropped == {"damaged:truncated": 1}
+
+
+def test_a_page_in_any_configured_language_is_kept(tmp_path, warcs, record):
+    folder = warcs(record("http://a.org/", html(ENGLISH)) + record("http://b.org/", html(GERMAN)))
+    run_extract(folder, tmp_path / "out", ExtractConfig(languages=["de", "en"]))
+    assert [document["language"] for document in read_documents(tmp_path / "out")] == ["en", "de"]
+
+
+def test_no_document_at_all_says_by_which_rules_and_what_to_change(tmp_path, warcs, record):
+    folder = warcs(record("http://b.org/", html(GERMAN)) + record("http://c.org/", b"", status="500 Oops"))
+    with pytest.raises(ValueError, match=r"none of 2 pages .*1 by language.*found: de 1, kept: en.*extract\.languages"):
+        run_extract(folder, tmp_path / "out", ExtractConfig())
+
+
+def test_one_or_two_workers_or_a_continued_run_write_the_same_bytes(tmp_path, warcs, record):
+    contents = [
+        b"".join(record(f"http://a.org/{file}/{i}", html((ENGLISH, GERMAN)[i % 2] + str(i))) for i in range(4))
+        for file in range(3)
+    ]
+    folder = warcs(*contents)
+
+    def build(name: str, workers: int) -> dict[str, bytes]:
+        out = tmp_path / name
+        run_extract(folder, out, ExtractConfig(), workers=workers)
+        return {path.name: path.read_bytes() for path in out.glob("*.parquet")}
+
+    alone = build("one", 1)
+    assert sorted(alone) == [*(f"part-0000{i}.parquet" for i in range(3)), "verdicts.parquet"]
+    assert build("two", 2) == alone
+    (tmp_path / "one" / "verdicts.parquet").unlink()
+    (tmp_path / "one" / ".done" / "00001").unlink()
+    assert build("one", 1) == alone
+
+
+@pytest.mark.parametrize(
+    ("body", "charset"),
+    [
+        ("Füße".encode(), None),
+        ("Füße".encode(), "iso-8859-1"),
+        ("\ufeffFüße".encode(), None),
+        ("Füße".encode("cp1252"), "iso-8859-1"),
+        (b"<meta charset=windows-1252>" + "Füße".encode("cp1252"), None),
+    ],
+)
+def test_text_is_decoded_as_it_was_meant(body, charset):
+    assert decode_html(body, charset).endswith("Füße")
+
+
+@pytest.mark.parametrize(
+    ("text", "charset"), [("Привет, мир", "koi8-r"), ("日本語のページ", "iso-2022-jp"), ("日本", "shift_jis")]
+)
+def test_a_declared_charset_is_used(text, charset):
+    assert decode_html(text.encode(charset), charset) == text
+
+
+def test_bytes_that_decode_in_no_way_are_no_error():
+    assert "kept" in decode_html(b"\xff\xfe\x80\x81 kept", "utf-8")
+
+
+@pytest.mark.data
+def test_pages_fetched_by_wget_become_documents(tmp_path, shared_data):
+    path = shared_data / "web/genuine/dolma-wget-sample-0000.warc.gz"
+    source = {"kind": "warc", "name": "web", "paths": [str(path)]}
+    (tmp_path / "warcs").mkdir()
+    run_ingest(tmp_path / "warcs", IngestConfig.model_validate({"sources": [source]}))
+    report = run_extract(tmp_path / "warcs", tmp_path / "out", ExtractConfig(mode="fast"))
+    assert report.rows_in == 22
+    assert report.rows_out >= 19
+    assert report.details["other_records"] == {"resource": 2}
