@@ -13,12 +13,12 @@ from tasks.tracking import champion_before
 
 def promote(config: PipelineConfig, grist: Grist, flour: Flour) -> Promotion:
     """Register the model, score the champion on the same items, and let the gate decide."""
-    registration = register(model=flour.model, evaluation=flour.evaluation, config=config.register)
-    over = champion_before(config.register.model, flour.model.address)
+    registration = register(model=flour.model, evaluation=flour.evaluation, config=config.registry)
+    over = champion_before(config.registry.model, flour.model.address)
     champion = None
     if over:
         champion = evaluate["champion"](
-            model=checkpoint_at(over), splits=grist.splits, examples=grist.examples, parent=None, config=config.evaluate
+            model=checkpoint_at(over), tokens=grist.tokens, examples=grist.examples, parent=None, config=config.evaluate
         )
     return judge(
         registration=registration, evaluation=flour.evaluation, champion=champion, over=over, config=config.promote

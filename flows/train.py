@@ -22,18 +22,18 @@ class Flour:
 
 def train(config: PipelineConfig, grist: Grist) -> Flour:
     """Pretrain, fine-tune, align; each model is compared with its parent on the same items."""
-    made, splits = grist.examples, grist.splits
-    base = pretrain(tokens=grist.tokens, tokenizer=grist.tokenizer, config=config.pretrain)
+    made, tokens = grist.examples, grist.tokens
+    base = pretrain(tokens=tokens, tokenizer=grist.tokenizer, config=config.pretrain)
     base_scores = evaluate["pretrain"](
-        model=base, splits=splits, examples=made, parent=None, config=config.evaluate.for_base_model()
+        model=base, tokens=tokens, examples=made, parent=None, config=config.evaluate.for_base_model()
     )
     tuned = sft(model=base, examples=made, config=config.sft)
     tuned_scores = evaluate["sft"](
-        model=tuned, splits=splits, examples=made, parent=base_scores, config=config.evaluate
+        model=tuned, tokens=tokens, examples=made, parent=base_scores, config=config.evaluate
     )
     judge = reward_model(model=tuned, examples=made, config=config.reward_model)
     aligned = align(model=tuned, examples=made, reward_model=judge, config=config.align)
     aligned_scores = evaluate["align"](
-        model=aligned, splits=splits, examples=made, parent=tuned_scores, config=config.evaluate
+        model=aligned, tokens=tokens, examples=made, parent=tuned_scores, config=config.evaluate
     )
     return Flour(aligned, aligned_scores)

@@ -3,13 +3,12 @@
 
 from pydantic import Field
 
-from gristmill.align.config import AlignConfig, DpoConfig, RewardModelConfig, SftConfig
+from gristmill.align.config import AlignConfig, RewardModelConfig, SftConfig
 from gristmill.crawl.config import IngestConfig
 from gristmill.dedup.config import DecontaminateConfig, DedupConfig
 from gristmill.evaluate.config import EvaluateConfig, PromoteConfig
 from gristmill.examples.config import ExamplesConfig
 from gristmill.filters.config import FilterConfig, SignalsConfig
-from gristmill.model.config import ModelConfig
 from gristmill.schema import Resources, Schema
 from gristmill.serve.config import RegisterConfig
 from gristmill.text.config import ExtractConfig, SplitConfig
@@ -31,13 +30,12 @@ class PipelineConfig(Schema):
     split: SplitConfig = SplitConfig()
     train_tokenizer: TokenizerConfig = Field(default=TrainedTokenizer(), discriminator="kind")
     tokenize: TokenizeConfig = TokenizeConfig()
-    model: ModelConfig = ModelConfig()
     pretrain: PretrainConfig = PretrainConfig()
     sft: SftConfig = SftConfig()
     reward_model: RewardModelConfig = RewardModelConfig()
-    align: AlignConfig = Field(default=DpoConfig(), discriminator="algorithm")
+    align: AlignConfig = AlignConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
-    register_: RegisterConfig = Field(default=RegisterConfig(), alias="register")
+    registry: RegisterConfig = Field(default=RegisterConfig(), alias="register")
     promote: PromoteConfig = PromoteConfig()
     resources: Resources = Resources()
 

@@ -7,17 +7,28 @@ threads, devices) is `Resources` and never is.
 import os
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
-
-class SourceUnavailable(RuntimeError):
-    """A source could not be fingerprinted (missing path, no network): the plan is blocked, never guessed."""
+from gristmill.errors import SourceUnavailable as SourceUnavailable
 
 
 class Schema(BaseModel):
     """A frozen pydantic model whose attribute docstrings become the descriptions in the JSON schema."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_variants(cls, values: Any) -> Any:
+        """A variant need not be named where it is the default one: `train_tokenizer: {vocab_size: 4096}`."""
+        if not isinstance(values, dict):
+            return values
+        named = dict(values)
+        for name, field in cls.model_fields.items():
+            given, tag = named.get(name), field.discriminator
+            if isinstance(given, dict) and isinstance(tag, str) and isinstance(field.default, BaseModel):
+                named[name] = {tag: getattr(field.default, tag), **given}
+        return named
 
 
 class StageConfig(Schema):

@@ -16,12 +16,10 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from gristmill.errors import ConfigError
+
 M = TypeVar("M", bound=BaseModel)
 Location = tuple[str | int, ...]
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be used; the message is meant for the person who wrote it."""
 
 
 def load_yaml(path: Path, overrides: Sequence[str], schema: type[M]) -> M:

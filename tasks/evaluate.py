@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
+from gristmill.artifacts import Checkpoint, Evaluation, Examples, Tokens
 from gristmill.evaluate.config import EvaluateConfig
-
-from gristmill.artifacts import Checkpoint, Evaluation, Examples, Splits
 from gristmill.report import Report
 from gristmill.schema import Resources
 from tasks.launch import launch
@@ -15,12 +14,12 @@ from tasks.stage import stage
 def evaluate(
     out: Path,
     model: Checkpoint,
-    splits: Splits,
+    tokens: Tokens,
     examples: Examples,
     parent: Evaluation | None,
     config: EvaluateConfig,
     resources: Resources = Resources(),
 ) -> Report:
     """Bits per byte and benchmarks, item by item."""
-    inputs = {"model": model, "splits": splits, "examples": examples, "parent": parent}
+    inputs = {"model": model, "tokens": tokens, "examples": examples, "parent": parent}
     return launch("gristmill.evaluate.run", out, inputs=inputs, config=config, resources=resources)

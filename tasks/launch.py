@@ -36,10 +36,9 @@ def launch(
     to write a checkpoint, then SIGKILL for its whole process group.
     """
     root = out.parent.parent
+    places = {name: str(artifact.path.relative_to(root)) if artifact else None for name, artifact in inputs.items()}
     run = {
-        "inputs": {
-            name: str(artifact.path.relative_to(root)) if artifact else None for name, artifact in inputs.items()
-        },
+        **places,
         "config": config.model_dump(mode="json") if isinstance(config, StageConfig) else config,
         "resources": resources.model_dump(),
     }

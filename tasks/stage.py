@@ -291,7 +291,7 @@ def _absence(store: ArtifactStore, recipe: Recipe) -> str:
     try:
         store.load(recipe.address)
     except FileNotFoundError:
-        return "never built with this configuration and these inputs"
+        return "not built yet"
     except RuntimeError as error:
         return str(error)
     raise AssertionError("find() and load() disagree")

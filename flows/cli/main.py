@@ -6,7 +6,7 @@ Exit codes: 0 done, 1 failed, 2 usage or configuration, 130 interrupted, 143 ter
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -14,8 +14,10 @@ import gristmill
 from flows.cli import workspace
 from flows.cli.artifacts import app as artifacts
 from flows.cli.toxicity import app as toxicity
-from gristmill.schema import SourceUnavailable
-from gristmill.yaml import ConfigError
+from gristmill.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gristmill.config import PipelineConfig
 
 app = App(
     name="gristmill", help="From a web crawl to a registered, aligned language model.", version=gristmill.__version__
@@ -55,7 +57,7 @@ def run(
     return run_flow(flow, parsed, name, refresh=frozenset(refresh))
 
 
-def _moved(flow: str, parsed: workspace.PipelineConfig, name: str, refresh: tuple[str, ...], saved: Path) -> bool:
+def _moved(flow: str, parsed: "PipelineConfig", name: str, refresh: tuple[str, ...], saved: Path) -> bool:
     from flows.cli.plan import as_json, make_plan, what_moved
 
     moved = what_moved(saved, as_json(flow, name, make_plan(flow, parsed, frozenset(refresh))))
@@ -164,7 +166,7 @@ def main() -> None:
     except ConfigError as error:
         print(f"gristmill: {error}", file=sys.stderr)
         code = 2
-    except (ValueError, FileNotFoundError, SourceUnavailable) as error:
+    except (ValueError, FileNotFoundError, RuntimeError) as error:
         print(f"gristmill: {error}", file=sys.stderr)
         code = 1
     except KeyboardInterrupt:

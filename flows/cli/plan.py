@@ -79,13 +79,18 @@ def what_moved(saved: Path, plan: dict[str, Any]) -> list[str]:
 def show(plan: dict[str, Any]) -> None:
     """The plan as a table on stdout."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table("stage", "state", "key", "expected", "because", box=None, header_style="bold", pad_edge=False)
+    table = Table("stage", "state", box=None, header_style="bold", pad_edge=False)
+    table.add_column("key", no_wrap=True)
+    table.add_column("expected", justify="right")
+    table.add_column("because", overflow="fold")
     for stage in plan["stages"]:
         expected = stage["expected_s"]
         duration = "" if stage["state"] != "build" else f"{expected:,.0f} s" if expected is not None else "unknown"
-        table.add_row(stage["stage"], stage["state"], stage["key"], duration, "\n".join(stage["because"]))
+        reasons = escape("\n".join(stage["because"]))
+        table.add_row(escape(stage["stage"]), stage["state"], stage["key"], duration, reasons)
     states = [stage["state"] for stage in plan["stages"]]
     known = sum(stage["expected_s"] or 0 for stage in plan["stages"])
     console = Console()

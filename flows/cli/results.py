@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from flows.cli.servers import Endpoints
@@ -48,19 +49,19 @@ def _stages(steps: list[Step]) -> Table:
     for step in steps:
         report = step.report
         counts = (f"{report.rows_in:,}", f"{report.rows_out:,}", report.unit) if report else ("", "", "")
-        table.add_row(step.label, *counts, f"{step.seconds:.1f}", step.state, step.address)
+        table.add_row(escape(step.label), *counts, f"{step.seconds:.1f}", step.state, step.address)
     return table
 
 
 def _scores(steps: list[Step]) -> Table:
     """One row a score, one column a model; an interval where the stage measured one."""
-    table = Table("score", *[step.label for step in steps], box=None, header_style="bold", pad_edge=False)
+    table = Table("score", *[escape(step.label) for step in steps], box=None, header_style="bold", pad_edge=False)
     metrics = [step.report.metrics for step in steps if step.report]
     names = [
         name for name in dict.fromkeys(n for m in metrics for n in m) if not name.endswith(("_ci_low", "_ci_high"))
     ]
     for name in names:
-        table.add_row(name, *[_cell(name, values) for values in metrics])
+        table.add_row(name, *[escape(_cell(name, values)) for values in metrics])
     return table
 
 
@@ -82,7 +83,7 @@ def _show_gate(console: Console, verdict: dict[str, Any]) -> None:
     passed = "passed, champion moved" if verdict["promoted"] else "did not pass, no alias moved"
     console.print(f"\n[bold]Gate[/bold] {passed}")
     for rule in verdict["rules"]:
-        console.print(f"  {'✓' if rule['passed'] else '✗'} {rule['says']}")
+        console.print(f"  {'✓' if rule['passed'] else '✗'} {escape(rule['says'])}")
 
 
 def show_status(root: Path, *, as_json: bool) -> int:
@@ -97,7 +98,7 @@ def show_status(root: Path, *, as_json: bool) -> int:
         return 0
     table = Table("stage", "state", "seconds", "artifact", box=None, header_style="bold", pad_edge=False)
     for stage in last["stages"]:
-        table.add_row(stage["stage"], stage["state"], f"{stage['seconds']:.1f}", stage["key"])
+        table.add_row(escape(stage["stage"]), stage["state"], f"{stage['seconds']:.1f}", stage["key"])
     console = Console()
     console.print(f"{last['run']}: {last['flow']} took {last['seconds']:.0f} s; logs lie in each artifact's log.txt")
     console.print(table)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flows.cli import workspace
-from flows.cli.servers import ensure_servers
+from flows.cli.servers import ServerUnavailable, ensure_servers
 from flows.pipeline import FLOWS
 from gristmill.config import PipelineConfig
 from gristmill.schema import SourceUnavailable
@@ -24,7 +24,11 @@ def run_flow(flow: str, config: PipelineConfig, config_name: str, *, refresh: fr
     """Run a flow under Prefect and MLflow, print its table, write last_run.json. Returns the exit code."""
     started = time.monotonic()
     root = workspace.root()
-    endpoints = ensure_servers(root)
+    try:
+        endpoints = ensure_servers(root)
+    except ServerUnavailable as error:
+        print(f"gristmill: {error}", file=sys.stderr)
+        return 1
     os.environ.update(endpoints.environment())
     # Prefect's own console log repeats what the table says; it stays complete in the UI
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")

@@ -5,11 +5,13 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gristmill.config import PipelineConfig
-from gristmill.store import ArtifactStore, Recipe
-from gristmill.yaml import ConfigError, load_yaml
+from gristmill.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gristmill.config import PipelineConfig
+    from gristmill.store import ArtifactStore, Recipe
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -25,7 +27,9 @@ def root() -> Path:
     return user_data_path("gristmill")
 
 
-def store() -> ArtifactStore:
+def store() -> "ArtifactStore":
+    from gristmill.store import ArtifactStore
+
     return ArtifactStore(root())
 
 
@@ -43,7 +47,11 @@ def config_path(name: str) -> Path:
     )
 
 
-def load_config(name: str, overrides: Sequence[str]) -> PipelineConfig:
+def load_config(name: str, overrides: Sequence[str]) -> "PipelineConfig":
+    """The validated configuration of a command. Raises ConfigError."""
+    from gristmill.config import PipelineConfig
+    from gristmill.yaml import load_yaml
+
     return load_yaml(config_path(name), overrides, PipelineConfig)
 
 
@@ -61,7 +69,7 @@ def runs() -> Iterator[dict[str, Any]]:
         yield json.loads(path.read_text())
 
 
-def earlier_recipes() -> dict[str, Recipe]:
+def earlier_recipes() -> "dict[str, Recipe]":
     """Stage label → its recipe in the newest run that had this stage and whose artifact is still recorded."""
     shelf, found = store(), {}
     for run in runs():

@@ -60,6 +60,9 @@ class ExtractConfig(StageConfig):
         return self
 
 
+HELD_OUT_INDEX = "held_out_index.parquet"
+
+
 class SplitConfig(StageConfig):
     """Which pages train, which validate, which are held out of every training stage."""
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from gristmill.crawl.urls import canonical_url
 from gristmill.report import Report
-from gristmill.text.config import SplitConfig
+from gristmill.text.config import HELD_OUT_INDEX, SplitConfig
 from gristmill.text.documents import document_schema, read_shard, shard_paths, write_shard, write_verdicts
 from gristmill.text.words import text_hash
 
@@ -53,7 +53,7 @@ def run_split(documents: Path, out: Path, config: SplitConfig) -> Report:
                 f"split: none of {total} pages fell to {split} with {shares}; bring more pages or change the shares"
             )
     (out / "held_out").mkdir(exist_ok=True)
-    write_shard(out / "held_out_index.parquet", index, schema=INDEX_SCHEMA)
+    write_shard(out / HELD_OUT_INDEX, index, schema=INDEX_SCHEMA)
     write_verdicts(out, [])
     return Report(
         rows_in=total,

@@ -1,5 +1,7 @@
 """The stage `split`: every page in one split, by its URL alone."""
 
+from itertools import chain
+
 import pytest
 
 from gristmill.crawl.urls import canonical_url
@@ -17,7 +19,7 @@ def test_every_page_is_in_the_split_of_its_url_and_the_shares_hold(write_documen
     (tmp_path / "out").mkdir()
     report = run_split(write_documents("documents", PAGES, shards=3), tmp_path / "out", config)
     urls = {split: [row["url"] for row in read_documents(tmp_path / "out" / split)] for split in SPLITS}
-    assert sorted(sum(urls.values(), [])) == sorted(page["url"] for page in PAGES)
+    assert sorted(chain.from_iterable(urls.values())) == sorted(page["url"] for page in PAGES)
     assert all(split_of(url, config) == split for split in SPLITS for url in urls[split])
     # five standard deviations of a binomial share
     assert len(urls["held_out"]) == pytest.approx(400, abs=5 * (2000 * 0.2 * 0.8) ** 0.5)

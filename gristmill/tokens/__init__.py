@@ -1,0 +1,1 @@
+"""From documents to training rows: mixture, tokenizer, packed shards of token ids."""

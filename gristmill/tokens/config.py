@@ -1,0 +1,81 @@
+"""What mixing, tokenizer and packing compute."""
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PositiveInt
+
+from gristmill.errors import SourceUnavailable
+from gristmill.schema import StageConfig
+
+# everything that decides how text becomes ids; a tokenizer folder needs only the first two
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+)
+
+
+class MixConfig(StageConfig):
+    """How much of each source goes on."""
+
+    weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = {}
+    """Source → weight, 1 where absent. A page of weight 0.5 is half as likely to go on as one of weight 1; the sources
+    of the largest weight pass whole, 0 shuts a source out. No page is repeated."""
+    max_documents: PositiveInt | None = None
+    """At most this many documents, in the proportions above."""
+    max_chars: PositiveInt | None = None
+    """At most this many characters, in the proportions above."""
+    seed: int = 0
+    """Changes which pages are sampled."""
+
+
+class TrainedTokenizer(StageConfig):
+    """Train a byte-level BPE tokenizer on the training split."""
+
+    kind: Literal["bpe"] = "bpe"
+    vocab_size: int = Field(default=8192, ge=256 + 4)
+    """Tokens, the 256 bytes and 4 special ones included. Exactly so many come out, or the stage fails."""
+    max_chars: PositiveInt | None = 100_000_000
+    """Train on a sample of about this many characters; more text changes the merges little."""
+    seed: int = 0
+    """Changes which documents are sampled."""
+
+
+class ExistingTokenizer(StageConfig):
+    """Use the tokenizer of an open model as it is (`model.start: open`)."""
+
+    kind: Literal["existing"] = "existing"
+    path: str
+    """Folder with `tokenizer.json` and `tokenizer_config.json`."""
+
+    def identity(self) -> dict[str, Any]:
+        """The tokenizer stands for its files, wherever they lie."""
+        folder = Path(self.path)
+        if not (folder / "tokenizer.json").is_file():
+            raise SourceUnavailable(
+                f"train_tokenizer.path: no tokenizer.json in {folder}; name a folder that transformers reads as a fast "
+                "tokenizer"
+            )
+        present = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
+        return {
+            "kind": self.kind,
+            "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in present},
+        }
+
+
+TokenizerConfig = TrainedTokenizer | ExistingTokenizer
+
+
+class TokenizeConfig(StageConfig):
+    """Cut the splits into rows of one length."""
+
+    seq_len: int = Field(default=512, ge=8)
+    """Tokens a model sees at once; a row holds one more, so that each has a successor."""
+    seed: int = 0
+    """Changes the order of the documents."""
+    rows_per_shard: PositiveInt = 65_536
+    """Rows in one `.npy` file."""

@@ -1,0 +1,53 @@
+"""Random access to packed rows, and the order in which an epoch visits them: pure functions, no buffers to restore."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class TokenShards:
+    """The rows of a tokens artifact, memory-mapped.
+
+    `meta` is its `meta.json`; `token_bytes`, int32 [vocab_size], the bytes of text of each token, 0 for special ones.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Raises ValueError when the folder is no tokens artifact."""
+        if not (folder / "meta.json").is_file():
+            raise ValueError(f"no meta.json in {folder}; expected a folder written by the stage tokenize")
+        self.meta: dict[str, Any] = json.loads((folder / "meta.json").read_text())
+        self.token_bytes: NDArray[np.int32] = np.load(folder / "token_bytes.npy")
+        self._shards = {
+            split: [np.load(path, mmap_mode="r") for path in sorted((folder / split).glob("tokens-*.npy"))]
+            for split in self.meta["splits"]
+        }
+        self._ends = {split: np.cumsum([len(shard) for shard in shards]) for split, shards in self._shards.items()}
+
+    def rows(self, split: str) -> int:
+        """Number of rows; the last one may end in padding, of `meta["splits"][split]["padding"]` tokens."""
+        return self.meta["splits"][split]["rows"]
+
+    def read(self, split: str, rows: Sequence[int] | NDArray[np.integer]) -> NDArray[np.int64]:
+        """int64 [n, seq_len + 1]: the rows of these n numbers, in that order. Raises IndexError beyond the last row."""
+        indices = np.asarray(rows, np.int64)
+        if len(indices) and not 0 <= indices.min() <= indices.max() < self.rows(split):
+            raise IndexError(f"rows {indices.min()} to {indices.max()} of {split}, which has {self.rows(split)}")
+        result = np.empty((len(indices), self.meta["seq_len"] + 1), np.int64)
+        numbers = np.searchsorted(self._ends[split], indices, side="right")
+        for number in np.unique(numbers):
+            shard, mine = self._shards[split][number], numbers == number
+            result[mine] = shard[indices[mine] - (self._ends[split][number] - len(shard))]
+        return result
+
+
+def row_order(digest: str, seed: int, epoch: int, rows: int) -> NDArray[np.int64]:
+    """int64 [rows]: the permutation in which an epoch visits the rows of the data named by `digest`."""
+    entropy = hashlib.sha256(f"{digest}:{seed}:{epoch}".encode()).digest()
+    # the raw stream of a bit generator is the same in every version of numpy; that of `permutation` is not promised
+    raw = np.random.PCG64(int.from_bytes(entropy, "big")).random_raw(rows)
+    return np.argsort(raw, kind="stable")
