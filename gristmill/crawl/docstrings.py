@@ -16,6 +16,7 @@ import sysconfig
 import warnings
 from collections import Counter, deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -147,39 +148,45 @@ def _next_module(
             code = path.read_bytes()
             # parsing takes all the time, so modules that cannot have enough docstrings are told by their quotes
             if sum(map(len, _TRIPLE_QUOTED.findall(code))) < source.min_module_bytes:
-                skipped["too little text"] += 1
+                skipped["too_little_text"] += 1
                 continue
-            tree = _parse(code)
+            with _collector_paused():
+                module = _read(code, name, package, version)
         except OSError:
             skipped["unreadable"] += 1
             continue
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             skipped["unparsable"] += 1
             continue
-        module = ModuleDoc(
-            url=f"https://docs.invalid/{package}/{name}.html",
-            package=package,
-            version=version,
-            module=name,
-            docstring=_docstring(tree),
-            entries=tuple(_entries(tree, name)),
-        )
         if module.text_bytes >= source.min_module_bytes:
             return module
-        skipped["too little text"] += 1
+        skipped["too_little_text"] += 1
     return None
 
 
-def _parse(code: bytes) -> ast.Module:
-    # a tree has no cycles: the collector's walks over a growing one free nothing and take a third of the time
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """No garbage collection: a syntax tree has no cycles, and walking it again and again takes a third of the time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
-        with warnings.catch_warnings(action="ignore"):  # invalid escapes in other people's strings
-            return ast.parse(code)
+        yield
     finally:
         if was_enabled:
             gc.enable()
+
+
+def _read(code: bytes, name: str, package: str, version: str) -> ModuleDoc:
+    with warnings.catch_warnings(action="ignore"):  # invalid escapes in other people's strings
+        tree = ast.parse(code)
+    return ModuleDoc(
+        url=f"https://docs.invalid/{package}/{name}.html",
+        package=package,
+        version=version,
+        module=name,
+        docstring=_docstring(tree),
+        entries=tuple(_entries(tree, name)),
+    )
 
 
 def _entries(tree: ast.Module, module: str) -> Iterator[Entry]:

@@ -1,0 +1,171 @@
+"""Direct preference optimization on TRL: `python -m gristmill.align.dpo --config run.yaml --out DIR`.
+
+The reference is the model the policy starts from. Its log-probabilities are computed once, before training, from the
+folder on disk: a reference that TRL loads again by name can be another model.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gristmill.align.config import DpoConfig, DpoRun
+from gristmill.align.data import read_pairs
+from gristmill.evaluate.statistics import mean_interval, paired_difference
+from gristmill.program import run_program
+from gristmill.progress import progress
+from gristmill.report import Report
+from gristmill.schema import Resources
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from gristmill.evaluate.branches import Branches
+
+
+def run_dpo(
+    model: Path, examples: Path | None, reward_model: Path | None, out: Path, config: DpoConfig, resources: Resources
+) -> Report:
+    """Optimize the policy in folder `model` on preference pairs; write a model folder and metrics.jsonl to `out`.
+
+    The report compares held-out pairs before and after and, given a reward model, its scores of greedy answers.
+    """
+    from trl import DPOConfig
+
+    from gristmill.align import trl_adapter
+    from gristmill.align.dpo_trainer import TokenizedDPOTrainer
+    from gristmill.align.rows import encode_pairs
+    from gristmill.evaluate.checkpoints import load_model, prepare_process
+    from gristmill.evaluate.logps import completion_logps
+
+    device = prepare_process(resources)
+    pairs = read_pairs(config.data, examples)
+    policy, tokenizer = load_model(model, device)
+    trl_adapter.check_tokenizer(tokenizer)
+    limit = trl_adapter.context_length(policy, config)
+    train_pairs, train_dropped = encode_pairs(tokenizer, pairs.train, max_tokens=limit)
+    held_out, held_out_dropped = encode_pairs(tokenizer, pairs.held_out[: config.held_out_rows], max_tokens=limit)
+    dropped = pairs.dropped + train_dropped + held_out_dropped
+    judge = (
+        _Judge(reward_model, tokenizer, held_out, config, device) if reward_model and config.answered_prompts else None
+    )
+
+    with progress("align: reference", total=len(train_pairs), unit="pairs") as bar:
+        reference = np.array(completion_logps(policy, train_pairs, bar=bar))
+    before, scores_before = np.array(completion_logps(policy, held_out)), judge.scores(policy) if judge else None
+    arguments = DPOConfig(
+        **trl_adapter.trainer_arguments(config, out, device),
+        **_loss(config),
+        beta=config.beta,
+        precompute_ref_log_probs=True,
+    )
+    trainer = TokenizedDPOTrainer(
+        policy, args=arguments, train_dataset=_dataset(train_pairs, reference), processing_class=tokenizer
+    )
+    trl_adapter.train(trainer, out, label="align")
+    after, scores_after = np.array(completion_logps(policy, held_out)), judge.scores(policy) if judge else None
+    trl_adapter.save_checkpoint(policy, model, out, tokenizer)
+
+    metrics = pair_metrics(before, after, held_out, seed=config.seed)
+    if scores_before is not None and scores_after is not None:
+        metrics |= {"reward_before": float(np.mean(scores_before)), "reward": float(np.mean(scores_after))}
+        metrics |= paired_difference(scores_after, scores_before, seed=config.seed).metrics("reward_change")
+    return Report(
+        rows_in=len(pairs.train) + len(pairs.held_out) + pairs.dropped.total(),
+        rows_out=len(train_pairs),
+        unit="pairs",
+        dropped=dict(sorted(dropped.items())),
+        metrics=metrics,
+        details={"held_out_pairs": len(held_out), "answered_prompts": len(judge.prompts) if judge else 0},
+    )
+
+
+def pair_metrics(before: np.ndarray, after: np.ndarray, pairs: "list[Branches]", *, seed: int) -> dict[str, float]:
+    """How often chosen beats rejected, by reward and by log-probability per token, and where probability went.
+
+    before, after: [pairs, 2], ln p of chosen and rejected. The reward is proportional to after − before, so it says
+    nothing before training.
+    """
+    lengths = np.array([[len(answer) for answer in pair.completions] for pair in pairs])
+    rewards = after - before
+    preferred_before = _first_is_larger(before / lengths)
+    preferred = _first_is_larger(after / lengths)
+    return {
+        **mean_interval(_first_is_larger(rewards), seed=seed).metrics("held_out_reward_accuracy"),
+        "held_out_preferred_before": float(preferred_before.mean()),
+        "held_out_preferred": float(preferred.mean()),
+        **paired_difference(preferred, preferred_before, seed=seed).metrics("held_out_preferred_change"),
+        **paired_difference(after[:, 0], before[:, 0], seed=seed).metrics("chosen_logp_change"),
+        "rejected_logp_change": float(rewards[:, 1].mean()),
+    }
+
+
+def _first_is_larger(values: np.ndarray) -> np.ndarray:
+    """1, or ½ where both are equal. values: [pairs, 2]"""
+    return (np.sign(values[:, 0] - values[:, 1]) + 1) / 2
+
+
+def _loss(config: DpoConfig) -> dict[str, Any]:
+    kind = "sigmoid_norm" if config.length_normalized else "sigmoid"
+    if config.chosen_nll_weight == 0:
+        return {"loss_type": [kind]}
+    return {"loss_type": [kind, "sft"], "loss_weights": [1.0, config.chosen_nll_weight]}
+
+
+def _dataset(pairs: "list[Branches]", reference: np.ndarray) -> "Dataset":
+    from datasets import Dataset
+
+    return Dataset.from_dict(
+        {
+            "prompt_ids": [pair.prompt for pair in pairs],
+            "chosen_ids": [pair.completions[0] for pair in pairs],
+            "rejected_ids": [pair.completions[1] for pair in pairs],
+            "ref_chosen_logps": reference[:, 0],
+            "ref_rejected_logps": reference[:, 1],
+            "length": [pair.length for pair in pairs],
+        }
+    )
+
+
+class _Judge:
+    """A reward model, and the held-out prompts whose greedy answers it scores."""
+
+    def __init__(
+        self,
+        folder: Path,
+        tokenizer: "PreTrainedTokenizerBase",
+        held_out: "list[Branches]",
+        config: DpoConfig,
+        device: "torch.device",
+    ) -> None:
+        from gristmill.align.rewards import load_reward_model
+
+        self.reward_model, own_tokenizer = load_reward_model(folder, device)
+        if own_tokenizer.get_vocab() != tokenizer.get_vocab():
+            raise ValueError(
+                f"{folder.name}: the reward model has another tokenizer than the policy; train it from the same"
+            )
+        self.tokenizer = tokenizer
+        self.prompts = list({tuple(pair.prompt): None for pair in held_out})[: config.answered_prompts]
+        self.answer_tokens = config.answer_tokens
+
+    def scores(self, policy: "PreTrainedModel") -> list[float]:
+        """The reward of the policy's greedy answer to each prompt."""
+        from gristmill.align.rewards import rewards
+        from gristmill.evaluate.chat_format import end_of_turn
+        from gristmill.evaluate.generation import greedy_answers
+
+        end = end_of_turn(self.tokenizer)
+        answers = greedy_answers(policy, self.prompts, max_new_tokens=self.answer_tokens, stop_ids=end)
+        rows = [[*prompt, *answer, *end] for prompt, answer in zip(self.prompts, answers, strict=True)]
+        return rewards(self.reward_model, rows)
+
+
+if __name__ == "__main__":
+    run_program(
+        "gristmill.align.dpo",
+        DpoRun,
+        lambda run, out: run_dpo(run.model, run.examples, run.reward_model, out, run.config, run.resources),
+    )

@@ -1,0 +1,103 @@
+"""A reward model on TRL: `python -m gristmill.align.reward_model --config run.yaml --out DIR`.
+
+The language model's output matrix gives way to one number, read at the end of the assistant's turn. The folder is a
+`…ForSequenceClassification` with one label.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gristmill.align.config import RewardModelConfig, RewardModelRun
+from gristmill.align.data import read_pairs
+from gristmill.evaluate.statistics import mean_interval, paired_difference
+from gristmill.program import run_program
+from gristmill.report import Report
+from gristmill.schema import Resources
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from gristmill.evaluate.branches import Branches
+
+
+def run_reward_model(
+    model: Path, examples: Path | None, out: Path, config: RewardModelConfig, resources: Resources
+) -> Report:
+    """Train a Bradley–Terry reward model from the language model in folder `model`; write a model folder to `out`.
+
+    The report gives its accuracy on held-out pairs, beside that of a rule that looks at length alone.
+    """
+    from trl import RewardConfig, RewardTrainer
+
+    from gristmill.align import trl_adapter
+    from gristmill.align.rewards import load_reward_model, rewards
+    from gristmill.align.rows import encode_pairs
+    from gristmill.evaluate.checkpoints import prepare_process
+
+    device = prepare_process(resources)
+    pairs = read_pairs(config.data, examples)
+    scorer, tokenizer = load_reward_model(model, device, seed=config.seed)
+    trl_adapter.check_tokenizer(tokenizer)
+    limit = trl_adapter.context_length(scorer, config)
+    train_pairs, train_dropped = encode_pairs(tokenizer, pairs.train, max_tokens=limit)
+    held_out, held_out_dropped = encode_pairs(tokenizer, pairs.held_out[: config.held_out_rows], max_tokens=limit)
+    dropped = pairs.dropped + train_dropped + held_out_dropped
+
+    arguments = RewardConfig(
+        **trl_adapter.trainer_arguments(config, out, device), center_rewards_coefficient=config.center_rewards or None
+    )
+    trainer = RewardTrainer(scorer, arguments, train_dataset=_dataset(train_pairs), processing_class=tokenizer)
+    trl_adapter.train(trainer, out, label="reward_model")
+    scores = rewards(scorer, [[*pair.prompt, *answer] for pair in held_out for answer in pair.completions])
+    trl_adapter.save_checkpoint(scorer, model, out, tokenizer)
+    return Report(
+        rows_in=len(pairs.train) + len(pairs.held_out) + pairs.dropped.total(),
+        rows_out=len(train_pairs),
+        unit="pairs",
+        dropped=dict(sorted(dropped.items())),
+        metrics=pair_metrics(np.array(scores).reshape(-1, 2), held_out, train_pairs, seed=config.seed),
+        details={"held_out_pairs": len(held_out)},
+    )
+
+
+def _dataset(pairs: "list[Branches]") -> "Dataset":
+    from datasets import Dataset
+
+    chosen = [[*pair.prompt, *pair.completions[0]] for pair in pairs]
+    rejected = [[*pair.prompt, *pair.completions[1]] for pair in pairs]
+    return Dataset.from_dict(
+        {"chosen_ids": chosen, "rejected_ids": rejected, "length": [pair.length for pair in pairs]}
+    )
+
+
+def pair_metrics(
+    scores: np.ndarray, held_out: "list[Branches]", train_pairs: "list[Branches]", *, seed: int
+) -> dict[str, float]:
+    """scores: [pairs, 2], chosen and rejected. Equal scores count half."""
+    right = _preferred(scores[:, 0] - scores[:, 1])
+    by_length = _preferred(_longer(held_out) * np.sign(_longer(train_pairs).sum() or 1))
+    return {
+        **mean_interval(right, seed=seed).metrics("held_out_accuracy"),
+        "length_baseline_accuracy": float(by_length.mean()),
+        **paired_difference(right, by_length, seed=seed).metrics("held_out_accuracy_minus_length"),
+        "held_out_reward_margin": float((scores[:, 0] - scores[:, 1]).mean()),
+    }
+
+
+def _preferred(margins: np.ndarray) -> np.ndarray:
+    return (np.sign(margins) + 1) / 2
+
+
+def _longer(pairs: "list[Branches]") -> np.ndarray:
+    """+1 where chosen has more tokens, −1 where it has fewer. [pairs]"""
+    return np.array([np.sign(len(pair.completions[0]) - len(pair.completions[1])) for pair in pairs])
+
+
+if __name__ == "__main__":
+    run_program(
+        "gristmill.align.reward_model",
+        RewardModelRun,
+        lambda run, out: run_reward_model(run.model, run.examples, out, run.config, run.resources),
+    )

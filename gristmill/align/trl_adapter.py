@@ -1,0 +1,121 @@
+"""What the three trainings on TRL share: what they ask of a tokenizer, the trainer's arguments, progress, saving.
+
+TRL is the engine for SFT, reward models and DPO; rows come to it tokenized, and measuring before and after is ours.
+"""
+
+import shutil
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainerState
+
+from gristmill.align.config import TrainingConfig
+from gristmill.evaluate.chat_format import check_template, end_of_turn
+from gristmill.evaluate.generation import stop_ids
+from gristmill.metrics import MetricsWriter
+from gristmill.progress import progress
+from gristmill.tokens.config import TOKENIZER_FILES
+
+# the trainer also reports its speed; a clock's reading is no result
+LOGGED = {
+    "loss": "loss",
+    "grad_norm": "grad_norm",
+    "learning_rate": "lr",
+    "mean_token_accuracy": "token_accuracy",
+    "accuracy": "pair_accuracy",
+    "margin": "reward_margin",
+    "rewards/accuracies": "reward_accuracy",
+    "rewards/margins": "reward_margin",
+    "logps/chosen": "chosen_logp",
+    "logps/rejected": "rejected_logp",
+}
+
+
+def check_tokenizer(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raises ValueError for a chat template that hides what is to be learned, or padding that does."""
+    check_template(tokenizer)
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id in end_of_turn(tokenizer):
+        raise ValueError(
+            f"the tokenizer pads with {tokenizer.pad_token!r}; it needs a token of its own for that, since padding is "
+            "masked and the end of a turn must be learned"
+        )
+
+
+def trainer_arguments(config: TrainingConfig, out: Path, device: torch.device) -> dict[str, Any]:
+    """Keyword arguments that SFTConfig, RewardConfig and DPOConfig have in common."""
+    return {
+        "output_dir": str(out),
+        "num_train_epochs": config.epochs,
+        "learning_rate": config.lr,
+        "lr_scheduler_type": "linear",
+        "warmup_steps": config.lr_warmup_ratio,  # below 1 it is a share of the steps
+        "weight_decay": config.weight_decay,
+        "max_grad_norm": config.grad_clip,
+        "per_device_train_batch_size": config.micro_rows,
+        "gradient_accumulation_steps": config.batch_rows // config.micro_rows,
+        "train_sampling_strategy": "group_by_length",
+        "length_column_name": "length",
+        "remove_unused_columns": False,  # else `length` is gone before the sampler looks for it
+        "seed": config.seed,
+        "data_seed": config.seed,
+        "bf16": config.precision == "bf16",
+        "use_cpu": device.type == "cpu",
+        "gradient_checkpointing": False,
+        "dataloader_pin_memory": device.type != "cpu",
+        "max_length": None,  # rows that are too long were left out, and counted
+        "logging_steps": config.log_every_steps,
+        "logging_first_step": True,
+        "save_strategy": "no",
+        "eval_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
+def train(trainer: transformers.Trainer, out: Path, *, label: str) -> None:
+    """Run a trainer to its end, with progress on stderr and its numbers in metrics.jsonl."""
+    trainer.remove_callback(transformers.PrinterCallback)
+    with MetricsWriter(out / "metrics.jsonl") as metrics, ExitStack() as shown:
+        trainer.add_callback(_Watch(label, metrics, shown))
+        trainer.train()
+
+
+class _Watch(TrainerCallback):
+    def __init__(self, label: str, metrics: MetricsWriter, shown: ExitStack) -> None:
+        self.label, self.metrics, self.shown = label, metrics, shown
+        self.note = ""
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        self.bar = self.shown.enter_context(progress(self.label, total=state.max_steps, unit="steps"))
+
+    def on_step_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        self.bar.advance(note=self.note)
+
+    def on_log(
+        self, args: Any, state: TrainerState, control: Any, logs: dict[str, float] | None = None, **kwargs: Any
+    ) -> None:
+        known = {LOGGED[name]: float(value) for name, value in (logs or {}).items() if name in LOGGED}
+        if "loss" in known:  # the last call sums up the run instead
+            self.metrics.write(state.global_step, known)
+            self.note = f"loss {known['loss']:.3f}"
+
+
+def save_checkpoint(model: PreTrainedModel, start: Path, out: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Write a model folder: weights, configuration, and the tokenizer's files as they were in `start`."""
+    if model.can_generate() and model.generation_config is not None:
+        model.generation_config.eos_token_id = sorted({*stop_ids(model), *end_of_turn(tokenizer)})
+    model.config.use_cache = True  # the trainer turned it off, and without it chat is five times slower
+    model.save_pretrained(out, max_shard_size="1000GB")
+    (out / "model.safetensors").chmod(0o644)  # safetensors makes it readable by its owner only
+    for name in TOKENIZER_FILES:
+        if (start / name).is_file():
+            shutil.copyfile(start / name, out / name)
+
+
+def context_length(model: PreTrainedModel, config: TrainingConfig) -> int:
+    """The longest row that trains: what is configured, or what the model was made for."""
+    made_for = model.config.get_text_config().max_position_embeddings
+    return min(config.max_tokens or made_for, made_for)

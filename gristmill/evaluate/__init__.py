@@ -1,0 +1,1 @@
+"""What a model is worth: numbers that compare across tokenizers, models and runs."""

@@ -1,0 +1,58 @@
+"""Bits per byte: how many bits a model needs for a byte of text, comparable across tokenizers.
+
+Σ nats over the targets that stand for text / (ln 2 · Σ bytes of those targets). Special tokens, padding among them,
+count neither as nats nor as bytes.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from gristmill.tokens.reader import TokenShards
+
+LOGITS_PER_BATCH = 2**25  # 128 MiB in float32
+NOT_TEXT = -100
+
+
+def bits_per_byte(model: PreTrainedModel, shards: TokenShards, split: str) -> float:
+    """Bits per byte of a model on all rows of a split of token shards, on the model's device and in its precision."""
+    return bits_of(*nats_and_bytes(model, shards, split, rows=range(shards.rows(split))))
+
+
+def bits_of(nats: float, text_bytes: float) -> float:
+    """Bits per byte from sums. Raises ValueError when there was no text to measure."""
+    if not text_bytes:
+        raise ValueError(
+            "no text to measure bits per byte on: the split of the token shards is empty or all special tokens"
+        )
+    return nats / (math.log(2) * text_bytes)
+
+
+@torch.no_grad()
+def nats_and_bytes(
+    model: PreTrainedModel, shards: TokenShards, split: str, *, rows: Sequence[int]
+) -> tuple[float, float]:
+    """Sums over some rows of a split: nats of the targets that stand for text, and their bytes."""
+    token_bytes = torch.from_numpy(shards.token_bytes.astype("int64"))
+    rows_per_batch = max(1, LOGITS_PER_BATCH // (shards.meta["seq_len"] * model.config.vocab_size))
+    nats = text_bytes = 0.0
+    was_training = model.training
+    model.eval()
+    for first in range(0, len(rows), rows_per_batch):
+        tokens = torch.from_numpy(shards.read(split, rows[first : first + rows_per_batch]))
+        inputs, targets = tokens[:, :-1], tokens[:, 1:]
+        nats += _summed_nats(model, inputs, targets.where(token_bytes[targets] > 0, NOT_TEXT))
+        text_bytes += token_bytes[targets].sum().item()
+    model.train(was_training)
+    return nats, text_bytes
+
+
+def _summed_nats(model: PreTrainedModel, inputs_BT: Tensor, targets_BT: Tensor) -> float:
+    logits_BTV = model(input_ids=inputs_BT.to(model.device), use_cache=False).logits
+    losses = torch.nn.functional.cross_entropy(
+        logits_BTV.float().flatten(0, 1), targets_BT.flatten().to(model.device), ignore_index=NOT_TEXT, reduction="none"
+    )
+    return losses.sum(dtype=torch.float64).item()

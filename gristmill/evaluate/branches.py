@@ -1,0 +1,16 @@
+"""A prompt, and completions that may follow it: what log-probabilities and preferences are about."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Branches:
+    """Token ids of a prompt (at least one) and of completions that may follow it."""
+
+    prompt: Sequence[int]
+    completions: Sequence[Sequence[int]]
+
+    @property
+    def length(self) -> int:
+        return len(self.prompt) + sum(len(completion) for completion in self.completions)

@@ -1,0 +1,39 @@
+"""Model folders, loaded for measuring or training, and the process made ready for that."""
+
+import warnings
+from pathlib import Path
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from gristmill.schema import Resources
+
+
+def prepare_process(resources: Resources) -> torch.device:
+    """Silence what would drown the progress, set threads, and return the device to compute on."""
+    warnings.filterwarnings("ignore", category=FutureWarning)  # TRL 1.16 still says gradient_checkpointing
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    torch.set_num_threads(resources.threads)
+    wanted = resources.device
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"resources.device={wanted} but torch finds no CUDA device here; use auto or cpu")
+    return torch.device(wanted)
+
+
+def load_model(folder: Path, device: torch.device) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A causal language model in float32, and its tokenizer."""
+    tokenizer = load_tokenizer(folder)
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    model.to(device)  # pyright: ignore[reportArgumentType]
+    return model, tokenizer
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model folder. Raises ValueError when the folder is none."""
+    if not (folder / "tokenizer.json").is_file() or not (folder / "config.json").is_file():
+        raise ValueError(f"{folder}: no config.json and tokenizer.json there; expected a model folder")
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)

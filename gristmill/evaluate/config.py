@@ -1,0 +1,176 @@
+"""What evaluation measures, and what a model must show to become champion."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveInt, model_validator
+
+from gristmill.fingerprint import file_sha256
+from gristmill.program import Run
+from gristmill.schema import Schema, SourceUnavailable, StageConfig
+
+Score = Literal["sum", "per_byte", "mutual_information"]
+
+
+class ExampleItems(Schema):
+    """The held-out items that the stage `examples` made."""
+
+    kind: Literal["examples"] = "examples"
+
+
+class JsonlItems(Schema):
+    """A JSON-lines file (or `.gz`) of items: `{"id", "question", "choices": [...], "answer": index}`."""
+
+    kind: Literal["jsonl"] = "jsonl"
+    path: Annotated[Path, AfterValidator(Path.absolute)]
+    """The file; a relative path counts from where the command is started."""
+
+
+Items = Annotated[ExampleItems | JsonlItems, Field(discriminator="kind")]
+
+
+class MultipleChoice(Schema):
+    """Which of several answers does the model find likeliest? Prompt and score are pinned: both move results."""
+
+    kind: Literal["multiple_choice"] = "multiple_choice"
+    name: str = Field(default="docs_choice", pattern=r"^[a-z][a-z0-9_]*$")
+    """Begins the names of its metrics."""
+    data: Items = ExampleItems()
+    """Where items come from."""
+    score: Score = "mutual_information"
+    """`sum`: ln p(choice | question). `per_byte`: that per byte of the choice. `mutual_information`: that minus
+    ln p(choice | neutral_question), so that a choice likely anywhere has no advantage."""
+    neutral_question: str = "What does it do?"
+    """The question without what it asks about, for `mutual_information`."""
+    plain_template: str = "{question}\n"
+    """What a base model reads before a choice. A chat model reads the question as the user's turn."""
+
+    @model_validator(mode="after")
+    def _template_has_the_question(self) -> Self:
+        if "{question}" not in self.plain_template:
+            raise ValueError(
+                f"plain_template={self.plain_template!r} leaves the question out; write {{question}} in it"
+            )
+        return self
+
+
+Benchmark = MultipleChoice
+"""What `benchmarks` can hold; with others it becomes a union, told apart by `kind`."""
+
+
+class EvaluateConfig(StageConfig):
+    """Scores of one checkpoint: bits per byte, benchmarks with baselines, a few answers to read."""
+
+    benchmarks: list[Benchmark] = [MultipleChoice()]
+    """Benchmarks, each with a name of its own."""
+    chat: bool = True
+    """Ask in the chat format. False for base models, which never saw it."""
+    samples: list[str] = [
+        "What does `os.getcwd` do?",
+        "What does `numpy.zeros` do?",
+        "What does `list.sort` do?",
+        "What does `torch.nn.Linear` do?",
+    ]
+    """Prompts whose greedy answers are written to samples.jsonl."""
+    sample_tokens: PositiveInt = 48
+    """Longest such answer, in tokens."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the bootstrap behind all intervals."""
+
+    def for_base_model(self) -> Self:
+        """The same measurements without the chat format."""
+        return self.model_copy(update={"chat": False})
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [benchmark.name for benchmark in self.benchmarks]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two benchmarks are named {twice[0]!r}; their metrics would collide, so rename one")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """The configuration with a file's content in place of its path."""
+        decisive = self.model_dump(mode="json")
+        for benchmark, dumped in zip(self.benchmarks, decisive["benchmarks"], strict=True):
+            if isinstance(benchmark.data, JsonlItems):
+                dumped["data"]["path"] = _content_digest(benchmark.data.path)
+        return decisive
+
+
+class EvaluateRun(Run):
+    """`run.yaml` of `python -m gristmill.evaluate.run`."""
+
+    model: Path
+    """Folder of the model."""
+    tokens: Path | None = None
+    """Folder of token shards; their validation split measures bits per byte."""
+    examples: Path | None = None
+    """Folder of the examples artifact, where a benchmark asks for it."""
+    parent: Path | None = None
+    """Folder of an earlier evaluation, of the model this one was made from."""
+    config: EvaluateConfig = EvaluateConfig()
+    """What is measured."""
+
+
+class AtLeast(Schema):
+    """A score must reach a value."""
+
+    rule: Literal["at_least"] = "at_least"
+    metric: str
+    """Name in the evaluation's metrics."""
+    value: float
+    """The smallest score that passes."""
+
+
+class AtMost(Schema):
+    """A score must stay at or below a value."""
+
+    rule: Literal["at_most"] = "at_most"
+    metric: str
+    """Name in the evaluation's metrics."""
+    value: float
+    """The largest score that passes."""
+
+
+class BetterThanBaseline(Schema):
+    """Accuracy must beat the better baseline: the paired 95 % interval lies above zero."""
+
+    rule: Literal["better_than_baseline"] = "better_than_baseline"
+    benchmark: str = "docs_choice"
+    """Name of the benchmark."""
+
+
+class NotWorseThanChampion(Schema):
+    """Accuracy may fall behind the champion's by no more than a margin: the paired 95 % interval lies above −margin."""
+
+    rule: Literal["not_worse_than_champion"] = "not_worse_than_champion"
+    benchmark: str = "docs_choice"
+    """Name of the benchmark; both models must have answered the same items."""
+    margin: NonNegativeFloat = 0.02
+    """How much worse is still the same, in accuracy (0.02: two points)."""
+
+
+Rule = Annotated[AtLeast | AtMost | BetterThanBaseline | NotWorseThanChampion, Field(discriminator="rule")]
+
+
+class PromoteConfig(StageConfig):
+    """The gate in front of the alias `champion`: every rule must pass."""
+
+    rules: list[Rule] = [BetterThanBaseline(), NotWorseThanChampion()]
+    """What the challenger must show."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the bootstrap behind the comparison with the champion."""
+
+    @model_validator(mode="after")
+    def _a_gate_has_rules(self) -> Self:
+        if not self.rules:
+            raise ValueError("rules is empty, so every model would pass; give at least one")
+        return self
+
+
+def _content_digest(path: Path) -> str:
+    try:
+        return file_sha256(path)
+    except OSError as error:
+        raise SourceUnavailable(f"cannot read {path} ({error.strerror}); correct evaluate.benchmarks") from error

@@ -1,0 +1,93 @@
+"""Log-probabilities of completions: several that follow one prompt are scored in one row, each blind to the others.
+
+A row is the prompt, then all its completions one after the other; attention lets a completion see the prompt and
+itself, and positions count on from the prompt's end for each. Same numbers as one row per completion, for less work.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from gristmill.evaluate.branches import Branches
+from gristmill.progress import Bar
+
+TOKENS_PER_BATCH = 4096
+LOGITS_PER_BATCH = 2**25  # 128 MiB in float32
+
+
+@torch.no_grad()
+def completion_logps(
+    model: PreTrainedModel, branches: Sequence[Branches], *, bar: Bar | None = None
+) -> list[list[float]]:
+    """ln p(completion | prompt) in nats, summed over the completion's tokens: one list for each prompt, in order."""
+    was_training = model.training
+    model.eval()
+    result: list[list[float]] = [[] for _ in branches]
+    for chosen in _batches(branches, max_tokens=min(TOKENS_PER_BATCH, LOGITS_PER_BATCH // model.config.vocab_size)):
+        for index, logps in zip(chosen, _batch_logps(model, [branches[index] for index in chosen]), strict=True):
+            result[index] = logps
+        if bar:
+            bar.advance(len(chosen))
+    model.train(was_training)
+    return result
+
+
+def _batches(branches: Sequence[Branches], *, max_tokens: int) -> list[list[int]]:
+    """Indices, longest first, in batches of at most `max_tokens` with padding (or of one row)."""
+    batches: list[list[int]] = []
+    for index in sorted(range(len(branches)), key=lambda index: -branches[index].length):
+        if batches and branches[batches[-1][0]].length * (len(batches[-1]) + 1) <= max_tokens:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches
+
+
+def _batch_logps(model: PreTrainedModel, batch: list[Branches]) -> list[list[float]]:
+    # B rows, T positions, V words; N scored tokens of all rows
+    B, T = len(batch), max(row.length for row in batch)
+    ids_BT = torch.zeros(B, T, dtype=torch.long)
+    positions_BT = torch.zeros(B, T, dtype=torch.long)
+    branch_BT = torch.full((B, T), -1)  # 0: prompt, 1…: completions, -1: padding
+    sources_N: list[int] = []  # position whose logits predict the token
+    targets_N: list[int] = []
+    completion_N: list[int] = []
+    completions = 0
+    for row, branches in enumerate(batch):
+        start = len(branches.prompt)
+        ids_BT[row, :start] = torch.tensor(branches.prompt)
+        positions_BT[row, :start] = torch.arange(start)
+        branch_BT[row, :start] = 0
+        prompt_end = row * T + start - 1
+        for number, completion in enumerate(branches.completions, start=1):
+            stop = start + len(completion)
+            ids_BT[row, start:stop] = torch.tensor(completion, dtype=torch.long)
+            positions_BT[row, start:stop] = torch.arange(len(completion)) + len(branches.prompt)
+            branch_BT[row, start:stop] = number
+            sources_N += [prompt_end, *range(row * T + start, row * T + stop - 1)][: len(completion)]
+            targets_N += completion
+            completion_N += [completions] * len(completion)
+            completions, start = completions + 1, stop
+    logits_NV = model(
+        input_ids=ids_BT.to(model.device),
+        attention_mask=_attention_mask(branch_BT, model.dtype).to(model.device),
+        position_ids=positions_BT.to(model.device),
+        use_cache=False,
+    ).logits.flatten(0, 1)[torch.tensor(sources_N, device=model.device)]
+    logits_NV = logits_NV.float()
+    at_target_N = logits_NV.gather(1, torch.tensor(targets_N, device=model.device)[:, None])[:, 0]
+    logps_N = (at_target_N - logits_NV.logsumexp(dim=1)).double().cpu()
+    sums = torch.zeros(completions, dtype=torch.float64).index_add_(0, torch.tensor(completion_N), logps_N).tolist()
+    taken = iter(sums)
+    return [[next(taken) for _ in row.completions] for row in batch]
+
+
+def _attention_mask(branch_BT: Tensor, dtype: torch.dtype) -> Tensor:
+    """[B, 1, query, key], added to attention scores: 0 where a token may look, else the smallest number."""
+    T = branch_BT.shape[1]
+    earlier_TT = torch.ones(T, T, dtype=torch.bool).tril()
+    queries, keys = branch_BT[:, :, None], branch_BT[:, None, :]
+    seen_BTT = earlier_TT & ((keys == 0) | (keys == queries))
+    return torch.zeros(seen_BTT.shape, dtype=dtype).masked_fill(~seen_BTT, torch.finfo(dtype).min)[:, None]

@@ -1,0 +1,120 @@
+"""Evaluation of one checkpoint: `python -m gristmill.evaluate.run --config run.yaml --out DIR`.
+
+Writes items.parquet (every item's scores, for paired comparisons later) and samples.jsonl (a few greedy answers). A
+number that is not finite is no metric: it stands in the details as "not finite".
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gristmill.evaluate.config import EvaluateConfig, EvaluateRun
+from gristmill.metrics import NOT_FINITE
+from gristmill.program import RESULT, run_program
+from gristmill.progress import progress
+from gristmill.report import Report
+from gristmill.schema import Resources
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def run_evaluate(
+    model: Path,
+    tokens: Path | None,
+    examples: Path | None,
+    parent: Path | None,
+    out: Path,
+    config: EvaluateConfig,
+    resources: Resources,
+) -> Report:
+    """Measure the model in folder `model`; with `parent`, an earlier evaluation, also the paired differences to it.
+
+    tokens: token shards, whose validation split gives bits per byte; none: not measured.
+    """
+    from gristmill.evaluate.checkpoints import load_model, prepare_process
+    from gristmill.evaluate.multiple_choice import answer_items, choice_metrics, read_items
+    from gristmill.evaluate.pairing import write_items
+
+    device = prepare_process(resources)
+    read = {benchmark.name: read_items(benchmark, examples) for benchmark in config.benchmarks}
+    policy, tokenizer = load_model(model, device)
+    rows: list[dict[str, Any]] = []
+    metrics: dict[str, float] = {}
+    details: dict[str, Any] = {"chat": config.chat}
+    if tokens:
+        metrics |= _bits_per_byte(policy, model, tokens, details)
+    for benchmark in config.benchmarks:
+        answered = answer_items(policy, tokenizer, read[benchmark.name], benchmark, chat=config.chat)
+        metrics |= choice_metrics(answered, seed=config.seed)
+        rows += answered
+    write_items(out, rows)
+    _write_samples(out / "samples.jsonl", policy, tokenizer, config)
+    if parent:
+        metrics |= _differences(metrics, parent, out, config, details)
+    finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+    details |= dict.fromkeys(metrics.keys() - finite.keys(), NOT_FINITE)
+    return Report(rows_in=len(rows), rows_out=len(rows), unit="items", metrics=finite, details=details)
+
+
+def _bits_per_byte(policy: "PreTrainedModel", model: Path, tokens: Path, details: dict[str, Any]) -> dict[str, float]:
+    """On the validation rows; none, with the reason in the details, when another tokenizer made the shards."""
+    from gristmill.evaluate.bits_per_byte import bits_per_byte
+    from gristmill.tokens.reader import TokenShards
+    from gristmill.tokens.tokenizer import Vocabulary, token_bytes
+
+    shards = TokenShards(tokens)
+    vocabulary = Vocabulary.load(model)
+    if shards.token_bytes.tolist() != token_bytes(vocabulary.tokenizer, vocabulary.size):
+        details["bits_per_byte"] = "not measured: another tokenizer than the model's made the token shards"
+        return {}
+    with progress("evaluate: bits per byte", total=None, unit="rows"):
+        return {"bits_per_byte": bits_per_byte(policy, shards, "validation")}
+
+
+def _write_samples(
+    path: Path, policy: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", config: EvaluateConfig
+) -> None:
+    """One `{"prompt", "answer"}` a line, answered greedily."""
+    from gristmill.evaluate.chat_format import end_of_turn
+    from gristmill.evaluate.generation import greedy_answers, stop_ids
+    from gristmill.evaluate.multiple_choice import prompt_tokens
+
+    prompts = prompt_tokens(tokenizer, config.samples, plain_template="{question}\n", chat=config.chat)
+    ends = stop_ids(policy) | (set(end_of_turn(tokenizer)) if config.chat else set())
+    answers = greedy_answers(policy, prompts, max_new_tokens=config.sample_tokens, stop_ids=ends) if prompts else []
+    lines = [
+        json.dumps({"prompt": prompt, "answer": tokenizer.decode(answer, skip_special_tokens=True)}, ensure_ascii=False)
+        for prompt, answer in zip(config.samples, answers, strict=True)
+    ]
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _differences(
+    metrics: dict[str, float], parent: Path, out: Path, config: EvaluateConfig, details: dict[str, Any]
+) -> dict[str, float]:
+    """This model minus its parent, benchmark by benchmark on the same items."""
+    from gristmill.evaluate.pairing import accuracy_difference, read_correct
+
+    found: dict[str, float] = {}
+    for benchmark in config.benchmarks:
+        name = f"{benchmark.name}_accuracy_minus_parent"
+        mine, theirs = read_correct(out, benchmark.name), read_correct(parent, benchmark.name)
+        difference = accuracy_difference(mine, theirs, seed=config.seed)
+        if isinstance(difference, str):
+            details[name] = difference
+        else:
+            found |= difference.metrics(name)
+    before = Report.model_validate_json((parent / RESULT).read_bytes()).metrics.get("bits_per_byte")
+    if before is not None and "bits_per_byte" in metrics:
+        found["bits_per_byte_minus_parent"] = metrics["bits_per_byte"] - before
+    return found
+
+
+if __name__ == "__main__":
+    run_program(
+        "gristmill.evaluate.run",
+        EvaluateRun,
+        lambda run, out: run_evaluate(run.model, run.tokens, run.examples, run.parent, out, run.config, run.resources),
+    )

@@ -1,0 +1,62 @@
+"""Means with 95 % intervals by bootstrap over items; differences are paired, item by item."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+RESAMPLES = 4999
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def metrics(self, name: str) -> dict[str, float]:
+        """`name`, `name_ci_low` and `name_ci_high`, as result.json and the result table call them."""
+        return {name: self.mean, f"{name}_ci_low": self.low, f"{name}_ci_high": self.high}
+
+
+def mean_interval(values: ArrayLike, *, seed: int = 0) -> Interval:
+    """Mean over items with the percentile bootstrap's interval (Efron 1979). values: [n], n ≥ 2.
+
+    All NaN when a value is not finite. Equal values give an interval of no width.
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    if len(sample) < 2:
+        raise ValueError(f"an interval needs at least 2 items, found {len(sample)}; measure on more")
+    if not np.isfinite(sample).all():
+        return Interval(float("nan"), float("nan"), float("nan"))
+    mean = float(sample.mean())
+    if (sample == sample[0]).all():
+        return Interval(mean, mean, mean)
+    from scipy.stats import bootstrap  # a second of import, for the stages that measure
+
+    found = bootstrap(
+        (sample,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        batch=500,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Interval(mean, float(found.low), float(found.high))
+
+
+def paired_difference(after: ArrayLike, before: ArrayLike, *, seed: int = 0) -> Interval:
+    """Mean of after − before over the same items in the same order. [n] each."""
+    after, before = np.asarray(after, dtype=np.float64), np.asarray(before, dtype=np.float64)
+    assert after.shape == before.shape
+    return mean_interval(after - before, seed=seed)
+
+
+def per_token(nats: ArrayLike, tokens: Sequence[int]) -> np.ndarray:
+    """Per-row values whose mean is Σ nats / Σ tokens. [rows] each."""
+    return np.asarray(nats, dtype=np.float64) * len(tokens) / sum(tokens)

@@ -1,0 +1,1 @@
+"""What a document is like (signals), and which documents go on (thresholds on them)."""

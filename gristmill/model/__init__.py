@@ -1,0 +1,1 @@
+"""The shape of a language model, and how it is built before its first training step."""

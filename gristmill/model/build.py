@@ -1,0 +1,80 @@
+"""Build a model from its shape, with an initialization of our own; or load one from a Hugging Face folder.
+
+The last matrix of each residual branch starts at zero, so a new model is the identity from embedding to final norm and
+every branch grows from there (Zhang et al. 2019, arXiv:1901.09321). An output matrix of its own starts at zero too: the
+first guess is uniform (Yang et al. 2022, arXiv:2203.03466). Other matrices are normal with variance 1 / fan-in.
+Drawn on the CPU in float32: the same weights on every device.
+"""
+
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
+
+from gristmill.model.config import ModelConfig
+
+EMBEDDING_STD = 0.5
+TIED_EMBEDDING_STD = 0.02  # they are the output matrix too: larger ones make a new model's guesses bold
+ZERO_AT_START = ("o_proj.weight", "down_proj.weight", "lm_head.weight")
+
+
+def build_model(
+    config: ModelConfig, *, vocab_size: int, max_seq_len: int, bos_id: int, eos_id: int, pad_id: int, seed: int
+) -> Qwen3ForCausalLM:
+    """A new model in float32 on the CPU."""
+    shape = config.shape
+    model = Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=vocab_size,
+            max_position_embeddings=max_seq_len,
+            num_hidden_layers=shape.depth,
+            hidden_size=shape.width,
+            intermediate_size=shape.ffn_width,
+            num_attention_heads=shape.heads,
+            num_key_value_heads=shape.kv_heads,
+            head_dim=shape.head_dim,
+            rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
+            tie_word_embeddings=config.tie_embeddings,
+            bos_token_id=bos_id,
+            eos_token_id=eos_id,
+            pad_token_id=pad_id,
+            dtype="float32",
+        )
+    )
+    initialize(model, seed=seed)
+    return model
+
+
+def initialize(model: PreTrainedModel, *, seed: int) -> None:
+    """Overwrite every weight of a new model, in the order of its parameters."""
+    generator = torch.Generator().manual_seed(seed)
+    embedding_std = TIED_EMBEDDING_STD if model.config.tie_word_embeddings else EMBEDDING_STD
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.ndim == 1:
+                weight.fill_(1.0)
+            elif name.endswith(ZERO_AT_START):
+                weight.zero_()
+            elif "embed_tokens" in name:
+                weight.normal_(0.0, embedding_std, generator=generator)
+            else:
+                weight.normal_(0.0, weight.shape[1] ** -0.5, generator=generator)
+
+
+def load_model(folder: Path, *, vocab_size: int, max_seq_len: int) -> PreTrainedModel:
+    """A model from a local Hugging Face folder, in float32, for token shards of this vocabulary and row length.
+
+    Raises ValueError when the shards hold token ids, or rows, that the model has no place for.
+    """
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    if model.config.vocab_size < vocab_size:
+        raise ValueError(
+            f"the token shards have {vocab_size:,} token ids, the model to start from {model.config.vocab_size:,}; "
+            "tokenize with the tokenizer of that model"
+        )
+    if model.config.max_position_embeddings < max_seq_len:
+        raise ValueError(
+            f"the token shards have rows of {max_seq_len} tokens but the model to start from was made for "
+            f"{model.config.max_position_embeddings}; tokenize with a seq_len of at most that"
+        )
+    return model

@@ -1,0 +1,148 @@
+"""What pretraining computes, and the file that tells the program where its inputs lie."""
+
+import hashlib
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from gristmill.model.config import ModelConfig
+from gristmill.schema import Resources, Schema, SourceUnavailable, StageConfig
+
+
+class ScratchStart(Schema):
+    """Start with new random weights of the shape in `model`."""
+
+    kind: Literal["scratch"] = "scratch"
+
+
+class CheckpointStart(Schema):
+    """Go on from a model that an earlier run of this pipeline made."""
+
+    kind: Literal["artifact"] = "artifact"
+    artifact: str
+    """Address of the checkpoint, such as `checkpoint/pretrain-60d09ddec826`."""
+
+
+class OpenStart(Schema):
+    """Go on from an open model: a Hugging Face folder on this machine. The tokenizer is that model's own."""
+
+    kind: Literal["open"] = "open"
+    path: Path
+    """Folder with config.json and the weights as safetensors."""
+
+
+Start = Annotated[ScratchStart | CheckpointStart | OpenStart, Field(discriminator="kind")]
+
+
+class OptimConfig(Schema):
+    """Muon for the matrices inside the layers (Jordan 2024; fair comparison: arXiv:2509.02046), AdamW for the rest."""
+
+    lr_matrix: PositiveFloat = 0.02
+    """Muon's learning rate; a matrix taller than wide gets sqrt(rows / columns) times as much."""
+    lr_embedding: PositiveFloat = 0.1
+    """AdamW's learning rate for the embeddings; 0.03 where they are the output matrix too."""
+    lr_head: PositiveFloat = 3e-3
+    """AdamW's learning rate for the output matrix, where there is one of its own."""
+    lr_norm: PositiveFloat = 3e-3
+    """AdamW's learning rate for the gains of the norms."""
+    weight_decay: NonNegativeFloat = 0.0
+    """Decoupled decay of the matrices; embeddings and norms have none."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    """Muon's (Nesterov) momentum."""
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """AdamW's decay of the gradient's running mean."""
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    """AdamW's decay of the squared gradient's running mean."""
+    grad_clip: PositiveFloat = 1.0
+    """Largest norm of the whole gradient; a longer one is scaled down to it."""
+
+
+class ScheduleConfig(Schema):
+    """Learning rate over the run: linear warm-up, stable, long linear decay (WSD; arXiv:2404.06395)."""
+
+    warmup_steps: NonNegativeInt = 20
+    """Steps until the full learning rate is reached."""
+    decay_ratio: Annotated[float, Field(ge=0, le=1)] = 0.65
+    """Share of all steps, at the end, over which the learning rate falls."""
+    final_lr_ratio: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Learning rate at the end, as a share of the full one."""
+
+
+class PretrainConfig(StageConfig):
+    """Train a language model to predict the next token of packed rows."""
+
+    start: Start = ScratchStart()
+    """Where the weights come from: `scratch`, `artifact` (an earlier checkpoint), `open` (an open model's folder)."""
+    model: ModelConfig = ModelConfig()
+    """Shape of a new model. With another start the shape is that model's, and this is not looked at."""
+    optim: OptimConfig = OptimConfig()
+    """Learning rates and their company."""
+    schedule: ScheduleConfig = ScheduleConfig()
+    """The learning rate over the run."""
+    tokens: PositiveInt = 1_500_000
+    """Budget: tokens to train on, rounded up to whole steps. More than the shards hold means several epochs."""
+    batch_rows: PositiveInt = 8
+    """Rows of one optimizer step, over all processes."""
+    micro_rows: PositiveInt = 8
+    """Rows of one forward pass in one process; fewer need less memory. Gradients are summed by exact token counts."""
+    precision: Literal["fp32", "bf16"] = "bf16"
+    """Precision of matrix products; weights and optimizer state stay float32."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """torch.compile; `auto`: on a GPU only, since on a CPU it takes longer than it saves."""
+    seed: int = 0
+    """Decides the new weights and the order of rows."""
+    eval_every_steps: PositiveInt = 250
+    """Steps between measurements of validation bits per byte; the end is always measured."""
+    log_every_steps: PositiveInt = 10
+    """Steps between rows of metrics.jsonl."""
+    max_skipped_steps: NonNegativeInt = 3
+    """Steps with a loss or gradient that is not finite that are skipped before the run stops and names their rows."""
+    checkpoint_every_s: NonNegativeFloat = 60.0
+    """Seconds between checkpoints; 0: after every step."""
+
+    def identity(self) -> dict[str, Any]:
+        """The configuration without what says how often to save, and with an open model's content for its path."""
+        decisive = self.model_dump(mode="json", exclude={"checkpoint_every_s"})
+        if not isinstance(self.start, ScratchStart):
+            del decisive["model"]
+        if isinstance(self.start, OpenStart):
+            decisive["start"] = {"kind": "open", "weights": weights_digest(self.start.path)}
+        return decisive
+
+    def steps(self, seq_len: int) -> int:
+        """Optimizer steps of the budget, for rows of `seq_len` predicted tokens."""
+        return math.ceil(self.tokens / (self.batch_rows * seq_len))
+
+
+class PretrainRun(Schema):
+    """`run.yaml`: everything that `python -m gristmill.train.pretrain` is told."""
+
+    tokens: Path
+    """Folder of token shards."""
+    tokenizer: Path
+    """Folder of the tokenizer that made them; it becomes part of the model's folder."""
+    start: Path | None = None
+    """Folder of the checkpoint to go on from, where `config.start` is an artifact."""
+    config: PretrainConfig = PretrainConfig()
+    """What is computed."""
+    resources: Resources = Resources()
+    """How: threads of each process, device."""
+
+
+def weights_digest(folder: Path) -> str:
+    """sha256 over a model folder's config.json and safetensors files, by name and content.
+
+    Raises SourceUnavailable when there are none.
+    """
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights or not (folder / "config.json").exists():
+        raise SourceUnavailable(
+            f"{folder}: expected a Hugging Face model folder (config.json, *.safetensors); download the model there"
+        )
+    digest = hashlib.sha256()
+    for path in (folder / "config.json", *weights):
+        with path.open("rb") as file:
+            digest.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,67 @@
+"""The processes of one training run: one alone, or those that torchrun started."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+from gristmill.schema import Resources
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process's place among `world` processes, and its device."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def sum(self, *values: float) -> list[float]:
+        """Element-wise sums over all processes, in float64."""
+        if self.world == 1:
+            return [float(value) for value in values]
+        totals = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(totals)
+        return totals.tolist()
+
+    def wait(self) -> None:
+        """Return when every process has come this far."""
+        if self.world > 1:
+            dist.barrier()
+
+
+@contextmanager
+def joined_ranks(resources: Resources) -> Iterator[Ranks]:
+    """Join the other processes (gloo on CPU, NCCL on GPUs), and make torch compute the same bits every time."""
+    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    device = _device(resources.device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
+    torch.set_num_threads(resources.threads)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is not deterministic without it
+    torch.use_deterministic_algorithms(True)
+    # filling new memory would only serve code that reads what it has not written
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if world > 1:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", rank=rank, world_size=world)
+    try:
+        yield Ranks(rank, world, device)
+    finally:
+        if world > 1:
+            dist.destroy_process_group()
+
+
+def _device(wanted: str, *, local_rank: int) -> torch.device:
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(wanted)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"resources.device={wanted} but torch finds no CUDA device here; use auto or cpu")
+    return torch.device("cuda", local_rank) if wanted == "cuda" else device

@@ -1,0 +1,101 @@
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl import DPOConfig
+
+from gristmill.align.config import DpoConfig, RewardModelConfig
+from gristmill.align.dpo import pair_metrics, run_dpo
+from gristmill.align.dpo_trainer import TokenizedDPOTrainer
+from gristmill.align.reward_model import run_reward_model
+from gristmill.evaluate.branches import Branches
+from gristmill.evaluate.logps import completion_logps
+from gristmill.schema import Resources
+
+CPU = Resources(threads=1, device="cpu")
+CONFIG = DpoConfig(epochs=6, batch_rows=4, micro_rows=4, lr=1e-3, log_every_steps=4, answered_prompts=2, answer_tokens=8)
+
+
+def test_it_prefers_what_was_chosen_and_the_reward_model_scores_its_answers(
+    tiny_model: Path, examples: Path, tmp_path: Path
+):
+    judge, out = tmp_path / "judge", tmp_path / "out"
+    judge.mkdir()
+    out.mkdir()
+    run_reward_model(tiny_model, examples, judge, RewardModelConfig(batch_rows=4, micro_rows=4), CPU)
+    report = run_dpo(tiny_model, examples, judge, out, CONFIG, CPU)
+    assert report.metrics["held_out_reward_accuracy"] == 1.0
+    assert math.isfinite(report.metrics["reward_change"])
+    assert (out / "model.safetensors").is_file()
+
+
+def test_the_first_loss_is_ln_2_since_policy_and_reference_start_equal(
+    tiny_model: Path, examples: Path, tmp_path: Path
+):
+    config = DpoConfig(epochs=1, batch_rows=4, micro_rows=4, lr=1e-12, log_every_steps=1)
+    run_dpo(tiny_model, examples, None, tmp_path, config, CPU)
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert losses == pytest.approx([math.log(2)] * 2, abs=1e-4)
+
+
+@pytest.mark.parametrize("beta", [0.1, 0.5])
+def test_the_loss_on_given_log_probabilities_is_that_of_the_paper(tiny_model: Path, tmp_path: Path, beta: float):
+    """−ln σ(β · ((π chosen − ref chosen) − (π rejected − ref rejected))), mean over pairs; Rafailov et al., eq. 7."""
+    pairs = [Branches([0, 5, 6], [[7, 8, 3], [9, 3]]), Branches([0, 9], [[10, 3], [11, 12, 13, 3]])]
+    policy = AutoModelForCausalLM.from_pretrained(tiny_model)
+    logps = completion_logps(policy, pairs)
+    reference = [[-20.0, -10.0], [-9.0, -30.0]]
+    margins = [
+        (chosen - ref_chosen) - (rejected - ref_rejected)
+        for (chosen, rejected), (ref_chosen, ref_rejected) in zip(logps, reference, strict=True)
+    ]
+    expected = sum(math.log(1 + math.exp(-beta * margin)) for margin in margins) / 2
+    assert _trl_loss(policy, pairs, reference, tiny_model, tmp_path, beta=beta) == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_reference_stays_as_it_was_on_disk(tiny_model: Path, examples: Path, tmp_path: Path):
+    before = load_file(tiny_model / "model.safetensors")
+    run_dpo(tiny_model, examples, None, tmp_path, CONFIG, CPU)
+    after = load_file(tmp_path / "model.safetensors")
+    assert all(torch.equal(before[name], weight) for name, weight in load_file(tiny_model / "model.safetensors").items())
+    assert any(not torch.equal(before[name], weight) for name, weight in after.items())
+
+
+def test_metrics_compare_log_probabilities_per_token_and_rewards_by_their_change():
+    pairs = [Branches([0], [[1, 1, 1, 1], [1]]), Branches([0], [[1], [1, 1]])]
+    before = np.array([[-8.0, -1.0], [-3.0, -4.0]])  # per token: −2 < −1 and −3 < −2
+    after = np.array([[-4.0, -2.0], [-2.0, -4.0]])  # per token: −1 > −2 and −2 = −2
+    metrics = pair_metrics(before, after, pairs, seed=0)
+    assert metrics["held_out_preferred_before"] == 0
+    assert metrics["held_out_preferred"] == 0.75
+    assert metrics["held_out_reward_accuracy"] == 1.0
+    assert metrics["chosen_logp_change"] == 2.5
+    assert metrics["rejected_logp_change"] == -0.5
+
+
+def _trl_loss(policy: Any, pairs: list[Branches], reference: Any, folder: Path, out: Path, *, beta: float) -> float:
+    from datasets import Dataset
+
+    rows = Dataset.from_dict(
+        {
+            "prompt_ids": [pair.prompt for pair in pairs],
+            "chosen_ids": [pair.completions[0] for pair in pairs],
+            "rejected_ids": [pair.completions[1] for pair in pairs],
+            "ref_chosen_logps": [row[0] for row in reference],
+            "ref_rejected_logps": [row[1] for row in reference],
+        }
+    )
+    arguments = DPOConfig(
+        output_dir=str(out), beta=beta, bf16=False, use_cpu=True, report_to="none", precompute_ref_log_probs=True
+    )
+    trainer = TokenizedDPOTrainer(
+        policy, args=arguments, train_dataset=rows, processing_class=AutoTokenizer.from_pretrained(folder)
+    )
+    with torch.no_grad():
+        return trainer.compute_loss(policy, trainer.data_collator(list(rows))).item()

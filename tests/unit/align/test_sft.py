@@ -1,0 +1,85 @@
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from gristmill.align.config import SftConfig
+from gristmill.align.sft import run_sft
+from gristmill.report import Report
+from gristmill.schema import Resources
+
+CPU = Resources(threads=1, device="cpu")
+CONFIG = SftConfig(epochs=6, batch_rows=4, micro_rows=2, lr=3e-3, log_every_steps=2)
+
+
+def fine_tune(model: Path, examples: Path, out: Path, config: SftConfig = CONFIG) -> Report:
+    out.mkdir()
+    return run_sft(model, examples, out, config, CPU)
+
+
+@pytest.fixture(scope="module")
+def tuned(tiny_model: Path, examples: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report]:
+    out = tmp_path_factory.mktemp("sft") / "a"
+    return out, fine_tune(tiny_model, examples, out)
+
+
+def test_the_held_out_answers_become_likelier(tuned: tuple[Path, Report]):
+    metrics = tuned[1].metrics
+    assert metrics["held_out_nats_per_token_change_ci_high"] < 0
+    change = metrics["held_out_nats_per_token"] - metrics["held_out_nats_per_token_before"]
+    assert metrics["held_out_nats_per_token_change"] == pytest.approx(change)
+
+
+def test_the_loss_before_is_what_transformers_computes_on_the_assistants_tokens(
+    tuned: tuple[Path, Report], tiny_model: Path, examples: Path
+):
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(tiny_model), AutoTokenizer.from_pretrained(tiny_model)
+    nats = tokens = 0.0
+    for line in (examples / "sft_held_out.jsonl").read_text().splitlines():
+        messages = json.loads(line)["messages"]
+        prompt = tokenizer.apply_chat_template(messages[:1], add_generation_prompt=True, return_dict=True)["input_ids"]
+        answer = tokenizer(messages[1]["content"] + "<|im_end|>")["input_ids"]
+        labels = [-100] * len(prompt) + answer
+        with torch.no_grad():
+            loss = model(input_ids=torch.tensor([prompt + answer]), labels=torch.tensor([labels])).loss
+        nats, tokens = nats + loss.item() * len(answer), tokens + len(answer)
+    assert tuned[1].metrics["held_out_nats_per_token_before"] == pytest.approx(nats / tokens, abs=1e-5)
+
+
+def test_the_first_logged_loss_counts_no_token_of_the_prompt(tuned: tuple[Path, Report]):
+    """A model with random weights finds answers (8 of them) as likely as the held-out ones: both about ln 320."""
+    first = json.loads((tuned[0] / "metrics.jsonl").read_text().splitlines()[0])
+    assert first["step"] == 1
+    assert first["loss"] == pytest.approx(tuned[1].metrics["held_out_nats_per_token_before"], abs=0.3)
+    assert tuned[1].details["learned_tokens"] < 8 * 20
+
+
+def test_the_same_run_twice_writes_the_same_bytes(
+    tuned: tuple[Path, Report], tiny_model: Path, examples: Path, tmp_path: Path
+):
+    fine_tune(tiny_model, examples, tmp_path / "b")
+    for name in ("model.safetensors", "metrics.jsonl", "config.json", "generation_config.json", "tokenizer.json"):
+        first, second = ((folder / name).read_bytes() for folder in (tuned[0], tmp_path / "b"))
+        assert hashlib.sha256(first).hexdigest() == hashlib.sha256(second).hexdigest(), name
+
+
+def test_the_folder_is_a_whole_model_that_stops_at_the_end_of_a_turn(tuned: tuple[Path, Report], tiny_model: Path):
+    model = AutoModelForCausalLM.from_pretrained(tuned[0])
+    assert 3 in model.generation_config.eos_token_id
+    assert model.config.use_cache
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        assert (tuned[0] / name).read_bytes() == (tiny_model / name).read_bytes()
+
+
+def test_padding_with_the_end_of_turn_token_is_refused(tiny_model: Path, examples: Path, tmp_path: Path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for path in tiny_model.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "pad_token": "<|im_end|>"}))
+    with pytest.raises(ValueError, match="needs a token of its own"):
+        fine_tune(folder, examples, tmp_path / "out")

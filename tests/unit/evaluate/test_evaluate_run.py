@@ -1,0 +1,69 @@
+import json
+import math
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from gristmill.evaluate.config import EvaluateConfig, JsonlItems, MultipleChoice
+from gristmill.evaluate.run import run_evaluate
+from gristmill.report import Report
+from gristmill.schema import Resources
+
+CPU = Resources(threads=1, device="cpu")
+CONFIG = EvaluateConfig(samples=["What does `list.sort` do?"], sample_tokens=4)
+
+
+def measure(model: Path, examples: Path, out: Path, *, parent: Path | None = None) -> Report:
+    out.mkdir()
+    report = run_evaluate(model, None, examples, parent, out, CONFIG, CPU)
+    (out / "result.json").write_text(report.model_dump_json())
+    return report
+
+
+def test_every_item_is_written_and_the_same_run_writes_the_same_bytes(tiny_model: Path, examples: Path, tmp_path: Path):
+    report = measure(tiny_model, examples, tmp_path / "a")
+    measure(tiny_model, examples, tmp_path / "b")
+    assert pq.read_table(tmp_path / "a" / "items.parquet").num_rows == report.rows_out == 12
+    for name in ("items.parquet", "samples.jsonl", "result.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    (sample,) = (tmp_path / "a" / "samples.jsonl").read_text().splitlines()
+    assert json.loads(sample)["prompt"] == "What does `list.sort` do?"
+
+
+def test_a_model_compared_with_itself_differs_by_exactly_nothing(tiny_model: Path, examples: Path, tmp_path: Path):
+    measure(tiny_model, examples, tmp_path / "parent")
+    metrics = measure(tiny_model, examples, tmp_path / "child", parent=tmp_path / "parent").metrics
+    names = ("", "_ci_low", "_ci_high")
+    assert [metrics[f"docs_choice_accuracy_minus_parent{name}"] for name in names] == [0, 0, 0]
+
+
+def test_a_number_that_is_not_finite_is_no_metric_but_is_said(tiny_model: Path, examples: Path, tmp_path: Path):
+    broken = tmp_path / "broken"
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    with torch.no_grad():
+        model.model.norm.weight.fill_(math.nan)
+    model.save_pretrained(broken)
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        (broken / name).write_bytes((tiny_model / name).read_bytes())
+    report = measure(broken, examples, tmp_path / "out")
+    assert "docs_choice_accuracy" not in report.metrics
+    assert report.details["docs_choice_accuracy"] == "not finite"
+    assert all(math.isfinite(value) for value in report.metrics.values())
+
+
+def test_two_benchmarks_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="two benchmarks are named 'docs_choice'"):
+        EvaluateConfig(benchmarks=[MultipleChoice(), MultipleChoice(score="sum")])
+
+
+def test_items_stand_for_their_content_in_the_key(tmp_path: Path):
+    for name in ("a.jsonl", "b.jsonl"):
+        (tmp_path / name).write_text("{}\n")
+    first, second = (
+        EvaluateConfig(benchmarks=[MultipleChoice(data=JsonlItems(path=tmp_path / name))]).identity()
+        for name in ("a.jsonl", "b.jsonl")
+    )
+    assert first == second

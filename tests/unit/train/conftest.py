@@ -1,0 +1,77 @@
+"""Token shards and a tokenizer small enough to train on in milliseconds."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gristmill.train.config import PretrainRun
+
+VOCAB_SIZE, SEQ_LEN, TRAIN_ROWS = 40, 12, 22
+END, BOS, PAD, TURN_END = 0, 1, 2, 3
+SPECIAL = ["<|endoftext|>", "<|bos|>", "<|pad|>", "<|im_end|>"]
+
+
+@pytest.fixture
+def token_folder(tmp_path) -> Path:
+    """Rows that count up from a random token; the last row of each split is padded."""
+    folder = tmp_path / "tokens"
+    draws = np.random.default_rng(0)
+    splits = {}
+    for split, rows in (("train", TRAIN_ROWS), ("validation", 5)):
+        starts, offsets = draws.integers(0, 36, (rows, 1)), np.arange(SEQ_LEN)
+        text = 4 + (starts + offsets) % (VOCAB_SIZE - 4)
+        tokens = np.concatenate([np.full((rows, 1), BOS), text], axis=1).astype(np.uint16)
+        tokens[-1, 7:] = PAD
+        (folder / split).mkdir(parents=True)
+        np.save(folder / split / "tokens-00000.npy", tokens)
+        splits[split] = {"rows": rows, "tokens": int((tokens != PAD).sum()), "bytes": int((tokens > TURN_END).sum())}
+    np.save(folder / "token_bytes.npy", np.array([0] * 4 + [1] * (VOCAB_SIZE - 4), dtype=np.int32))
+    ids = {"bos_id": BOS, "pad_id": PAD, "eos_id": END}
+    meta = {"vocab_size": VOCAB_SIZE, "seq_len": SEQ_LEN, **ids, "digest": "0" * 64, "splits": splits}
+    (folder / "meta.json").write_text(json.dumps(meta))
+    return folder
+
+
+@pytest.fixture
+def tokenizer_folder(tmp_path) -> Path:
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    words = {word: index for index, word in enumerate([*SPECIAL, *(f"w{n}" for n in range(4, VOCAB_SIZE))])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token=SPECIAL[END]))
+    tokenizer.add_special_tokens(SPECIAL)
+    folder = tmp_path / "tokenizer"
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=SPECIAL[END]).save_pretrained(folder)
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    (folder / "record.json").write_text("{}")
+    return folder
+
+
+@pytest.fixture
+def make_run(token_folder, tokenizer_folder):
+    """A run of 8 steps over 1.45 epochs; keyword arguments replace fields of its configuration."""
+
+    def make(**fields) -> PretrainRun:
+        config = {
+            "model": {"depth": 1, "width": 16, "head_dim": 8},
+            "tokens": 8 * 4 * SEQ_LEN,
+            "batch_rows": 4,
+            "micro_rows": 2,
+            "schedule": {"warmup_steps": 2},
+            "precision": "fp32",
+            "log_every_steps": 1,
+            "eval_every_steps": 3,
+            "checkpoint_every_s": 0,
+        }
+        return PretrainRun.model_validate(
+            {
+                "tokens": token_folder,
+                "tokenizer": tokenizer_folder,
+                "config": {**config, **fields},
+                "resources": {"threads": 1, "device": "cpu"},
+            }
+        )
+
+    return make

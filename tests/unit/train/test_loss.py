@@ -1,0 +1,31 @@
+import pytest
+import torch
+
+from gristmill.train.loss import CPU_BLOCK_ROWS, IGNORED, summed_nats
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_loss_and_gradient_are_those_of_torch(dtype):
+    generator = torch.Generator().manual_seed(0)
+    rows = 2 * CPU_BLOCK_ROWS + 3
+    logits = torch.randn(rows, 50, generator=generator).mul(4).to(dtype)
+    targets = torch.randint(0, 50, (rows,), generator=generator)
+    targets[::7] = IGNORED
+    ours, theirs = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+
+    loss = summed_nats(ours, targets)
+    (loss / 10).backward()
+    expected = torch.nn.functional.cross_entropy(theirs.float(), targets, ignore_index=IGNORED, reduction="sum")
+    (expected / 10).backward()
+
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(ours.grad, theirs.grad)
+    assert torch.equal(logits, ours.detach()), "the logits are not overwritten"
+
+
+def test_a_batch_without_targets_costs_nothing():
+    logits = torch.randn(4, 5, requires_grad=True)
+    loss = summed_nats(logits, torch.full((4,), IGNORED))
+    loss.backward()
+    assert loss.item() == 0
+    torch.testing.assert_close(logits.grad, torch.zeros(4, 5))

@@ -1,0 +1,56 @@
+import torch
+
+from gristmill.model.build import build_model
+from gristmill.model.config import ModelConfig
+from gristmill.train.config import OptimConfig
+from gristmill.train.optimizers import Optimizers
+
+
+def new_model(**fields):
+    config = ModelConfig(depth=1, width=16, head_dim=8, **fields)
+    return build_model(config, vocab_size=20, max_seq_len=8, bos_id=1, eos_id=0, pad_id=2, seed=0)
+
+
+def train_steps(model, optimizers, *, first, count):
+    for step in range(first, first + count):
+        tokens = torch.randint(0, 20, (2, 8), generator=torch.Generator().manual_seed(step))
+        model(input_ids=tokens, labels=tokens).loss.backward()
+        optimizers.step(lr_multiplier=1.0)
+        model.zero_grad()
+
+
+def test_muon_takes_the_matrices_of_the_layers_and_adamw_the_rest():
+    model = new_model(tie_embeddings=False)
+    optimizers = Optimizers(model, OptimConfig())
+    train_steps(model, optimizers, first=0, count=1)
+    owners = {key.split("/")[1]: key.split("/")[0] for key in optimizers.state()}
+    assert owners.keys() == dict(model.named_parameters()).keys()
+    for name, owner in owners.items():
+        assert owner == ("muon" if "proj" in name else "adamw"), name
+
+
+def test_a_learning_rate_of_zero_moves_no_weight():
+    model = new_model()
+    before = [weight.clone() for weight in model.parameters()]
+    tokens = torch.arange(8).reshape(1, 8)
+    model(input_ids=tokens, labels=tokens).loss.backward()
+    Optimizers(model, OptimConfig(weight_decay=0.1)).step(lr_multiplier=0.0)
+    assert all(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+
+
+def test_a_restored_state_goes_on_with_the_same_bits():
+    model = new_model()
+    optimizers = Optimizers(model, OptimConfig())
+    train_steps(model, optimizers, first=0, count=2)
+    weights = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    state = {key: tensor.clone() for key, tensor in optimizers.state().items()}
+    train_steps(model, optimizers, first=2, count=2)
+
+    resumed = new_model()
+    with torch.no_grad():
+        for name, weight in resumed.named_parameters():
+            weight.copy_(weights[name])
+    restored = Optimizers(resumed, OptimConfig())
+    restored.restore(state)
+    train_steps(resumed, restored, first=2, count=2)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), resumed.parameters(), strict=True))
