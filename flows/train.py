@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from flows.data import Grist
 from gristmill.artifacts import Checkpoint, Evaluation
 from gristmill.config import PipelineConfig
+from gristmill.model.config import CheckpointStart
 from tasks.align import align
 from tasks.evaluate import evaluate
 from tasks.pretrain import pretrain
 from tasks.reward_model import reward_model
 from tasks.sft import sft
+from tasks.stage import checkpoint_at
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,14 @@ class Flour:
 def train(config: PipelineConfig, grist: Grist) -> Flour:
     """Pretrain, fine-tune, align; each model is compared with its parent on the same items."""
     made, tokens = grist.examples, grist.tokens
-    base = pretrain(tokens=tokens, tokenizer=grist.tokenizer, config=config.pretrain)
+    earlier = config.model.start.artifact if isinstance(config.model.start, CheckpointStart) else None
+    base = pretrain(
+        tokens=tokens,
+        tokenizer=grist.tokenizer,
+        start=checkpoint_at(earlier) if earlier else None,
+        model=config.model,
+        config=config.pretrain,
+    )
     base_scores = evaluate["pretrain"](
         model=base, tokens=tokens, examples=made, parent=None, config=config.evaluate.for_base_model()
     )

@@ -1,6 +1,5 @@
 """The whole pipeline's configuration: one section a stage, facts that several stages share stated once."""
 
-
 from pydantic import Field
 
 from gristmill.align.config import AlignConfig, RewardModelConfig, SftConfig
@@ -9,6 +8,7 @@ from gristmill.dedup.config import DecontaminateConfig, DedupConfig
 from gristmill.evaluate.config import EvaluateConfig, PromoteConfig
 from gristmill.examples.config import ExamplesConfig
 from gristmill.filters.config import FilterConfig, SignalsConfig
+from gristmill.model.config import ModelConfig
 from gristmill.schema import Resources, Schema
 from gristmill.serve.config import RegisterConfig
 from gristmill.text.config import ExtractConfig, SplitConfig
@@ -30,6 +30,7 @@ class PipelineConfig(Schema):
     split: SplitConfig = SplitConfig()
     train_tokenizer: TokenizerConfig = Field(default=TrainedTokenizer(), discriminator="kind")
     tokenize: TokenizeConfig = TokenizeConfig()
+    model: ModelConfig = ModelConfig()
     pretrain: PretrainConfig = PretrainConfig()
     sft: SftConfig = SftConfig()
     reward_model: RewardModelConfig = RewardModelConfig()

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from gristmill.artifacts import Artifact
 from gristmill.progress import relay
@@ -27,8 +26,8 @@ def launch(
     out: Path,
     *,
     inputs: dict[str, Artifact | None],
-    config: StageConfig | dict[str, Any],
     resources: Resources,
+    **configs: StageConfig,
 ) -> Report:
     """Run `python -m module --config run.yaml --out DRAFT` in the store's root and return the report it wrote.
 
@@ -39,7 +38,7 @@ def launch(
     places = {name: str(artifact.path.relative_to(root)) if artifact else None for name, artifact in inputs.items()}
     run = {
         **places,
-        "config": config.model_dump(mode="json") if isinstance(config, StageConfig) else config,
+        **{name: config.model_dump(mode="json") for name, config in configs.items()},
         "resources": resources.model_dump(),
     }
     folder = out.relative_to(root)

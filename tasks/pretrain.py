@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from gristmill.train.config import PretrainConfig
-
 from gristmill.artifacts import Checkpoint, Tokenizer, Tokens
+from gristmill.model.config import ModelConfig
 from gristmill.report import Report
 from gristmill.schema import Resources
+from gristmill.train.config import PretrainConfig
 from tasks.launch import launch
 from tasks.stage import stage
 
@@ -16,9 +16,17 @@ def pretrain(
     out: Path,
     tokens: Tokens,
     tokenizer: Tokenizer,
+    start: Checkpoint | None,
+    model: ModelConfig,
     config: PretrainConfig,
     resources: Resources = Resources(),
 ) -> Report:
     """Next-token training on the packed rows; continues from its last checkpoint after a kill."""
-    inputs = {"tokens": tokens, "tokenizer": tokenizer}
-    return launch("gristmill.train.pretrain", out, inputs=inputs, config=config, resources=resources)
+    return launch(
+        "gristmill.train.pretrain",
+        out,
+        inputs={"tokens": tokens, "tokenizer": tokenizer, "start": start},
+        config=config,
+        model=model,
+        resources=resources,
+    )

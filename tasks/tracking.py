@@ -5,6 +5,7 @@ its REST interface in milliseconds instead. Metrics go out in batches; a value t
 """
 
 import json
+import logging
 import math
 import os
 import threading
@@ -239,7 +240,12 @@ def register_model(model: Artifact, evaluation: Artifact, *, name: str) -> str:
     """
     import mlflow
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
 
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    for chatty in ("mlflow.transformers", "mlflow.store.model_registry.abstract_store", "mlflow.tracking"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)  # model cards on a hub that was never asked
     client = _client()
     known = [v for v in model_versions(name) if v["tags"].get("gristmill.artifact") == model.address]
     if known:
@@ -275,9 +281,7 @@ def move_champion(challenger: dict[str, str], *, over: str | None) -> None:
     client, name, version = _client(), challenger["model"], challenger["version"]
     now = champion_before(name, challenger["checkpoint"])
     if now != over:
-        raise RuntimeError(
-            f"the champion of {name} moved from {over} to {now} while this run was judging; run again"
-        )
+        raise RuntimeError(f"the champion of {name} moved from {over} to {now} while this run was judging; run again")
     old = version_by_alias(name, "champion")
     client.set_model_version_tag(name, version, "gristmill.promoted_over", over or "")
     if old and str(old["version"]) != version:

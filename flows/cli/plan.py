@@ -78,9 +78,10 @@ def what_moved(saved: Path, plan: dict[str, Any]) -> list[str]:
 
 def show(plan: dict[str, Any]) -> None:
     """The plan as a table on stdout."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
+
+    from flows.cli.results import wide_console
 
     table = Table("stage", "state", box=None, header_style="bold", pad_edge=False)
     table.add_column("key", no_wrap=True)
@@ -93,7 +94,7 @@ def show(plan: dict[str, Any]) -> None:
         table.add_row(escape(stage["stage"]), stage["state"], stage["key"], duration, reasons)
     states = [stage["state"] for stage in plan["stages"]]
     known = sum(stage["expected_s"] or 0 for stage in plan["stages"])
-    console = Console()
+    console = wide_console()
     console.print(table)
     summary = ", ".join(f"{states.count(state)} to {state}" for state in ("reuse", "build") if state in states)
     blocked = f", {states.count('blocked')} blocked" if "blocked" in states else ""

@@ -1,7 +1,9 @@
 """The end of a run on stdout: one table of stages, the scores, the model, and where to look next."""
 
 import json
+import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from tasks.stage import Session, Step
 
 
 def show(result: dict[str, Any], done: Session, endpoints: Endpoints) -> None:
-    console = Console()
+    """Print what a finished run made."""
+    console = wide_console()
     console.print(_stages(done.steps))
     scores = [step for step in done.steps if step.label.startswith("evaluate") and step.report]
     if scores:
@@ -22,7 +25,7 @@ def show(result: dict[str, Any], done: Session, endpoints: Endpoints) -> None:
         console.print(_scores(scores))
         for step in done.steps:
             if step.label in ("reward_model", "align") and step.report:
-                console.print(f"{step.label}: {_sentence(step.report.metrics)}")
+                console.print(escape(f"{step.label}: {_sentence(step.report.metrics)}"))
     promotion = next((step for step in done.steps if step.label == "promote"), None)
     if promotion and promotion.report:
         _show_gate(console, promotion.report.details)
@@ -37,15 +40,21 @@ def show(result: dict[str, Any], done: Session, endpoints: Endpoints) -> None:
     console.print(f"{result['config']} took {result['seconds']:.0f} s")
 
 
+def wide_console() -> Console:
+    """A console for tables: the terminal's own width, or one that fits them all where there is no terminal."""
+    console = Console()
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=140)
+
+
 def _stages(steps: list[Step]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("stage")
+    table.add_column("stage", no_wrap=True)
     for name in ("in", "out"):
-        table.add_column(name, justify="right")
-    table.add_column("")
-    table.add_column("seconds", justify="right")
-    table.add_column("state")
-    table.add_column("artifact", no_wrap=True)
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("seconds", justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    table.add_column("artifact", overflow="fold")
     for step in steps:
         report = step.report
         counts = (f"{report.rows_in:,}", f"{report.rows_out:,}", report.unit) if report else ("", "", "")
@@ -57,9 +66,7 @@ def _scores(steps: list[Step]) -> Table:
     """One row a score, one column a model; an interval where the stage measured one."""
     table = Table("score", *[escape(step.label) for step in steps], box=None, header_style="bold", pad_edge=False)
     metrics = [step.report.metrics for step in steps if step.report]
-    names = [
-        name for name in dict.fromkeys(n for m in metrics for n in m) if not name.endswith(("_ci_low", "_ci_high"))
-    ]
+    names = _measured(dict.fromkeys(name for values in metrics for name in values))
     for name in names:
         table.add_row(name, *[escape(_cell(name, values)) for values in metrics])
     return table
@@ -76,7 +83,12 @@ def _cell(name: str, values: dict[str, float]) -> str:
 
 
 def _sentence(metrics: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+    return ", ".join(f"{name} {_cell(name, metrics)}" for name in _measured(metrics))
+
+
+def _measured(metrics: Iterable[str]) -> list[str]:
+    """Names of metrics without the bounds of their intervals."""
+    return [name for name in metrics if not name.endswith(("_ci_low", "_ci_high"))]
 
 
 def _show_gate(console: Console, verdict: dict[str, Any]) -> None:
@@ -99,7 +111,7 @@ def show_status(root: Path, *, as_json: bool) -> int:
     table = Table("stage", "state", "seconds", "artifact", box=None, header_style="bold", pad_edge=False)
     for stage in last["stages"]:
         table.add_row(escape(stage["stage"]), stage["state"], f"{stage['seconds']:.1f}", stage["key"])
-    console = Console()
+    console = wide_console()
     console.print(f"{last['run']}: {last['flow']} took {last['seconds']:.0f} s; logs lie in each artifact's log.txt")
     console.print(table)
     return 0

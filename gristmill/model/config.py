@@ -3,15 +3,42 @@
 Vocabulary and context length are facts of the token shards and are not repeated here.
 """
 
-from typing import Literal, Self
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from gristmill.schema import Schema
+from gristmill.schema import Schema, SourceUnavailable, StageConfig
 
 WIDTH_PER_LAYER = 64
 HEAD_DIM = 64
 FFN_MULTIPLE = 64
+
+
+class ScratchStart(Schema):
+    """Start with new random weights of the shape in `model`."""
+
+    kind: Literal["scratch"] = "scratch"
+
+
+class CheckpointStart(Schema):
+    """Go on from a model that an earlier run of this pipeline made."""
+
+    kind: Literal["artifact"] = "artifact"
+    artifact: str
+    """Address of the checkpoint, such as `checkpoint/pretrain-60d09ddec826`."""
+
+
+class OpenStart(Schema):
+    """Go on from an open model: a Hugging Face folder on this machine. The tokenizer is that model's own."""
+
+    kind: Literal["open"] = "open"
+    path: Path
+    """Folder with config.json and the weights as safetensors."""
+
+
+Start = Annotated[ScratchStart | CheckpointStart | OpenStart, Field(discriminator="kind")]
 
 
 class ModelShape(Schema):
@@ -25,9 +52,12 @@ class ModelShape(Schema):
     ffn_width: int
 
 
-class ModelConfig(Schema):
+class ModelConfig(StageConfig):
     """A decoder-only transformer: RoPE, RMSNorm, SwiGLU, normalized queries and keys (Qwen3; arXiv:2505.09388)."""
 
+    start: Start = ScratchStart()
+    """Where the weights come from: `scratch`, `artifact` (an earlier checkpoint), `open` (an open model's folder). With
+    the last two the shape is that model's, and the settings below are not looked at."""
     family: Literal["qwen3"] = "qwen3"
     """Architecture; `qwen3` is a plain `Qwen3ForCausalLM`, which Hugging Face, vLLM and llama.cpp can load."""
     depth: PositiveInt = 4
@@ -73,3 +103,28 @@ class ModelConfig(Schema):
                 f"head_dim={shape.head_dim} is odd; rotary positions turn pairs of numbers, so use an even one"
             )
         return self
+
+    def identity(self) -> dict[str, Any]:
+        """The shape of a new model; for one that exists, what it is rather than where it lies."""
+        if isinstance(self.start, OpenStart):
+            return {"start": {"kind": "open", "weights": weights_digest(self.start.path)}}
+        if isinstance(self.start, CheckpointStart):
+            return {"start": self.start.model_dump(mode="json")}
+        return self.model_dump(mode="json")
+
+
+def weights_digest(folder: Path) -> str:
+    """sha256 over a model folder's config.json and safetensors files, by name and content.
+
+    Raises SourceUnavailable when there are none.
+    """
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights or not (folder / "config.json").exists():
+        raise SourceUnavailable(
+            f"{folder}: expected a Hugging Face model folder (config.json, *.safetensors); download the model there"
+        )
+    digest = hashlib.sha256()
+    for path in (folder / "config.json", *weights):
+        with path.open("rb") as file:
+            digest.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()

@@ -1,6 +1,5 @@
 """What pretraining computes, and the file that tells the program where its inputs lie."""
 
-import hashlib
 import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -8,32 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from gristmill.model.config import ModelConfig
-from gristmill.schema import Resources, Schema, SourceUnavailable, StageConfig
-
-
-class ScratchStart(Schema):
-    """Start with new random weights of the shape in `model`."""
-
-    kind: Literal["scratch"] = "scratch"
-
-
-class CheckpointStart(Schema):
-    """Go on from a model that an earlier run of this pipeline made."""
-
-    kind: Literal["artifact"] = "artifact"
-    artifact: str
-    """Address of the checkpoint, such as `checkpoint/pretrain-60d09ddec826`."""
-
-
-class OpenStart(Schema):
-    """Go on from an open model: a Hugging Face folder on this machine. The tokenizer is that model's own."""
-
-    kind: Literal["open"] = "open"
-    path: Path
-    """Folder with config.json and the weights as safetensors."""
-
-
-Start = Annotated[ScratchStart | CheckpointStart | OpenStart, Field(discriminator="kind")]
+from gristmill.schema import Resources, Schema, StageConfig
 
 
 class OptimConfig(Schema):
@@ -73,10 +47,6 @@ class ScheduleConfig(Schema):
 class PretrainConfig(StageConfig):
     """Train a language model to predict the next token of packed rows."""
 
-    start: Start = ScratchStart()
-    """Where the weights come from: `scratch`, `artifact` (an earlier checkpoint), `open` (an open model's folder)."""
-    model: ModelConfig = ModelConfig()
-    """Shape of a new model. With another start the shape is that model's, and this is not looked at."""
     optim: OptimConfig = OptimConfig()
     """Learning rates and their company."""
     schedule: ScheduleConfig = ScheduleConfig()
@@ -103,13 +73,8 @@ class PretrainConfig(StageConfig):
     """Seconds between checkpoints; 0: after every step."""
 
     def identity(self) -> dict[str, Any]:
-        """The configuration without what says how often to save, and with an open model's content for its path."""
-        decisive = self.model_dump(mode="json", exclude={"checkpoint_every_s"})
-        if not isinstance(self.start, ScratchStart):
-            del decisive["model"]
-        if isinstance(self.start, OpenStart):
-            decisive["start"] = {"kind": "open", "weights": weights_digest(self.start.path)}
-        return decisive
+        """The configuration without what says how often to save."""
+        return self.model_dump(mode="json", exclude={"checkpoint_every_s"})
 
     def steps(self, seq_len: int) -> int:
         """Optimizer steps of the budget, for rows of `seq_len` predicted tokens."""
@@ -124,25 +89,10 @@ class PretrainRun(Schema):
     tokenizer: Path
     """Folder of the tokenizer that made them; it becomes part of the model's folder."""
     start: Path | None = None
-    """Folder of the checkpoint to go on from, where `config.start` is an artifact."""
+    """Folder of the checkpoint to go on from, where `model.start` is an artifact."""
+    model: ModelConfig = ModelConfig()
+    """What is trained, and from which weights."""
     config: PretrainConfig = PretrainConfig()
     """What is computed."""
     resources: Resources = Resources()
     """How: threads of each process, device."""
-
-
-def weights_digest(folder: Path) -> str:
-    """sha256 over a model folder's config.json and safetensors files, by name and content.
-
-    Raises SourceUnavailable when there are none.
-    """
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights or not (folder / "config.json").exists():
-        raise SourceUnavailable(
-            f"{folder}: expected a Hugging Face model folder (config.json, *.safetensors); download the model there"
-        )
-    digest = hashlib.sha256()
-    for path in (folder / "config.json", *weights):
-        with path.open("rb") as file:
-            digest.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return digest.hexdigest()

@@ -19,11 +19,12 @@ from transformers import PreTrainedModel
 from gristmill.evaluate.bits_per_byte import bits_of, nats_and_bytes
 from gristmill.metrics import MetricsWriter
 from gristmill.model.build import build_model, load_model
+from gristmill.model.config import weights_digest
 from gristmill.progress import Bar, progress
 from gristmill.report import Report
 from gristmill.tokens.reader import TokenShards
 from gristmill.train.checkpoint import TrainState, digest_of, load_checkpoint, newest_checkpoint, save_checkpoint
-from gristmill.train.config import PretrainRun, weights_digest
+from gristmill.train.config import PretrainRun
 from gristmill.train.export import check_tokenizer, export_model
 from gristmill.train.interrupts import StopRequest, stop_requests
 from gristmill.train.loader import BatchLoader
@@ -63,7 +64,8 @@ class Trainer:
         )
         self.model = self._starting_model()
         self.optimizers = Optimizers(self.model, self.config.optim)
-        self.run_digest = digest_of(self.config.identity(), self.shards.meta["digest"], self._start_digest())
+        decisive = (self.config.identity(), run.model.identity(), self.shards.meta["digest"], self._start_digest())
+        self.run_digest = digest_of(*decisive)
         self.state = self._resume()
         self.forward = self._forward_module()
 
@@ -131,15 +133,15 @@ class Trainer:
             model = load_model(folder, **sizes)
         else:
             tokens = {name: meta[name] for name in ("bos_id", "eos_id", "pad_id")}
-            model = build_model(self.config.model, **sizes, **tokens, seed=self.config.seed)
+            model = build_model(self.run.model, **sizes, **tokens, seed=self.config.seed)
         return model.to(self.ranks.device).train()  # pyright: ignore[reportArgumentType]
 
     def _start_folder(self) -> Path | None:
-        start = self.config.start
+        start = self.run.model.start
         if start.kind == "open":
             return start.path
         if start.kind == "artifact" and self.run.start is None:
-            raise ValueError(f"config.start names {start.artifact} but `start`, the folder where it lies, is not given")
+            raise ValueError(f"model.start names {start.artifact} but `start`, the folder where it lies, is not given")
         return self.run.start if start.kind == "artifact" else None
 
     def _start_digest(self) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gristmill.report import Report
-from gristmill.store import ArtifactStore, Record, Recipe
+from gristmill.store import ArtifactStore, Recipe, Record
 
 REPORT = Report(rows_in=1, rows_out=1)
 

@@ -19,7 +19,9 @@ from gristmill.evaluate.logps import completion_logps
 from gristmill.schema import Resources
 
 CPU = Resources(threads=1, device="cpu")
-CONFIG = DpoConfig(epochs=6, batch_rows=4, micro_rows=4, lr=1e-3, log_every_steps=4, answered_prompts=2, answer_tokens=8)
+CONFIG = DpoConfig(
+    epochs=6, batch_rows=4, micro_rows=4, lr=1e-3, log_every_steps=4, answered_prompts=2, answer_tokens=8
+)
 
 
 def test_it_prefers_what_was_chosen_and_the_reward_model_scores_its_answers(
@@ -63,7 +65,9 @@ def test_the_reference_stays_as_it_was_on_disk(tiny_model: Path, examples: Path,
     before = load_file(tiny_model / "model.safetensors")
     run_dpo(tiny_model, examples, None, tmp_path, CONFIG, CPU)
     after = load_file(tmp_path / "model.safetensors")
-    assert all(torch.equal(before[name], weight) for name, weight in load_file(tiny_model / "model.safetensors").items())
+    assert all(
+        torch.equal(before[name], weight) for name, weight in load_file(tiny_model / "model.safetensors").items()
+    )
     assert any(not torch.equal(before[name], weight) for name, weight in after.items())
 
 

@@ -15,9 +15,7 @@ from gristmill.schema import Resources
 CPU = Resources(threads=1, device="cpu")
 
 
-def test_it_learns_which_answer_is_preferred_and_can_be_loaded_again(
-    tiny_model: Path, examples: Path, tmp_path: Path
-):
+def test_it_learns_which_answer_is_preferred_and_can_be_loaded_again(tiny_model: Path, examples: Path, tmp_path: Path):
     config = RewardModelConfig(epochs=10, batch_rows=4, micro_rows=4, lr=3e-3, log_every_steps=5)
     report = run_reward_model(tiny_model, examples, tmp_path, config, CPU)
     assert report.metrics["held_out_accuracy"] == 1.0

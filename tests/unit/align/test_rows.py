@@ -8,7 +8,6 @@ from gristmill.align.data import Conversation, Pair
 from gristmill.align.rows import encode_conversations, encode_pairs
 
 
-
 def test_a_pair_shares_its_prompt_and_both_answers_end_the_turn(tiny_model: Path):
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     pair = Pair("a", [question("sort")], answer("Return it."), answer("No."))

@@ -65,7 +65,7 @@ def test_a_challenger_worse_on_the_same_items_fails_and_an_equal_one_passes(tmp_
     half = {str(n): float(n % 2) for n in range(100)}
     champion = evaluation(tmp_path / "champion", half)
     equal = evaluation(tmp_path / "equal", dict(reversed(half.items())))
-    worse = evaluation(tmp_path / "worse", {key: 0.0 for key in half})
+    worse = evaluation(tmp_path / "worse", dict.fromkeys(half, 0.0))
     assert judge_evaluations(equal, champion, PromoteConfig()).passed
     assert not judge_evaluations(worse, champion, PromoteConfig()).passed
 

@@ -16,9 +16,9 @@ def model(tiny_model: Path) -> PreTrainedModel:
 
 def test_greedy_answers_of_a_batch_are_those_of_transformers_one_by_one(model: PreTrainedModel):
     expected = [
-        model.generate(
-            torch.tensor([prompt]), max_new_tokens=12, do_sample=False, eos_token_id=319, pad_token_id=1
-        )[0, len(prompt) :].tolist()
+        model.generate(torch.tensor([prompt]), max_new_tokens=12, do_sample=False, eos_token_id=319, pad_token_id=1)[
+            0, len(prompt) :
+        ].tolist()
         for prompt in PROMPTS
     ]
     answers = greedy_answers(model, PROMPTS, max_new_tokens=12, stop_ids={319})
@@ -29,9 +29,7 @@ def test_an_answer_ends_before_its_stop_token_and_the_batch_when_all_have_stoppe
     free = greedy_answers(model, PROMPTS[:1], max_new_tokens=12, stop_ids=set())[0]
     stop = free[4]
     assert greedy_answers(model, PROMPTS[:1], max_new_tokens=12, stop_ids={stop})[0] == free[: free.index(stop)]
-    steps = list(
-        decode(model, PROMPTS[:1], max_new_tokens=12, stop_ids={stop}, choose=sampler(temperature=0, seed=0))
-    )
+    steps = list(decode(model, PROMPTS[:1], max_new_tokens=12, stop_ids={stop}, choose=sampler(temperature=0, seed=0)))
     assert len(steps) == free.index(stop) + 1
 
 

@@ -25,13 +25,17 @@ def test_scores_are_log_probabilities_of_the_choice_after_the_pinned_prompt(tiny
         if chat:
             prompt = f"<|endoftext|><|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
             choice += "<|im_end|>"
-        return completion_logps(model, [Branches(tokenizer(prompt)["input_ids"], [tokenizer(choice)["input_ids"]])])[0][0]
+        return completion_logps(model, [Branches(tokenizer(prompt)["input_ids"], [tokenizer(choice)["input_ids"]])])[0][
+            0
+        ]
 
     expected = [logp(ITEM.question, choice) for choice in ITEM.choices]
     if score == "per_byte":
         expected = [found / len(choice) for found, choice in zip(expected, ITEM.choices, strict=True)]
     if score == "mutual_information":
-        expected = [found - logp("What does it do?", choice) for found, choice in zip(expected, ITEM.choices, strict=True)]
+        expected = [
+            found - logp("What does it do?", choice) for found, choice in zip(expected, ITEM.choices, strict=True)
+        ]
     assert row["scores"] == pytest.approx(expected, abs=1e-4)
     assert row["chosen"] == expected.index(max(expected))
     assert (row["word_overlap"], row["shortest"]) == (1.0, 0.0)
@@ -58,7 +62,10 @@ def test_the_better_of_both_baselines_is_the_one_to_beat():
 @pytest.mark.parametrize(
     ("item", "complaint"),
     [
-        ({"id": "a", "question": "q", "choices": ["x", "y"], "answer": 2}, "answer=2 but the choices are numbered 0 to 1"),
+        (
+            {"id": "a", "question": "q", "choices": ["x", "y"], "answer": 2},
+            "answer=2 but the choices are numbered 0 to 1",
+        ),
         ({"id": "a", "question": "q", "choices": ["x"], "answer": 0}, "at least two choices"),
         ({"id": "a", "choices": ["x", "y"], "answer": 0}, "expected question"),
         ({"id": "first", "question": "q", "choices": ["x", "y"], "answer": 0}, "'first' stands twice"),

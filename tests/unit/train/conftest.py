@@ -55,7 +55,6 @@ def make_run(token_folder, tokenizer_folder):
 
     def make(**fields) -> PretrainRun:
         config = {
-            "model": {"depth": 1, "width": 16, "head_dim": 8},
             "tokens": 8 * 4 * SEQ_LEN,
             "batch_rows": 4,
             "micro_rows": 2,
@@ -69,6 +68,7 @@ def make_run(token_folder, tokenizer_folder):
             {
                 "tokens": token_folder,
                 "tokenizer": tokenizer_folder,
+                "model": {"depth": 1, "width": 16, "head_dim": 8},
                 "config": {**config, **fields},
                 "resources": {"threads": 1, "device": "cpu"},
             }

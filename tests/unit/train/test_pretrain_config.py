@@ -1,8 +1,9 @@
 import pytest
 from pydantic import ValidationError
 
-from gristmill.schema import SourceUnavailable
-from gristmill.train.config import OpenStart, OptimConfig, PretrainConfig
+from gristmill.errors import SourceUnavailable
+from gristmill.model.config import ModelConfig, OpenStart
+from gristmill.train.config import OptimConfig, PretrainConfig
 
 
 def test_the_budget_is_rounded_up_to_whole_steps():
@@ -16,7 +17,7 @@ def test_how_often_to_save_is_not_part_of_the_identity():
 
 def test_a_shape_that_is_not_used_is_not_part_of_the_identity():
     started = {"start": {"kind": "artifact", "artifact": "checkpoint/pretrain-0"}}
-    one, other = (PretrainConfig.model_validate({**started, "model": {"depth": depth}}) for depth in (2, 3))
+    one, other = (ModelConfig.model_validate({**started, "depth": depth}) for depth in (2, 3))
     assert one.identity() == other.identity()
 
 
@@ -26,7 +27,7 @@ def test_an_open_model_is_identified_by_its_content_wherever_it_lies(tmp_path):
         folder.mkdir()
         (folder / "config.json").write_text("{}")
         (folder / "model.safetensors").write_bytes(weights)
-        return PretrainConfig(start=OpenStart(path=folder)).identity()
+        return ModelConfig(start=OpenStart(path=folder)).identity()
 
     here = identity("here", b"weights")
     assert here == identity("there", b"weights")
@@ -36,7 +37,7 @@ def test_an_open_model_is_identified_by_its_content_wherever_it_lies(tmp_path):
 
 def test_an_open_model_that_is_not_there_blocks_the_plan(tmp_path):
     with pytest.raises(SourceUnavailable, match="expected a Hugging Face model folder"):
-        PretrainConfig(start=OpenStart(path=tmp_path)).identity()
+        ModelConfig(start=OpenStart(path=tmp_path)).identity()
 
 
 def test_an_unknown_setting_is_refused():

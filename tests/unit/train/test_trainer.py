@@ -8,6 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gristmill.evaluate.bits_per_byte import bits_per_byte
 from gristmill.metrics import read_metrics
+from gristmill.model.config import ModelConfig
 from gristmill.report import Report
 from gristmill.tokens.reader import TokenShards
 from gristmill.train import trainer as trainer_module
@@ -104,7 +105,7 @@ def test_training_goes_on_from_an_earlier_model(make_run, tmp_path):
     first = tmp_path / "first"
     finished(make_run(), first)
     start = {"kind": "artifact", "artifact": "checkpoint/pretrain-0"}
-    second = make_run(start=start).model_copy(update={"start": first})
+    second = make_run().model_copy(update={"start": first, "model": ModelConfig.model_validate({"start": start})})
     finished(second, tmp_path / "second")
     assert logged(tmp_path / "second", "loss")[0] < logged(first, "loss")[0] - 0.1
 
