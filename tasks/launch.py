@@ -19,6 +19,11 @@ from gristmill.report import Report
 from gristmill.schema import Resources, StageConfig
 
 GRACE_S = 60.0
+DEFAULTS = {
+    "HF_HUB_OFFLINE": "1",
+    # threads that wait by spinning starve each other beside any busy process: 40k tokens took 108 s instead of 30
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
 
 
 def launch(
@@ -51,7 +56,7 @@ def launch(
         process = subprocess.Popen(
             [sys.executable, *arguments],
             cwd=root,
-            env=os.environ | {"GRISTMILL_PROGRESS": "json", "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1")},
+            env=DEFAULTS | os.environ | {"GRISTMILL_PROGRESS": "json"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

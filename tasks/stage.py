@@ -234,9 +234,10 @@ class Stage(Generic[P, A]):
         if "resources" in self.signature.parameters:
             arguments = arguments | {"resources": here.resources}
         started = time.monotonic()
-        with stage_run(self.label, recipe, draft) as tracked:
+        with stage_run(self.label, recipe) as tracked:
             try:
-                report = self.function(draft, **arguments)  # type: ignore[reportCallIssue]
+                with tracked.following(draft / "metrics.jsonl"):
+                    report = self.function(draft, **arguments)  # type: ignore[reportCallIssue]
             except Exception as error:
                 raise StageFailed(self.label, error) from error
             seconds = time.monotonic() - started

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from importlib import metadata
 from pathlib import Path
@@ -67,9 +67,7 @@ class StageRun:
 
     def __init__(self, client: Any, run_id: str) -> None:
         self.client, self.run_id = client, run_id
-
-    def log(self, metrics: dict[str, Any], *, step: int = 0) -> None:
-        self.log_rows([{"step": step, **metrics}])
+        self.last_step = 0
 
     def log_rows(self, rows: list[dict[str, Any]]) -> None:
         """Rows of metrics.jsonl: {"step": …, name: value}; values that are not finite numbers are left out."""
@@ -82,12 +80,44 @@ class StageRun:
             for name, value in row.items()
             if name != "step" and isinstance(value, int | float) and math.isfinite(value)
         ]
+        self.last_step = max([self.last_step, *(int(row.get("step", 0)) for row in rows)])
         for start in range(0, len(metrics), 1000):
             self.client.log_batch(self.run_id, metrics=metrics[start : start + 1000])
 
+    @contextmanager
+    def following(self, path: Path) -> Iterator[None]:
+        """Forward what is appended to a metrics file, in a thread of its own: training never waits for MLflow."""
+        stop = threading.Event()
+        position = path.stat().st_size if path.exists() else 0
+
+        def forward() -> None:
+            nonlocal position
+            if not path.exists():
+                return
+            with path.open("rb") as file:
+                file.seek(position)
+                lines = file.read().split(b"\n")[:-1]  # a line still being written waits for the next round
+            position += sum(len(line) + 1 for line in lines)
+            self.log_rows([json.loads(line) for line in lines if line])
+
+        def follow() -> None:
+            while not stop.wait(POLL_EVERY_S):
+                forward()
+
+        thread = threading.Thread(target=follow, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+        forward()
+
     def finish(self, record: Record, report: Report, folder: Path) -> None:
         """Log what the finished stage says about itself, and where its artifact is."""
-        self.log({"rows_in": report.rows_in, "rows_out": report.rows_out, "seconds": record.seconds, **report.metrics})
+        counts = {"rows_in": report.rows_in, "rows_out": report.rows_out, "seconds": record.seconds}
+        # at the last step, so that a final value continues its series instead of opening it
+        self.log_rows([{"step": self.last_step, **counts, **report.metrics}])
         self.client.set_tag(self.run_id, "gristmill.artifact", record.address)
         self.client.log_artifact(self.run_id, str(folder / "report.json"))
         self.client.log_artifact(self.run_id, str(folder / "record.json"))
@@ -96,13 +126,16 @@ class StageRun:
 class _Untracked:
     """Stands in where no MLflow run is open: a stage called from a test or a notebook."""
 
+    def following(self, path: Path) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def finish(self, record: Record, report: Report, folder: Path) -> None:
         return None
 
 
 @contextmanager
-def stage_run(label: str, recipe: Recipe, draft: Path) -> Iterator[StageRun | _Untracked]:
-    """A child run that follows the draft's metrics.jsonl while the stage is being built."""
+def stage_run(label: str, recipe: Recipe) -> Iterator[StageRun | _Untracked]:
+    """The child run of a stage that is being built."""
     parent = _parent.get()
     if parent is None:
         yield _Untracked()
@@ -114,8 +147,7 @@ def stage_run(label: str, recipe: Recipe, draft: Path) -> Iterator[StageRun | _U
     _log_params(run, recipe)
     status = "FAILED"
     try:
-        with _following(draft / "metrics.jsonl", run):
-            yield run
+        yield run
         status = "FINISHED"
     finally:
         client.set_terminated(run.run_id, status)
@@ -129,36 +161,6 @@ def _log_params(run: StageRun, recipe: Recipe) -> None:
         Param(name, (value if isinstance(value, str) else json.dumps(value))[:6000]) for name, value in flat.items()
     ]
     run.client.log_batch(run.run_id, params=params)
-
-
-@contextmanager
-def _following(path: Path, run: StageRun) -> Iterator[None]:
-    """Forward what is appended to a metrics file, in a thread of its own: training never waits for MLflow."""
-    stop = threading.Event()
-    position = path.stat().st_size if path.exists() else 0
-
-    def forward() -> None:
-        nonlocal position
-        if not path.exists():
-            return
-        with path.open("rb") as file:
-            file.seek(position)
-            lines = file.read().split(b"\n")[:-1]  # a line still being written waits for the next round
-        position += sum(len(line) + 1 for line in lines)
-        run.log_rows([json.loads(line) for line in lines if line])
-
-    def follow() -> None:
-        while not stop.wait(POLL_EVERY_S):
-            forward()
-
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-    forward()
 
 
 def _client() -> Any:
