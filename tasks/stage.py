@@ -135,7 +135,7 @@ class Stage(Generic[P, A]):
         del arguments[next(iter(self.signature.parameters))]
         try:
             step = self._plan(here, arguments)
-        except SourceUnavailable as error:
+        except (SourceUnavailable, ValueError) as error:  # a source that is away, or a path with nothing there
             if not here.planning:
                 raise
             step = Step(self.label, "blocked", f"{self.produces.kind}/{self.name}-unknown", [str(error)])

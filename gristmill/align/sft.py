@@ -31,10 +31,11 @@ def run_sft(model: Path, examples: Path | None, out: Path, config: SftConfig, re
     The report compares the loss on held-out answers before and after. Raises ValueError for rows, a tokenizer or a
     chat template that cannot be learned from.
     """
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTConfig
 
     from gristmill.align import trl_adapter
     from gristmill.align.rows import encode_conversations
+    from gristmill.align.sft_trainer import AnswerTrainer
     from gristmill.evaluate.checkpoints import load_model, prepare_process
 
     device = prepare_process(resources)
@@ -52,7 +53,7 @@ def run_sft(model: Path, examples: Path | None, out: Path, config: SftConfig, re
     arguments = SFTConfig(
         **trl_adapter.trainer_arguments(config, out, device), dataset_kwargs={"skip_prepare_dataset": True}
     )
-    trainer = SFTTrainer(policy, arguments, train_dataset=_dataset(train_rows), processing_class=tokenizer)
+    trainer = AnswerTrainer(policy, arguments, train_dataset=_dataset(train_rows), processing_class=tokenizer)
     trl_adapter.train(trainer, out, label="sft")
     after = _nats(policy, held_out)
     trl_adapter.save_checkpoint(policy, model, out, tokenizer)

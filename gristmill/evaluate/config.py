@@ -74,6 +74,8 @@ class EvaluateConfig(StageConfig):
     """Prompts whose greedy answers are written to samples.jsonl."""
     sample_tokens: PositiveInt = 48
     """Longest such answer, in tokens."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of matrix products. `bf16` takes half the time on hardware that has it, and moves one choice in a hundred."""
     seed: int = Field(default=0, ge=0)
     """Seed of the bootstrap behind all intervals."""
 

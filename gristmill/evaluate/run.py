@@ -33,20 +33,25 @@ def run_evaluate(
 
     tokens: token shards, whose validation split gives bits per byte; none: not measured.
     """
+    import torch
+
     from gristmill.evaluate.checkpoints import load_model, prepare_process
     from gristmill.evaluate.multiple_choice import answer_items, choice_metrics, read_items
     from gristmill.evaluate.pairing import write_items
 
     device = prepare_process(resources)
+    narrow = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
     read = {benchmark.name: read_items(benchmark, examples) for benchmark in config.benchmarks}
     policy, tokenizer = load_model(model, device)
     rows: list[dict[str, Any]] = []
     metrics: dict[str, float] = {}
     details: dict[str, Any] = {"chat": config.chat}
     if tokens:
-        metrics |= _bits_per_byte(policy, model, tokens, details)
+        with narrow:
+            metrics |= _bits_per_byte(policy, model, tokens, details)
     for benchmark in config.benchmarks:
-        answered = answer_items(policy, tokenizer, read[benchmark.name], benchmark, chat=config.chat)
+        with narrow:
+            answered = answer_items(policy, tokenizer, read[benchmark.name], benchmark, chat=config.chat)
         metrics |= choice_metrics(answered, seed=config.seed)
         rows += answered
     write_items(out, rows)

@@ -2,10 +2,7 @@
 
 import hashlib
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,10 +10,10 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from workplace import MICRO, Workplace
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
-MICRO = Path(__file__).with_name("micro.yaml")
 STAGES = [
     "ingest",
     "extract",
@@ -39,54 +36,6 @@ STAGES = [
     "register",
     "promote",
 ]
-
-
-class Workplace:
-    """One store with servers of its own, and the command line on it."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        taken_away = ("PREFECT_API_URL", "MLFLOW_TRACKING_URI")
-        self.env = {name: value for name, value in os.environ.items() if name not in taken_away}
-        self.env["GRISTMILL_HOME"] = str(home)
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "flows.cli.main", *arguments]
-        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(command, env=self.env, **pipes)
-
-    def __call__(self, *arguments: str, code: int = 0) -> str:
-        process = self.start(*arguments)
-        out, err = process.communicate()
-        assert process.returncode == code, f"{arguments}: exit {process.returncode}\n{out}\n{err}"
-        return out if code == 0 else err
-
-    def run(self, *more: str) -> dict[str, Any]:
-        self("run", "--config", str(MICRO), *more)
-        return self.last_run()
-
-    def last_run(self) -> dict[str, Any]:
-        return json.loads((self.home / "last_run.json").read_text())
-
-    def server(self, name: str) -> str:
-        return f"http://127.0.0.1:{json.loads((self.home / 'servers' / f'{name}.json').read_text())['port']}"
-
-
-@pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory):
-    workplace = Workplace(tmp_path_factory.mktemp("store"))
-    yield workplace
-    workplace("down")
-
-
-@pytest.fixture(scope="module")
-def first(work: Workplace) -> dict[str, Any]:
-    return work.run()
-
-
-@pytest.fixture(scope="module")
-def second(work: Workplace, first: dict[str, Any]) -> dict[str, Any]:
-    return work.run()
 
 
 def states(run: dict[str, Any]) -> dict[str, str]:
@@ -150,7 +99,7 @@ def test_mlflow_has_a_parent_a_child_for_each_built_stage_and_a_model_that_answe
     history = mlflow.MlflowClient().get_metric_history(training.info.run_id, "loss")
     logged = (work.home / key_of(first, "pretrain") / "metrics.jsonl").read_text().splitlines()
     assert len({point.step for point in history}) == len([line for line in logged if '"loss"' in line])
-    model = mlflow.transformers.load_model("models:/gristmill@champion", return_type="components")
+    model: Any = mlflow.transformers.load_model("models:/gristmill@champion", return_type="components")
     tokens = model["tokenizer"]("What does", return_tensors="pt")
     assert model["model"].generate(**tokens, max_new_tokens=4).shape[1] == tokens["input_ids"].shape[1] + 4
 

@@ -86,20 +86,24 @@ def test_metrics_compare_log_probabilities_per_token_and_rewards_by_their_change
 def _trl_loss(policy: Any, pairs: list[Branches], reference: Any, folder: Path, out: Path, *, beta: float) -> float:
     from datasets import Dataset
 
-    rows = Dataset.from_dict(
+    rows = [
         {
-            "prompt_ids": [pair.prompt for pair in pairs],
-            "chosen_ids": [pair.completions[0] for pair in pairs],
-            "rejected_ids": [pair.completions[1] for pair in pairs],
-            "ref_chosen_logps": [row[0] for row in reference],
-            "ref_rejected_logps": [row[1] for row in reference],
+            "prompt_ids": pair.prompt,
+            "chosen_ids": pair.completions[0],
+            "rejected_ids": pair.completions[1],
+            "ref_chosen_logps": of_chosen,
+            "ref_rejected_logps": of_rejected,
         }
-    )
+        for pair, (of_chosen, of_rejected) in zip(pairs, reference, strict=True)
+    ]
     arguments = DPOConfig(
         output_dir=str(out), beta=beta, bf16=False, use_cpu=True, report_to="none", precompute_ref_log_probs=True
     )
     trainer = TokenizedDPOTrainer(
-        policy, args=arguments, train_dataset=rows, processing_class=AutoTokenizer.from_pretrained(folder)
+        policy,
+        args=arguments,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=AutoTokenizer.from_pretrained(folder),
     )
     with torch.no_grad():
-        return trainer.compute_loss(policy, trainer.data_collator(list(rows))).item()
+        return trainer.compute_loss(policy, trainer.data_collator(rows)).item()

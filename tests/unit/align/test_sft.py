@@ -1,13 +1,17 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl import SFTConfig, SFTTrainer
 
 from gristmill.align.config import SftConfig
 from gristmill.align.sft import run_sft
+from gristmill.align.sft_trainer import AnswerTrainer
 from gristmill.report import Report
 from gristmill.schema import Resources
 
@@ -72,6 +76,28 @@ def test_the_folder_is_a_whole_model_that_stops_at_the_end_of_a_turn(tuned: tupl
     assert model.config.use_cache
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         assert (tuned[0] / name).read_bytes() == (tiny_model / name).read_bytes()
+
+
+def test_the_loss_and_its_gradient_are_those_of_trl(tiny_model: Path, tmp_path: Path):
+    rows = [
+        {"input_ids": [0, 5, 6, 7, 8, 3], "labels": [-100, -100, -100, 7, 8, 3]},
+        {"input_ids": [0, 9, 10, 3], "labels": [-100, 9, -100, 3]},
+    ]
+    results = []
+    for trainer_class in (SFTTrainer, AnswerTrainer):
+        arguments = SFTConfig(output_dir=str(tmp_path), bf16=False, use_cpu=True, report_to="none")
+        model: Any = AutoModelForCausalLM.from_pretrained(tiny_model)
+        trainer = trainer_class(
+            model,
+            arguments,
+            train_dataset=Dataset.from_list(rows),
+            processing_class=AutoTokenizer.from_pretrained(tiny_model),
+        )
+        loss = trainer.compute_loss(model, trainer.data_collator(rows))
+        loss.backward()
+        results.append((loss.item(), model.model.embed_tokens.weight.grad))
+    assert results[0][0] == pytest.approx(results[1][0], abs=1e-5)
+    assert torch.allclose(results[0][1], results[1][1], atol=1e-5)
 
 
 def test_padding_with_the_end_of_turn_token_is_refused(tiny_model: Path, examples: Path, tmp_path: Path):

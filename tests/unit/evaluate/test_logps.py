@@ -34,7 +34,7 @@ def one_at_a_time(model: PreTrainedModel, prompt: list[int], completion: list[in
 def test_completions_in_one_row_score_as_if_each_were_alone(
     model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch, tokens_per_batch: int
 ):
-    monkeypatch.setattr(logps, "TOKENS_PER_BATCH", tokens_per_batch)
+    monkeypatch.setattr(logps, "CPU_TOKENS_PER_BATCH", tokens_per_batch)
     found = completion_logps(model, ROWS)
     for row, of_row in zip(ROWS, found, strict=True):
         expected = [one_at_a_time(model, list(row.prompt), list(completion)) for completion in row.completions]

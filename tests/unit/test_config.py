@@ -1,0 +1,170 @@
+"""The shipped configurations, and what changes a key: twenty edits that change nothing, and some that do."""
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows.cli import workspace
+from flows.cli.plan import make_plan
+from gristmill import reference
+from gristmill.yaml import ConfigError
+
+CONFIGS = Path(__file__).parents[2] / "pipeline_configs"
+
+
+def test_the_reference_is_what_the_schema_says():
+    assert (CONFIGS / "base.yaml").read_text() == reference.base_yaml()
+    assert (CONFIGS / "schema.json").read_text() == reference.json_schema()
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_configuration_is_valid(path: Path):
+    if path.stem == "base":
+        with pytest.raises(ConfigError, match="ingest is missing"):
+            workspace.load_config(str(path), [])
+    else:
+        assert workspace.load_config(str(path), []).ingest.sources
+
+
+def test_weights_stand_beside_the_sources_and_reach_the_mix(tmp_path: Path):
+    config = workspace.load_config("quickstart", ["ingest.sources=[{kind: python_docs, name: docs, weight: 0.25}]"])
+    assert config.mixture.weights == {"docs": 0.25}
+
+
+@pytest.fixture
+def crawl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A configuration with one WARC source, and a store of its own."""
+    monkeypatch.setenv("GRISTMILL_HOME", str(tmp_path / "home"))
+    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    folder = tmp_path / "crawl"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("a.warc.gz", "deep/b.warc.gz"):
+        (folder / name).write_bytes(gzip.compress(b"WARC/1.0\r\n" + name.encode(), mtime=0))
+    write(tmp_path, paths=[f"{folder}/**/*.warc.gz"])
+    return tmp_path
+
+
+def write(folder: Path, *, paths: list[str], more: str = "", source: str = "") -> None:
+    listed = json.dumps(paths)
+    (folder / "my.yaml").write_text(
+        f"ingest:\n  sources:\n    - {{kind: warc, name: web, license: CC0-1.0, paths: {listed}{source}}}\n{more}"
+    )
+
+
+def keys(folder: Path, *overrides: str) -> list[str]:
+    steps = make_plan("data", workspace.load_config(str(folder / "my.yaml"), overrides))
+    assert {step.state for step in steps} == {"build"}
+    return [step.address for step in steps]
+
+
+def moved(folder: Path) -> None:
+    (folder / "crawl").rename(folder / "elsewhere")
+    write(folder, paths=[f"{folder}/elsewhere/**/*.warc.gz"])
+
+
+def copied(folder: Path) -> None:
+    shutil.copytree(folder / "crawl", folder / "copy")
+    write(folder, paths=[f"{folder}/copy/**/*.warc.gz"])
+
+
+def touched(folder: Path) -> None:
+    for path in (folder / "crawl").rglob("*.warc.gz"):
+        os.utime(path, (1, 1))
+
+
+def edit(text: str = "", **options: str) -> Callable[[Path], None]:
+    return lambda folder: write(folder, paths=[f"{folder}/crawl/**/*.warc.gz"], more=text, **options)
+
+
+def paths(*templates: str) -> Callable[[Path], None]:
+    return lambda folder: write(folder, paths=[template.format(folder) for template in templates])
+
+
+NO_OPS: dict[str, Callable[[Path], None]] = {
+    "nothing": lambda folder: None,
+    "the crawl moved": moved,
+    "the crawl copied": copied,
+    "files touched": touched,
+    "files listed one by one": paths("{}/crawl/a.warc.gz", "{}/crawl/deep/b.warc.gz"),
+    "files listed in another order": paths("{}/crawl/deep/b.warc.gz", "{}/crawl/a.warc.gz"),
+    "a path with dots": paths("{0}/crawl/../crawl/**/*.warc.gz"),
+    "a narrower glob for the same files": paths("{0}/crawl/**/?.warc.gz"),
+    "a file listed twice": paths("{0}/crawl/**/*.warc.gz", "{0}/crawl/a.warc.gz"),
+    "a comment": edit("# a comment\n"),
+    "blank lines": edit("\n\n\n"),
+    "a default written out": edit("dedup: {minhash: {}}\n"),
+    "a number spelled another way": edit("extract: {min_language_score: 65e-2}\n"),
+    "workers": edit("resources: {workers: 7}\n"),
+    "threads": edit("resources: {threads: 3}\n"),
+    "device": edit("resources: {device: cpu}\n"),
+    "training processes": edit("resources: {processes: 2}\n"),
+    "how often checkpoints are saved": edit("pretrain: {checkpoint_every_s: 1}\n"),
+    "the working directory": lambda folder: os.chdir(folder),
+    "an environment variable": lambda folder: os.environ.update(GRISTMILL_TEST_NOTHING="1", OMP_NUM_THREADS="1"),
+}
+
+
+@pytest.mark.parametrize("name", NO_OPS)
+def test_an_edit_that_changes_no_result_changes_no_key(crawl: Path, name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(Path.cwd())
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setenv("GRISTMILL_TEST_NOTHING", "0")
+    before = keys(crawl)
+    NO_OPS[name](crawl)
+    assert keys(crawl) == before
+
+
+def test_twenty_edits_are_checked():
+    assert len(NO_OPS) == 20
+
+
+@pytest.mark.parametrize(
+    ("override", "first_changed"),
+    [
+        ("ingest.sources=[{kind: warc, name: web, license: MIT, paths: ['CRAWL/**/*.warc.gz']}]", 0),
+        ("extract.min_chars=51", 1),
+        ("filter.min_words=51", 3),
+        ("tokenize.seq_len=64", 10),
+    ],
+)
+def test_an_edit_that_changes_results_changes_its_stage_and_what_follows(
+    crawl: Path, override: str, first_changed: int
+):
+    before, after = keys(crawl), keys(crawl, override.replace("CRAWL", str(crawl / "crawl")))
+    assert before[:first_changed] == after[:first_changed]
+    assert before[first_changed] != after[first_changed]
+    assert before[-1] != after[-1]
+
+
+def test_a_changed_byte_in_a_source_changes_every_key_after_it(crawl: Path):
+    before = keys(crawl)
+    path = crawl / "crawl" / "a.warc.gz"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert keys(crawl)[0] != before[0]
+
+
+def test_a_missing_source_is_named_before_anything_runs(crawl: Path):
+    write(crawl, paths=[f"{crawl}/nowhere/*.warc.gz"])
+    steps = make_plan("data", workspace.load_config(str(crawl / "my.yaml"), []))
+    assert steps[0].state == "blocked"
+    assert "nowhere/*.warc.gz" in steps[0].because[0]
+
+
+def test_planning_imports_neither_torch_nor_mlflow_nor_prefect(crawl: Path):
+    program = (
+        "import sys; from flows.cli import workspace; from flows.cli.plan import make_plan; "
+        f"make_plan('pipeline', workspace.load_config({str(crawl / 'my.yaml')!r}, [])); "
+        "print([name for name in ('torch', 'transformers', 'mlflow', 'prefect') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
