@@ -53,4 +53,4 @@ class Resources(Schema):
     device: str = "auto"
     """`auto` (CUDA when present, else CPU), `cpu`, `cuda`, `cuda:1`."""
     processes: PositiveInt = 1
-    """Training processes on this machine; more than one starts torchrun."""
+    """Pretraining processes on this machine; more than one starts torchrun."""

@@ -29,4 +29,5 @@ def pretrain(
         config=config,
         model=model,
         resources=resources,
+        processes=resources.processes,
     )

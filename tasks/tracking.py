@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from importlib import metadata
 from pathlib import Path
@@ -59,7 +59,7 @@ def tracked_run(name: str, config: str) -> Iterator[ParentRun]:
     finally:
         _parent.reset(token)
         if parent.run_id:
-            _client().set_terminated(parent.run_id, status)
+            _end(_client(), parent.run_id, status)
 
 
 class StageRun:
@@ -68,6 +68,7 @@ class StageRun:
     def __init__(self, client: Any, run_id: str) -> None:
         self.client, self.run_id = client, run_id
         self.last_step = 0
+        self.position = 0
 
     def log_rows(self, rows: list[dict[str, Any]]) -> None:
         """Rows of metrics.jsonl: {"step": …, name: value}; values that are not finite numbers are left out."""
@@ -86,24 +87,18 @@ class StageRun:
 
     @contextmanager
     def following(self, path: Path) -> Iterator[None]:
-        """Forward what is appended to a metrics file, in a thread of its own: training never waits for MLflow."""
-        stop = threading.Event()
-        position = path.stat().st_size if path.exists() else 0
+        """Forward what is appended to a metrics file, in a thread of its own: training never waits for MLflow.
 
-        def forward() -> None:
-            nonlocal position
-            if not path.exists():
-                return
-            with path.open("rb") as file:
-                file.seek(position)
-                lines = file.read().split(b"\n")[:-1]  # a line still being written waits for the next round
-            position += sum(len(line) + 1 for line in lines)
-            self.log_rows([json.loads(line) for line in lines if line])
+        While MLflow is away lines stay where they are; `finish` delivers what is left.
+        """
+        stop = threading.Event()
 
         def follow() -> None:
             while not stop.wait(POLL_EVERY_S):
-                forward()
+                with suppress(Exception):
+                    self._forward(path)
 
+        self.position = path.stat().st_size if path.exists() else 0
         thread = threading.Thread(target=follow, daemon=True)
         thread.start()
         try:
@@ -111,10 +106,18 @@ class StageRun:
         finally:
             stop.set()
             thread.join()
-        forward()
+
+    def _forward(self, path: Path) -> None:
+        with path.open("rb") as file:
+            file.seek(self.position)
+            lines = file.read().split(b"\n")[:-1]  # a line still being written waits for the next round
+        self.log_rows([json.loads(line) for line in lines if line])
+        self.position += sum(len(line) + 1 for line in lines)
 
     def finish(self, record: Record, report: Report, folder: Path) -> None:
         """Log what the finished stage says about itself, and where its artifact is."""
+        if (folder / "metrics.jsonl").exists():
+            self._forward(folder / "metrics.jsonl")
         counts = {"rows_in": report.rows_in, "rows_out": report.rows_out, "seconds": record.seconds}
         # at the last step, so that a final value continues its series instead of opening it
         self.log_rows([{"step": self.last_step, **counts, **report.metrics}])
@@ -140,17 +143,30 @@ def stage_run(label: str, recipe: Recipe) -> Iterator[StageRun | _Untracked]:
     if parent is None:
         yield _Untracked()
         return
-    client, parent_id = _client(), parent.open()
-    experiment_id = client.get_run(parent_id).info.experiment_id
-    tags = {"mlflow.parentRunId": parent_id, "gristmill.artifact": recipe.address, "gristmill.stage": label}
-    run = StageRun(client, client.create_run(experiment_id, run_name=label, tags=tags).info.run_id)
-    _log_params(run, recipe)
-    status = "FAILED"
+    from mlflow.exceptions import MlflowException
+
     try:
-        yield run
-        status = "FINISHED"
-    finally:
-        client.set_terminated(run.run_id, status)
+        client, parent_id = _client(), parent.open()
+        experiment_id = client.get_run(parent_id).info.experiment_id
+        tags = {"mlflow.parentRunId": parent_id, "gristmill.artifact": recipe.address, "gristmill.stage": label}
+        run = StageRun(client, client.create_run(experiment_id, run_name=label, tags=tags).info.run_id)
+        _log_params(run, recipe)
+        status = "FAILED"
+        try:
+            yield run
+            status = "FINISHED"
+        finally:
+            _end(client, run.run_id, status)
+    except MlflowException as error:
+        where = os.environ.get("MLFLOW_TRACKING_URI", "its default place")
+        said = str(error).splitlines()[0][:200]
+        raise RuntimeError(f"{label}: MLflow at {where} failed ({said}); what was built is kept, run again") from error
+
+
+def _end(client: Any, run_id: str, status: str) -> None:
+    # when a run failed, that MLflow cannot be told about it must not hide why
+    with suppress(Exception) if status == "FAILED" else nullcontext():
+        client.set_terminated(run_id, status)
 
 
 def _log_params(run: StageRun, recipe: Recipe) -> None:

@@ -1,5 +1,6 @@
 """`gristmill run`: a flow, here and now, with its table of results at the end."""
 
+import errno
 import logging
 import os
 import signal
@@ -130,4 +131,8 @@ def _explain(error: Exception) -> None:
     if not isinstance(cause, SPEAKING):
         traceback.print_exception(cause)
     print(f"gristmill: {where}{cause}", file=sys.stderr)
+    if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
+        print(
+            f"The disk is full. `gristmill artifacts gc` lists drafts in {workspace.root()} to delete.", file=sys.stderr
+        )
     print("Finished stages are kept; the same command continues here.", file=sys.stderr)
