@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check up down lock clean
+.PHONY: help run test test-all check up down reference lock clean
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { command -v "$$p"; break; }; done)
 INSTALLED := .venv/installed
@@ -30,6 +30,9 @@ up: $(INSTALLED)  ## start the Prefect and MLflow servers that `make run` uses
 
 down: $(INSTALLED)  ## stop what `make run` or `make up` started, and nothing else
 	@.venv/bin/gristmill down
+
+reference: $(INSTALLED)  ## write pipeline_configs/base.yaml and schema.json from the configuration classes
+	@.venv/bin/python -m gristmill.reference
 
 lock: $(INSTALLED)  ## write requirements.lock from what .venv holds
 	@# torch without its +cpu or +cu suffix: the index of each machine chooses the build, and that build its nvidia packages
