@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import psutil
+import pyarrow.parquet as pq
 import pytest
 from workplace import MICRO, Workplace
 
@@ -179,3 +180,24 @@ def _kill_training_after(draft: Path, *, steps: int) -> None:
                     return
         time.sleep(0.02)
     raise AssertionError(f"no training reached step {steps} in {draft}")
+
+
+@pytest.mark.data
+def test_real_web_pages_become_packed_tokens_and_each_page_has_an_answer(work: Workplace):
+    """410 English web pages, precise extraction, FineWeb's thresholds: about 300 should remain (issue 2)."""
+    warc = Path(__file__).parents[2] / "../shared/data/web/packed/web-english-00000.warc.gz"
+    if not warc.exists():
+        pytest.skip("needs ../shared/data")
+    source = json.dumps([{"kind": "warc", "name": "web", "license": "unknown", "paths": [str(warc.resolve())]}])
+    small = ("--set", "examples.source.max_modules=300", "--set", "examples.min_benchmark_items=20")
+    work("run", "data", "--config", "web", "--set", f"ingest.sources={source}", *small)
+    run = work.last_run()
+    reports = {label: json.loads((work.home / key_of(run, label) / "report.json").read_text()) for label in states(run)}
+    assert reports["extract"]["rows_in"] == 410
+    for label in ("extract", "filter", "dedup"):
+        counts = reports[label]
+        assert counts["rows_out"] + sum(counts["dropped"].values()) == counts["rows_in"]
+        assert pq.read_metadata(work.home / key_of(run, label) / "verdicts.parquet").num_rows >= sum(
+            counts["dropped"].values()
+        )
+    assert 250 <= reports["filter"]["rows_out"] <= 350
