@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from gristmill.align.config import AlignConfig
-
 from gristmill.artifacts import Checkpoint, Examples
 from gristmill.report import Report
 from gristmill.schema import Resources

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from gristmill.examples.config import ExamplesConfig
-
 from gristmill.artifacts import Examples
+from gristmill.examples.config import ExamplesConfig
 from gristmill.report import Report
 from gristmill.text.config import SplitConfig
 from tasks.stage import stage

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from gristmill.filters.config import FilterConfig
-
 from gristmill.artifacts import Documents
+from gristmill.filters.config import FilterConfig
 from gristmill.report import Report
 from gristmill.schema import Resources
 from tasks.stage import stage

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from gristmill.crawl.config import IngestConfig
-
 from gristmill.artifacts import Warcs
+from gristmill.crawl.config import IngestConfig
 from gristmill.report import Report
 from tasks.stage import stage
 

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from gristmill.tokens.config import MixConfig
-
 from gristmill.artifacts import Documents
 from gristmill.report import Report
+from gristmill.tokens.config import MixConfig
 from tasks.stage import stage
 
 

@@ -3,9 +3,8 @@
 import json
 from pathlib import Path
 
-from gristmill.evaluate.config import PromoteConfig
-
 from gristmill.artifacts import Evaluation, Promotion, Registration
+from gristmill.evaluate.config import PromoteConfig
 from gristmill.report import Report
 from gristmill.store import Record
 from tasks import tracking

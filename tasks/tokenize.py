@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from gristmill.tokens.config import TokenizeConfig
-
 from gristmill.artifacts import Splits, Tokenizer, Tokens
 from gristmill.report import Report
 from gristmill.schema import Resources
+from gristmill.tokens.config import TokenizeConfig
 from tasks.stage import stage
 
 

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from gristmill.tokens.config import TokenizerConfig
-
 from gristmill.artifacts import Splits, Tokenizer
 from gristmill.report import Report
+from gristmill.tokens.config import TokenizerConfig
 from tasks.stage import stage
 
 
