@@ -20,7 +20,7 @@ test-all: $(INSTALLED)  ## all tests: servers, end to end, browser
 	@.venv/bin/pytest -m ""
 
 check: $(INSTALLED)  ## ruff, pyright, architecture
-	@.venv/bin/ruff check
+	@.venv/bin/ruff check --no-cache
 	@.venv/bin/ruff format --check
 	@.venv/bin/pyright
 	@.venv/bin/pytest tests/architecture
