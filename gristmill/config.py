@@ -1,6 +1,8 @@
 """The whole pipeline's configuration: one section a stage, facts that several stages share stated once."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from gristmill.align.config import AlignConfig, RewardModelConfig, SftConfig
 from gristmill.crawl.config import IngestConfig
@@ -39,6 +41,19 @@ class PipelineConfig(Schema):
     registry: RegisterConfig = Field(default=RegisterConfig(), alias="register")
     promote: PromoteConfig = PromoteConfig()
     resources: Resources = Resources()
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Self:
+        if self.model.start.kind == "open" and self.train_tokenizer.kind != "existing":
+            raise ValueError(
+                "model.start is an open model, so the tokenizer must be that model's own: set "
+                "train_tokenizer: {kind: existing, path: …} to its folder"
+            )
+        if self.mix.weights:
+            raise ValueError(
+                "mix.weights is filled in by the pipeline; give each source a weight: ingest.sources[].weight"
+            )
+        return self
 
     @property
     def mixture(self) -> MixConfig:

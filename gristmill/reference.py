@@ -20,6 +20,7 @@ from gristmill.config import PipelineConfig
 HEADER = """\
 # Every setting of gristmill with its default. Made from the schema by `make reference`; do not edit.
 # Copy a line into a configuration of your own and remove the `#`:  `extends: base.yaml` is optional.
+# Of settings that are lists or have variants, each possible entry is shown once.
 # yaml-language-server: $schema=schema.json
 """
 

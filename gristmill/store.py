@@ -165,6 +165,8 @@ class ArtifactStore:
                 shutil.rmtree(draft)
             draft.mkdir(parents=True, exist_ok=True)
             yield draft
+            if draft.exists() and not any(draft.iterdir()):
+                draft.rmdir()  # the builder found the artifact made by another
 
     def publish(self, draft: Path, recipe: Recipe, report: Report, **facts: Any) -> Record:
         """Turn a draft into the artifact: report, record, fsync, rename. `facts` are the remaining Record fields.
@@ -210,6 +212,17 @@ class ArtifactStore:
     def drafts(self) -> list[Path]:
         """Drafts nobody is building: their lock is free."""
         return [draft for draft in sorted((self.root / ".drafts").glob("*")) if not self._is_locked(draft.name)]
+
+    def discard(self, draft: Path) -> bool:
+        """Delete a draft, holding its lock. False, and nothing is deleted, when somebody is building it after all."""
+        lock = self.root / ".locks" / draft.name.removesuffix(".old")
+        with lock.open("a") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            shutil.rmtree(draft)
+            return True
 
     def _is_locked(self, name: str) -> bool:
         lock = self.root / ".locks" / name.removesuffix(".old")

@@ -44,6 +44,8 @@ def _read(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], dict[Loca
         document = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such configuration file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from None
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
@@ -70,7 +72,8 @@ def _note_origins(node: Any, path: Path, at: Location, origins: dict[Location, s
         return
     entries = node.items() if isinstance(node, dict) else enumerate(node)
     for key, value in entries:
-        origins[(*at, key)] = f"{path}:{positions.data[key][0] + 1}"
+        if key in (positions.data or {}):  # not for keys that a merge (`<<`) brought
+            origins[(*at, key)] = f"{path}:{positions.data[key][0] + 1}"
         _note_origins(value, path, (*at, key), origins)
 
 
@@ -91,8 +94,13 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
+        merged[key] = _merge(merged[key], value) if both and not _is_another_variant(merged[key], value) else value
     return merged
+
+
+def _is_another_variant(base: dict[str, Any], over: dict[str, Any]) -> bool:
+    """`kind: existing` over settings of another kind replaces them: they would be unknown to it."""
+    return any(tag in over and over[tag] != base.get(tag) for tag in ("kind", "algorithm"))
 
 
 def _apply(override: str, values: dict[str, Any], origins: dict[Location, str]) -> None:
@@ -138,19 +146,24 @@ def _descend(schema: type[BaseModel], loc: Location) -> tuple[Location, list[str
     """Follow an error's location through the schema: the location without union tags, and the field names there."""
     location: list[str | int] = []
     current: Any = schema
-    fields: list[str] = list(schema.model_fields)
+    fields = _names(schema)
     for part in loc:
         models = _models(current)
         tagged = next((model for model in models if _tag(model) == part), None)
         if tagged is not None and not isinstance(part, int) and len(models) > 1:
-            current, fields = tagged, list(tagged.model_fields)
+            current, fields = tagged, _names(tagged)
             continue
         location.append(part)
-        fields = sorted({name for model in models for name in model.model_fields}) or fields
+        fields = sorted({name for model in models for name in _names(model)}) or fields
         if isinstance(part, str):
-            field = next((model.model_fields[part] for model in models if part in model.model_fields), None)
+            named = {field.alias or name: field for model in models for name, field in model.model_fields.items()}
+            field = named.get(part)
             current = field.annotation if field else None
     return tuple(location), fields
+
+
+def _names(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

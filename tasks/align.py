@@ -9,6 +9,8 @@ from gristmill.schema import Resources
 from tasks.launch import launch
 from tasks.stage import stage
 
+PROGRAMS = {"dpo": "gristmill.align.dpo"}
+
 
 @stage(produces=Checkpoint, version=1)
 def align(
@@ -21,4 +23,4 @@ def align(
 ) -> Report:
     """Preference optimization of the policy against its own start as reference."""
     inputs = {"model": model, "examples": examples, "reward_model": reward_model}
-    return launch(f"gristmill.align.{config.algorithm}", out, inputs=inputs, config=config, resources=resources)
+    return launch(PROGRAMS[config.algorithm], out, inputs=inputs, config=config, resources=resources)

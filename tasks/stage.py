@@ -141,7 +141,7 @@ class Stage(Generic[P, A]):
             step = Step(self.label, "blocked", f"{self.produces.kind}/{self.name}-unknown", [str(error)])
         if not here.planning:
             planned, step = step, self._run(here, arguments, step)
-            step.recipe = planned.recipe
+            step.recipe, step.rebuild = planned.recipe, planned.rebuild
         here.steps.append(step)
         if here.on_step:
             here.on_step(step)
@@ -163,6 +163,8 @@ class Stage(Generic[P, A]):
             step.because = _differences(recipe, here.earlier.get(self.label)) or [_absence(here.store, recipe)]
         elif {self.name, self.label} & here.refresh:
             step.because, step.rebuild = [f"--refresh {self.name}"], True
+        elif rebuilt := [value.address for value in arguments.values() if self._is_rebuilt(here, value)]:
+            step.because, step.rebuild = [f"input {rebuilt[0]} is built again"], True
         elif self.check and (fault := self.check(step.record, here.store.path(recipe.address))):
             step.because, step.rebuild = [fault], True
         if step.because:
@@ -171,6 +173,10 @@ class Stage(Generic[P, A]):
             step.report, step.seconds = here.store.report(recipe.address), step.record.seconds
             self._warn_of_changed_code(here, step.record)
         return step
+
+    def _is_rebuilt(self, here: Session, value: Any) -> bool:
+        made = here.step_of(value.address) if isinstance(value, Artifact) else None
+        return made is not None and made.rebuild
 
     def _recipe(self, arguments: dict[str, Any]) -> Recipe:
         config: dict[str, Any] = {}
@@ -302,5 +308,8 @@ def checkpoint_at(address: str) -> Checkpoint:
     """A checkpoint named by address, such as the champion. Raises SourceUnavailable when this store lacks it."""
     store = _session.get().store
     if store.find(address) is None:
-        raise SourceUnavailable(f"{address} is not (whole) in {store.root}, so nothing can be compared with it")
+        raise SourceUnavailable(
+            f"{address} is not (whole) in {store.root}, so nothing can start from it or be compared "
+            "with it; build it again with its configuration, or remove the alias `champion` if it is the champion"
+        )
     return Checkpoint(address, store.path(address))

@@ -68,7 +68,7 @@ class StageRun:
     def __init__(self, client: Any, run_id: str) -> None:
         self.client, self.run_id = client, run_id
         self.last_step = 0
-        self.position = 0
+        self.sent: set[tuple] = set()
 
     def log_rows(self, rows: list[dict[str, Any]]) -> None:
         """Rows of metrics.jsonl: {"step": …, name: value}; values that are not finite numbers are left out."""
@@ -98,7 +98,6 @@ class StageRun:
                 with suppress(Exception):
                     self._forward(path)
 
-        self.position = path.stat().st_size if path.exists() else 0
         thread = threading.Thread(target=follow, daemon=True)
         thread.start()
         try:
@@ -108,11 +107,12 @@ class StageRun:
             thread.join()
 
     def _forward(self, path: Path) -> None:
-        with path.open("rb") as file:
-            file.seek(self.position)
-            lines = file.read().split(b"\n")[:-1]  # a line still being written waits for the next round
-        self.log_rows([json.loads(line) for line in lines if line])
-        self.position += sum(len(line) + 1 for line in lines)
+        """Send the rows that were not sent yet: a resumed program rewrites its file, so positions would lie."""
+        lines = path.read_bytes().split(b"\n")[:-1]  # a line still being written waits for the next round
+        rows = [json.loads(line) for line in lines if line]
+        new = {(row["step"], *sorted(row)): row for row in rows if (row["step"], *sorted(row)) not in self.sent}
+        self.log_rows(list(new.values()))
+        self.sent |= new.keys()
 
     def finish(self, record: Record, report: Report, folder: Path) -> None:
         """Log what the finished stage says about itself, and where its artifact is."""

@@ -1,7 +1,6 @@
 """`gristmill artifacts`: what is in the store, where it came from, whether its bytes still hold."""
 
 import json
-import shutil
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -27,8 +26,8 @@ def list_(*, as_json: Json = False) -> int:
 
 
 @app.command
-def show(address: str, /) -> int:
-    """An artifact's record and report, as JSON."""
+def show(address: str, /, *, as_json: Json = True) -> int:
+    """An artifact's record and report; always as JSON."""
     store = workspace.store()
     record = store.load(address)
     report = store.report(address).model_dump(mode="json")
@@ -47,11 +46,15 @@ def lineage(address: str, /, *, as_json: Json = False) -> int:
         print(json.dumps({"schema_version": 1, "lineage": rows}, indent=2))
         return 0
     seen: set[str] = set()
+    folded = len(tree)  # depth of a subtree that was shown before
     for depth, shown, record in tree:
+        if depth > folded:
+            continue
+        folded = len(tree)
         key = shown.rpartition(" ")[2]
         note = "" if record else "  (gone or broken)"
         if key in seen and record and record.recipe.inputs:
-            note = "  (shown above)"
+            note, folded = "  (shown above)", depth
         seen.add(key)
         print("  " * depth + shown + note)
         if record and record.recipe.kind == "warcs" and not note:
@@ -77,11 +80,13 @@ def verify(address: str | None = None, /, *, as_json: Json = False) -> int:
 @app.command
 def gc(*, yes: Annotated[bool, Parameter(negative="", help="Delete; without it only listed.")] = False) -> int:
     """Drafts that nobody is building any more: listed, and deleted with --yes."""
-    drafts = workspace.store().drafts()
+    store = workspace.store()
+    drafts = store.drafts()
     for draft in drafts:
-        print(("deleted " if yes else "would delete ") + draft.name)
-        if yes:
-            shutil.rmtree(draft)
+        if not yes:
+            print(f"would delete {draft.name}")
+        elif store.discard(draft):
+            print(f"deleted {draft.name}")
     if not drafts:
         print("no drafts are left over")
     elif not yes:

@@ -54,13 +54,13 @@ def run(
         return 1
     from flows.cli.run import run_flow
 
-    return run_flow(flow, parsed, name, refresh=frozenset(refresh))
+    return run_flow(flow, parsed, name, refresh=workspace.check_stages(refresh))
 
 
 def _moved(flow: str, parsed: "PipelineConfig", name: str, refresh: tuple[str, ...], saved: Path) -> bool:
     from flows.cli.plan import as_json, make_plan, what_moved
 
-    moved = what_moved(saved, as_json(flow, name, make_plan(flow, parsed, frozenset(refresh))))
+    moved = what_moved(saved, as_json(flow, name, make_plan(flow, parsed, workspace.check_stages(refresh))))
     for sentence in moved:
         print(sentence, file=sys.stderr)
     if moved:
@@ -83,7 +83,7 @@ def plan(
     """Say for each stage whether it is reused, would be built or is blocked, and why."""
     from flows.cli import plan as planning
 
-    steps = planning.make_plan(flow, workspace.load_config(config, overrides), frozenset(refresh))
+    steps = planning.make_plan(flow, workspace.load_config(config, overrides), workspace.check_stages(refresh))
     made = planning.as_json(flow, workspace.config_path(config).stem, steps)
     if out:
         workspace.write_json(out, made)
@@ -166,7 +166,7 @@ def main() -> None:
     except ConfigError as error:
         print(f"gristmill: {error}", file=sys.stderr)
         code = 2
-    except (ValueError, FileNotFoundError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         print(f"gristmill: {error}", file=sys.stderr)
         code = 1
     except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 import json
 import statistics
+import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -16,20 +17,21 @@ from tasks.stage import Session, Step, session
 
 def make_plan(flow: str, config: PipelineConfig, refresh: frozenset[str] = frozenset()) -> list[Step]:
     """Every stage in order, with its state, key and reasons; nothing is computed or written."""
-    warnings: list[str] = []
     planned = Session(
         store=workspace.store(),
         planning=True,
         refresh=refresh,
         earlier=workspace.earlier_recipes(),
-        warn=warnings.append,
+        warn=lambda text: print(f"note: {text}", file=sys.stderr),
     )
     _use_own_servers()
     with session(planned):
         try:
             FLOWS[flow](config)
-        except SourceUnavailable as error:  # asked by the flow itself: who is champion?
-            planned.steps.append(Step("promote", "blocked", "promotion/promote-unknown", [str(error)]))
+        except SourceUnavailable as error:  # asked by the flow itself: the checkpoint to start from, or the champion
+            labels = {step.label for step in planned.steps}
+            at, kind = ("promote", "promotion") if "pretrain" in labels else ("pretrain", "checkpoint")
+            planned.steps.append(Step(at, "blocked", f"{kind}/{at}-unknown", [str(error)]))
     return planned.steps
 
 

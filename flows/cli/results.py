@@ -112,6 +112,10 @@ def show_status(root: Path, *, as_json: bool) -> int:
     for stage in last["stages"]:
         table.add_row(escape(stage["stage"]), stage["state"], f"{stage['seconds']:.1f}", stage["key"])
     console = wide_console()
-    console.print(f"{last['run']}: {last['flow']} took {last['seconds']:.0f} s; logs lie in each artifact's log.txt")
+    console.print(
+        f"{last['run']}: {last['flow']} took {last['seconds']:.0f} s; training logs lie in the artifacts' log.txt"
+    )
     console.print(table)
+    if last["error"]:
+        console.print(escape(f"It stopped: {last['error']}"))
     return 0

@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from flows.cli import workspace
@@ -48,14 +49,15 @@ def run_flow(flow: str, config: PipelineConfig, config_name: str, *, refresh: fr
     try:
         _under_prefect(flow, config, config_name, running)
     except KeyboardInterrupt:
+        _remember(summary(flow, config_name, running, time.monotonic() - started, error="interrupted"), root)
         print("\ninterrupted; finished stages are kept, the same command continues here", file=sys.stderr)
         return 130
     except Exception as error:
         _explain(error)
+        _remember(summary(flow, config_name, running, time.monotonic() - started, error=str(error)[:2000]), root)
         return 1
     result = summary(flow, config_name, running, time.monotonic() - started)
-    workspace.write_json(root / "runs" / f"{name}.json", result)
-    workspace.write_json(root / "last_run.json", result)
+    _remember(result, root)
     from flows.cli.results import show
 
     show(result, running, endpoints)
@@ -84,8 +86,13 @@ def _under_prefect(flow: str, config: PipelineConfig, config_name: str, running:
     runnable(config_name=config_name, config=config.model_dump(mode="json"))
 
 
-def summary(flow: str, config_name: str, done: Session, seconds: float) -> dict[str, Any]:
-    """last_run.json: the run for other programs."""
+def _remember(result: dict[str, Any], root: Path) -> None:
+    workspace.write_json(root / "runs" / f"{result['run']}.json", result)
+    workspace.write_json(root / "last_run.json", result)
+
+
+def summary(flow: str, config_name: str, done: Session, seconds: float, *, error: str | None = None) -> dict[str, Any]:
+    """last_run.json: the run for other programs. `error` is why it ended before its last stage."""
     stages = [
         {"stage": step.label, "state": step.state, "seconds": round(step.seconds, 2), "key": step.address}
         for step in done.steps
@@ -97,7 +104,7 @@ def summary(flow: str, config_name: str, done: Session, seconds: float) -> dict[
     }
     registration = next((s.report.details for s in done.steps if s.label == "register" and s.report), None)
     model = None
-    if registration:
+    if registration and error is None:
         from tasks.tracking import aliases_of
 
         name, version = registration["model"], registration["version"]
@@ -107,6 +114,7 @@ def summary(flow: str, config_name: str, done: Session, seconds: float) -> dict[
         "flow": flow,
         "config": config_name,
         "run": done.run,
+        "error": error,
         "seconds": round(seconds, 1),
         "stages": stages,
         "scores": scores,
@@ -131,7 +139,7 @@ def _explain(error: Exception) -> None:
     if not isinstance(cause, SPEAKING):
         traceback.print_exception(cause)
     print(f"gristmill: {where}{cause}", file=sys.stderr)
-    if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
+    if getattr(cause, "errno", None) == errno.ENOSPC or "No space left" in str(cause):
         print(
             f"The disk is full. `gristmill artifacts gc` lists drafts in {workspace.root()} to delete.", file=sys.stderr
         )

@@ -191,10 +191,14 @@ def stop_servers(root: Path, *, servers: Sequence[Server] = (PREFECT, MLFLOW)) -
 
 
 def check_named(server: Server) -> None:
-    """Raise ServerUnavailable when the user named a server over HTTP that does not answer."""
+    """Raise ServerUnavailable when the user named a server that does not answer, or is not spoken to over HTTP."""
     url = _named(server)
-    if not url or not url.startswith("http"):  # MLflow also takes sqlite:/// and folders
+    if not url:
         return
+    if not url.startswith("http"):
+        raise ServerUnavailable(
+            f"{server.variable}={url}: gristmill needs a server over http here; unset it and gristmill starts its own"
+        )
     health = url.removesuffix("/").removesuffix(server.api) + server.health
     try:
         urllib.request.urlopen(health, timeout=10).close()

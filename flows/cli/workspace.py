@@ -41,7 +41,7 @@ def config_path(name: str) -> Path:
     for folder in (Path("pipeline_configs"), CHECKOUT / "pipeline_configs"):
         if (folder / f"{name}.yaml").is_file():
             return folder / f"{name}.yaml"
-    known = sorted(path.stem for path in (CHECKOUT / "pipeline_configs").glob("*.yaml"))
+    known = sorted(path.stem for path in (CHECKOUT / "pipeline_configs").glob("*.yaml") if path.stem != "base")
     raise ConfigError(
         f"--config {name}: no such configuration; there are {', '.join(known)}, or give a path to a .yaml file"
     )
@@ -55,17 +55,30 @@ def load_config(name: str, overrides: Sequence[str]) -> "PipelineConfig":
     return load_yaml(config_path(name), overrides, PipelineConfig)
 
 
+def check_stages(names: Sequence[str]) -> frozenset[str]:
+    """The names given to --refresh. Raises ConfigError for one that is no stage."""
+    from gristmill.config import PipelineConfig
+
+    sections = {field.alias or name for name, field in PipelineConfig.model_fields.items()}
+    known = sorted(sections - {"resources", "model"})
+    for name in names:
+        if name.partition("[")[0] not in known:
+            raise ConfigError(f"--refresh {name}: no such stage; there are {', '.join(known)}")
+    return frozenset(names)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write under a temporary name, then rename: a reader never sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
         json.dump(value, file, indent=2)
+    Path(file.name).chmod(0o644)  # temporary files are made for their owner's eyes only
     Path(file.name).rename(path)
 
 
 def runs() -> Iterator[dict[str, Any]]:
     """What earlier runs wrote about themselves, newest first."""
-    for path in sorted((root() / "runs").glob("*.json"), reverse=True):
+    for path in sorted((root() / "runs").glob("*.json"), key=lambda path: path.stem[-15:], reverse=True):
         yield json.loads(path.read_text())
 
 

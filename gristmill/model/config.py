@@ -7,8 +7,9 @@ import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 
+from gristmill.fingerprint import file_sha256
 from gristmill.schema import Schema, SourceUnavailable, StageConfig
 
 WIDTH_PER_LAYER = 64
@@ -34,7 +35,7 @@ class OpenStart(Schema):
     """Go on from an open model: a Hugging Face folder on this machine. The tokenizer is that model's own."""
 
     kind: Literal["open"] = "open"
-    path: Path
+    path: Annotated[Path, AfterValidator(Path.absolute)]
     """Folder with config.json and the weights as safetensors."""
 
 
@@ -125,6 +126,5 @@ def weights_digest(folder: Path) -> str:
         )
     digest = hashlib.sha256()
     for path in (folder / "config.json", *weights):
-        with path.open("rb") as file:
-            digest.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        digest.update(f"{path.name}\0{file_sha256(path)}\n".encode())
     return digest.hexdigest()

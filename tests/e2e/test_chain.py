@@ -89,7 +89,6 @@ def test_mlflow_has_a_parent_a_child_for_each_built_stage_and_a_model_that_answe
     import mlflow
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", work.server("mlflow"))
-    mlflow.set_tracking_uri(work.server("mlflow"))
     runs = mlflow.search_runs(experiment_names=["gristmill"], output_format="list")
     (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     assert parent.info.run_name == first["run"]

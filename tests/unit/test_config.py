@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -36,6 +37,32 @@ def test_every_shipped_configuration_is_valid(path: Path):
 def test_weights_stand_beside_the_sources_and_reach_the_mix(tmp_path: Path):
     config = workspace.load_config("quickstart", ["ingest.sources=[{kind: python_docs, name: docs, weight: 0.25}]"])
     assert config.mixture.weights == {"docs": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "complaint"),
+    [
+        (["model.start={kind: open, path: somewhere}"], "the tokenizer must be that model's own"),
+        (["mix.weights={web: 0.5}"], "give each source a weight"),
+        (["register.modle=x"], "unknown key register.modle; did you mean model?"),
+        (["registry.model=x"], "unknown key registry; did you mean register?"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused_with_the_way_out(overrides: list[str], complaint: str):
+    with pytest.raises(ConfigError, match=re.escape(complaint)):
+        workspace.load_config("quickstart", overrides)
+
+
+def test_an_existing_tokenizer_replaces_the_settings_of_a_trained_one(tmp_path: Path):
+    (tmp_path / "mine.yaml").write_text(
+        f"extends: {CONFIGS / 'quickstart.yaml'}\ntrain_tokenizer: {{kind: existing, path: there}}\n"
+    )
+    assert workspace.load_config(str(tmp_path / "mine.yaml"), []).train_tokenizer.kind == "existing"
+
+
+def test_refreshing_a_stage_that_does_not_exist_is_refused():
+    with pytest.raises(ConfigError, match="--refresh tokenise: no such stage"):
+        workspace.check_stages(["dedup", "evaluate[sft]", "tokenise"])
 
 
 @pytest.fixture

@@ -127,12 +127,21 @@ def test_a_server_that_does_not_start_names_its_log_and_the_last_lines(tmp_path:
 def test_a_server_that_the_user_names_is_used_and_nothing_is_started(
     tmp_path: Path, pair: dict[str, Server], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///elsewhere.db")
+    foreign = f"http://{HOST}:{pair['prefect'].preferred_port}"
     with _foreign_server(pair["prefect"].preferred_port):
-        monkeypatch.setenv("PREFECT_API_URL", f"http://{HOST}:{pair['prefect'].preferred_port}/api")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", foreign)
+        monkeypatch.setenv("PREFECT_API_URL", f"{foreign}/api")
         endpoints = ensure_servers(tmp_path, **pair)
-    assert (endpoints.mlflow_uri, endpoints.mlflow_ui, endpoints.prefect_home) == ("sqlite:///elsewhere.db", "", None)
+    assert (endpoints.mlflow_uri, endpoints.mlflow_ui, endpoints.prefect_home) == (foreign, foreign, None)
     assert _pids(tmp_path) == []
+
+
+def test_a_tracking_store_without_a_server_is_refused_before_anything_is_trained(
+    tmp_path: Path, pair: dict[str, Server], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///elsewhere.db")
+    with pytest.raises(ServerUnavailable, match=r"MLFLOW_TRACKING_URI=sqlite.* needs a server over http"):
+        ensure_servers(tmp_path, **pair)
 
 
 def test_a_named_server_that_does_not_answer_is_named_in_the_error(

@@ -93,7 +93,7 @@ def test_a_source_that_cannot_be_looked_at_blocks_itself_and_what_needs_it(tmp_p
 
 def test_refresh_builds_a_stage_although_it_is_there(tmp_path: Path):
     build(tmp_path, plan(tmp_path))
-    assert states(plan(tmp_path, refresh=frozenset({"clean"}))) == ["reuse", "build", "reuse"]
+    assert states(plan(tmp_path, refresh=frozenset({"learn"}))) == ["reuse", "reuse", "build"]
 
 
 def test_an_artifact_removed_by_hand_is_built_again_and_nothing_else(tmp_path: Path):
@@ -137,3 +137,10 @@ def test_something_that_cannot_be_hashed_is_refused_instead_of_ignored(tmp_path:
         pytest.raises(TypeError, match="part of a key"),
     ):
         fetch(config=object())  # type: ignore[arg-type]
+
+
+def test_what_follows_a_refreshed_stage_is_built_again_too(tmp_path: Path):
+    build(tmp_path, plan(tmp_path))
+    refreshed = plan(tmp_path, refresh=frozenset({"fetch"}))
+    assert states(refreshed) == ["build"] * 3
+    assert refreshed.steps[2].because == [f"input {refreshed.steps[1].address} is built again"]
