@@ -256,9 +256,10 @@ def _cgroup_file(name: str) -> str:
 
 
 def _print_table(found: list[Check]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from flows.cli.results import wide_console
 
     color = {"ok": "green", "warn": "yellow", "fail": "red"}
     table = Table(box=None, pad_edge=False)
@@ -268,4 +269,4 @@ def _print_table(found: list[Check]) -> None:
         # Text, not markup: a path may hold brackets
         cells = (Text(check.status, color[check.status]), *map(Text, (check.name, check.found, check.what_to_do)))
         table.add_row(*cells)
-    Console().print(table)
+    wide_console().print(table)

@@ -116,6 +116,6 @@ def show_status(root: Path, *, as_json: bool) -> int:
         f"{last['run']}: {last['flow']} took {last['seconds']:.0f} s; training logs lie in the artifacts' log.txt"
     )
     console.print(table)
-    if last["error"]:
+    if last.get("error"):
         console.print(escape(f"It stopped: {last['error']}"))
     return 0
