@@ -6,16 +6,15 @@ alone, and a configuration that extends it picks values. Run `make reference` af
 
 import json
 import textwrap
-import types
 import typing
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from gristmill.config import PipelineConfig
+from gristmill.yaml import models_in
 
 HEADER = """\
 # Every setting of gristmill with its default. Made from the schema by `make reference`; do not edit.
@@ -37,7 +36,7 @@ def json_schema() -> str:
 
 
 def _section(name: str, field: FieldInfo) -> Iterator[str]:
-    for model in _models(field.annotation):
+    for model in models_in(field.annotation):
         yield from _wrapped(_first_line(model), 0)
         yield f"# {name}:"
         yield from _fields(model, 1)
@@ -47,7 +46,7 @@ def _fields(model: type[BaseModel], depth: int) -> Iterator[str]:
     for name, field in model.model_fields.items():
         shown = field.alias or name
         yield from _wrapped(field.description or "", depth)
-        models = _models(field.annotation)
+        models = models_in(field.annotation)
         if models and typing.get_origin(field.annotation) is not dict:
             yield _line(f"{shown}:", depth)
             for variant in models:
@@ -56,12 +55,6 @@ def _fields(model: type[BaseModel], depth: int) -> Iterator[str]:
                 yield from _fields(variant, depth + 1)
         else:
             yield _line(f"{shown}: {_default(field)}", depth)
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
-        return [annotation] if issubclass(annotation, BaseModel) else []
-    return [model for argument in typing.get_args(annotation) for model in _models(argument)]
 
 
 def _default(field: FieldInfo) -> str:

@@ -148,7 +148,7 @@ def _descend(schema: type[BaseModel], loc: Location) -> tuple[Location, list[str
     current: Any = schema
     fields = _names(schema)
     for part in loc:
-        models = _models(current)
+        models = models_in(current)
         tagged = next((model for model in models if _tag(model) == part), None)
         if tagged is not None and not isinstance(part, int) and len(models) > 1:
             current, fields = tagged, _names(tagged)
@@ -166,11 +166,11 @@ def _names(model: type[BaseModel]) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
-def _models(annotation: Any) -> list[type[BaseModel]]:
+def models_in(annotation: Any) -> list[type[BaseModel]]:
     """All models an annotation can hold: through unions, lists and Annotated."""
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
         return [annotation] if issubclass(annotation, BaseModel) else []
-    return [model for argument in typing.get_args(annotation) for model in _models(argument)]
+    return [model for argument in typing.get_args(annotation) for model in models_in(argument)]
 
 
 def _tag(model: type[BaseModel]) -> Any:
