@@ -10,7 +10,7 @@ from gristmill.text.config import SplitConfig
 from tasks.stage import stage
 
 
-@stage(produces=Documents, version=1)
+@stage(produces=Documents, version=2)
 def decontaminate(
     out: Path,
     documents: Documents,

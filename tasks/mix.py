@@ -8,7 +8,7 @@ from gristmill.tokens.config import MixConfig
 from tasks.stage import stage
 
 
-@stage(produces=Documents, version=1)
+@stage(produces=Documents, version=2)
 def mix(out: Path, documents: Documents, config: MixConfig) -> Report:
     """Sample documents by source weight within the budget."""
     from gristmill.tokens.mix import run_mix

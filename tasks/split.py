@@ -8,7 +8,7 @@ from gristmill.text.config import SplitConfig
 from tasks.stage import stage
 
 
-@stage(produces=Splits, version=1)
+@stage(produces=Splits, version=2)
 def split(out: Path, documents: Documents, config: SplitConfig) -> Report:
     """Divide documents by the hash of their canonical URL."""
     from gristmill.text.split import run_split

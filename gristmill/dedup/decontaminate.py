@@ -25,7 +25,15 @@ from gristmill.dedup.items import Item, ItemIndex, Match, Matcher
 from gristmill.report import Report
 from gristmill.shards import map_shards
 from gristmill.text.config import HELD_OUT_INDEX, SplitConfig
-from gristmill.text.documents import document_schema, read_shard, shard_paths, verdict, write_shard, write_verdicts
+from gristmill.text.documents import (
+    document_schema,
+    join_verdicts,
+    kept,
+    read_shard,
+    shard_paths,
+    verdict,
+    write_judged,
+)
 from gristmill.text.split import split_of
 from gristmill.text.words import Hashes, text_hash, word_hashes, words
 
@@ -58,16 +66,15 @@ def run_decontaminate(
     shards = map_shards(
         cut, [(f"cut-{path.stem}", path) for path in paths], out, workers=workers, label="decontaminate: pages"
     )
-    verdicts = list(chain.from_iterable(shard["verdicts"] for shard in shards))
-    write_verdicts(out, verdicts)
-    dropped = sum(row["decision"] == "dropped" for row in verdicts)
+    join_verdicts([out / path.name for path in paths], out, schema=schema)
     rows_in = sum(shard["rows_in"] for shard in shards)
+    rows_out = sum(shard["rows_out"] for shard in shards)
     return Report(
         rows_in=rows_in,
-        rows_out=rows_in - dropped,
-        dropped={"contaminated": dropped} if dropped else {},
+        rows_out=rows_out,
+        dropped={"contaminated": rows_in - rows_out} if rows_in > rows_out else {},
         metrics={
-            "trimmed": len(verdicts) - dropped,
+            "trimmed": sum(shard["trimmed"] for shard in shards),
             "chars_cut_ratio": sum(shard["chars_cut"] for shard in shards)
             / max(1, sum(shard["chars"] for shard in shards)),
         },
@@ -116,38 +123,36 @@ def _cut_shard(
     split: SplitConfig,
 ) -> dict[str, Any]:
     """Write one shard without the matched lines."""
-    verdicts: list[dict[str, Any]] = []
     found: set[str] = set()
-    chars = {"chars": 0, "chars_cut": 0}
+    counts = {"trimmed": 0, "chars": 0, "chars_cut": 0}
 
-    def clean() -> Iterator[dict[str, Any]]:
+    def judged() -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
         for document in read_shard(path):
-            chars["chars"] += len(document["text"])
+            counts["chars"] += len(document["text"])
             destiny = split_of(document["url"], split)
             known = earlier.page(document) if destiny == "train" else None
             if known:
-                chars["chars_cut"] += len(document["text"])
-                verdicts.append(_contaminated(document, "dropped", known, "no page of an earlier split"))
+                counts["chars_cut"] += len(document["text"])
+                yield _contaminated(document, "dropped", known, "no page of an earlier split"), None
                 continue
             page = _Page(document["text"])
             matches = [] if destiny == "held_out" else matcher.matches(page.hashes)
             if not matches:
-                yield document
+                yield kept(document, stage="decontaminate"), document
                 continue
             found.update(match.item_id for match in matches)
             remaining = page.without(matches)
             ratio = len(remaining.strip()) / max(1, len(document["text"]))
-            kept = bool(remaining.strip()) and ratio >= matcher.index.config.min_kept_ratio
-            chars["chars_cut"] += len(document["text"]) - (len(remaining) if kept else 0)
+            goes_on = bool(remaining.strip()) and ratio >= matcher.index.config.min_kept_ratio
+            counts["trimmed"] += goes_on
+            counts["chars_cut"] += len(document["text"]) - (len(remaining) if goes_on else 0)
             longest = max(matches, key=lambda match: match.stop - match.start)
             value = f"{longest.item_id}: {longest.value}" + (f", and {len(matches) - 1} more" if matches[1:] else "")
-            verdicts.append(_contaminated(document, "trimmed" if kept else "dropped", value, longest.threshold))
-            if kept:
-                yield document | {"text": remaining}
+            row = _contaminated(document, "trimmed" if goes_on else "dropped", value, longest.threshold)
+            yield row, document | {"text": remaining} if goes_on else None
 
-    written = write_shard(out / path.name, clean(), schema=schema)
-    dropped = sum(row["decision"] == "dropped" for row in verdicts)
-    return {"rows_in": written + dropped, "verdicts": verdicts, "found": sorted(found), **chars}
+    summary = write_judged(out / path.name, judged(), schema=schema)
+    return {**summary, "found": sorted(found), **counts}
 
 
 def _contaminated(document: dict[str, Any], decision: str, value: str, threshold: str) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,14 @@ from gristmill.report import Report
 from gristmill.shards import map_shards
 from gristmill.text.documents import (
     document_schema,
+    join_verdicts,
+    kept,
     read_documents,
     read_shard,
     shard_paths,
     verdict,
+    write_judged,
     write_shard,
-    write_verdicts,
 )
 from gristmill.text.words import Hashes, text_hash, word_hashes, words
 
@@ -63,17 +64,17 @@ def run_dedup(documents: Path, out: Path, config: DedupConfig, *, workers: int =
     duplicates.drop_same_text()
     duplicates.drop_near()
 
-    write = partial(_write_shard, out=out, schema=schema.append(pa.field("cluster_size", pa.int32())))
+    schema = schema.append(pa.field("cluster_size", pa.int32()))
+    write = partial(_write_shard, out=out, schema=schema)
     decisions = [(f"write-{path.stem}", (path, duplicates.of_shard(number))) for number, path in enumerate(paths)]
     written = map_shards(write, decisions, out, workers=workers, label="dedup: documents")
-    verdicts = list(chain.from_iterable(shard["verdicts"] for shard in written))
-    write_verdicts(out, verdicts)
+    join_verdicts([out / path.name for path in paths], out, schema=schema)
     shutil.rmtree(work)
     return Report(
         rows_in=len(pages),
-        rows_out=len(pages) - len(verdicts),
-        dropped=dict(Counter(row["rule"] for row in verdicts)),
-        metrics={"dropped_ratio": len(verdicts) / max(len(pages), 1)},
+        rows_out=sum(shard["rows_out"] for shard in written),
+        dropped=dict(Counter(decision.rule for decision in duplicates.dropped.values())),
+        metrics={"dropped_ratio": len(duplicates.dropped) / max(len(pages), 1)},
         details={
             "pairs_compared": duplicates.compared,
             "largest_cluster": max(duplicates.sizes, default=0),
@@ -170,8 +171,8 @@ class _Duplicates:
 
         groups, self.compared = verified_groups(self.pages.keys[alive], similarity, threshold)
         for group in groups:
-            for page, kept, value in keepers(group, similarity, threshold):
-                self._drop(alive[page], alive[kept], "near_duplicate", f"{value:.3f} with", f"{threshold}")
+            for page, keeper, value in keepers(group, similarity, threshold):
+                self._drop(alive[page], alive[keeper], "near_duplicate", f"{value:.3f} with", f"{threshold}")
 
     def of_shard(self, number: int) -> list[int | _Drop]:
         """For each row of one shard: its cluster size, or why it is dropped."""
@@ -206,14 +207,13 @@ def _field(facts: list[dict[str, Any]], name: str) -> Callable[[int], Any]:
 
 def _write_shard(shard: tuple[Path, list[int | _Drop]], *, out: Path, schema: pa.Schema) -> dict[str, Any]:
     path, decisions = shard
-    verdicts = []
 
-    def survivors() -> Iterator[dict[str, Any]]:
+    def judged() -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
         for document, decision in zip(read_shard(path), decisions, strict=True):
             if isinstance(decision, int):
-                yield document | {"cluster_size": decision}
+                document["cluster_size"] = decision
+                yield kept(document, stage="dedup"), document
             else:
-                verdicts.append(verdict(document, stage="dedup", **vars(decision)))
+                yield verdict(document, stage="dedup", **vars(decision)), None
 
-    written = write_shard(out / path.name, survivors(), schema=schema)
-    return {"rows_in": len(decisions), "rows_out": written, "verdicts": verdicts}
+    return write_judged(out / path.name, judged(), schema=schema)

@@ -4,7 +4,6 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,14 @@ from gristmill.filters.config import FilterConfig
 from gristmill.report import Report
 from gristmill.shards import map_shards
 from gristmill.text.documents import (
-    VERDICT_SCHEMA,
     document_schema,
+    join_verdicts,
+    kept,
     read_documents,
     read_shard,
     shard_paths,
     verdict,
-    write_shard,
-    write_verdicts,
+    write_judged,
 )
 
 
@@ -36,7 +35,7 @@ def run_filter(documents: Path, out: Path, config: FilterConfig, *, workers: int
     _require_signals(schema, rules, documents)
     shards = [(path.stem, _Shard(path, out, schema, rules)) for path in shard_paths(documents)]
     summaries = map_shards(_filter_shard, shards, out, workers=workers, label="filter")
-    write_verdicts(out, chain.from_iterable(read_shard(shard.verdicts) for _, shard in shards))
+    join_verdicts([out / path.name for path in shard_paths(documents)], out, schema=schema)
     dropped, unmeasured = Counter(), Counter()
     for summary in summaries:
         dropped.update(summary["dropped"])
@@ -89,34 +88,23 @@ class _Shard:
     schema: pa.Schema
     rules: list[Rule]
 
-    @property
-    def verdicts(self) -> Path:
-        # beside the shards' commits, which the store drops: all verdicts are in one file at the end
-        return self.out / ".done" / f"verdicts-{self.documents.stem}.parquet"
-
 
 def _filter_shard(shard: _Shard) -> dict[str, Any]:
-    verdicts: list[dict[str, Any]] = []
     unmeasured: Counter[str] = Counter()
-    kept = write_shard(shard.out / shard.documents.name, _kept(shard, verdicts, unmeasured), schema=shard.schema)
-    write_shard(shard.verdicts, verdicts, schema=VERDICT_SCHEMA)
-    return {
-        "rows_in": kept + len(verdicts),
-        "rows_out": kept,
-        "dropped": Counter(row["rule"] for row in verdicts),
-        "unmeasured": unmeasured,
-    }
+    summary = write_judged(shard.out / shard.documents.name, _judged(shard, unmeasured), schema=shard.schema)
+    return summary | {"unmeasured": unmeasured}
 
 
-def _kept(shard: _Shard, verdicts: list[dict[str, Any]], unmeasured: Counter[str]) -> Iterator[dict[str, Any]]:
+def _judged(shard: _Shard, unmeasured: Counter[str]) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
+    """Each document's verdict, and the document where it is kept."""
     for document in read_shard(shard.documents):
         failed = next(failed_rules(document, shard.rules), None)
         if failed is not None:
             facts = {"value": _shown(document[failed.signal]), "threshold": _shown(failed.threshold)}
-            verdicts.append(verdict(document, stage="filter", rule=failed.name, **facts))
+            yield verdict(document, stage="filter", rule=failed.name, **facts), None
             continue
         unmeasured.update(rule.name for rule in shard.rules if document[rule.signal] is None)
-        yield document
+        yield kept(document, stage="filter"), document
 
 
 def _shown(value: float) -> str:

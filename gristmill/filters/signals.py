@@ -17,7 +17,7 @@ from gristmill.filters.repetition import DUP_NGRAMS, TOP_NGRAMS
 from gristmill.filters.toxicity import ToxicityClassifier
 from gristmill.report import Report
 from gristmill.shards import map_shards
-from gristmill.text.documents import document_schema, read_shard, shard_paths, write_shard, write_verdicts
+from gristmill.text.documents import document_schema, join_verdicts, kept, read_shard, shard_paths, write_judged
 
 COUNTS = ("words", "stop_words", "sentences", "lorem_ipsum_lines", "javascript_lines", "curly_bracket_lines")
 RATIOS = (
@@ -42,7 +42,7 @@ def run_signals(documents: Path, out: Path, config: SignalsConfig, *, workers: i
         schema = schema.append(pa.field(name, kind))
     shards = [(path.stem, _Shard(path, out / path.name, schema, config)) for path in shard_paths(documents)]
     summaries = map_shards(_measure_shard, shards, out, workers=workers, label="signals")
-    write_verdicts(out, [])
+    join_verdicts([out / path.name for path in shard_paths(documents)], out, schema=schema)
     rows = sum(summary["rows"] for summary in summaries)
     return Report(
         rows_in=rows,
@@ -63,7 +63,8 @@ class _Shard:
 def _measure_shard(shard: _Shard) -> dict[str, Any]:
     summary = {"rows": 0, "words": 0, "no_toxicity_model": Counter(), "no_stop_words": Counter()}
     classifiers = {language: ToxicityClassifier.load(path) for language, path in shard.config.toxicity_models.items()}
-    write_shard(shard.out, _measured(shard, classifiers, summary), schema=shard.schema)
+    measured = ((kept(document, stage="signals"), document) for document in _measured(shard, classifiers, summary))
+    write_judged(shard.out, measured, schema=shard.schema)
     return summary
 
 

@@ -1,12 +1,16 @@
-"""The document format shared by all data stages: Parquet shards, and a verdict for every page that was dropped.
+"""The document format shared by all data stages: Parquet shards, and a verdict for every page that came in.
 
 An artifact of documents is a folder of `part-00000.parquet`, `part-00001.parquet`, … (zstd) beside one
-`verdicts.parquet`. A row is one page; columns a stage adds (signals, cluster sizes) travel on with the rest.
+`verdicts.parquet`. A row is one page; columns a stage adds (signals, cluster sizes) travel on with the rest. A row of
+the verdicts is a document without its text, and what the stage decided about it: kept, or by which rule not.
 """
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,23 +27,20 @@ DOCUMENT_SCHEMA = pa.schema(
         ("warc_offset", pa.int64()),
         ("language", pa.string()),
         ("language_score", pa.float32()),
+        ("language_status", pa.string()),  # "certain", "uncertain" or "mixed"
+        ("paragraph_languages", pa.list_(pa.string())),
+        ("text_hash", pa.string()),  # of the words as extracted, see gristmill.text.words; masking does not change it
     ]
 )
 
-VERDICT_SCHEMA = pa.schema(
-    [
-        ("doc_id", pa.string()),
-        ("url", pa.string()),
-        ("source", pa.string()),
-        ("warc_file", pa.string()),
-        ("warc_offset", pa.int64()),
-        ("stage", pa.string()),
-        ("decision", pa.string()),  # "dropped" or "trimmed"
-        ("rule", pa.string()),
-        ("value", pa.string()),  # measured; text, since rules measure numbers, languages and identifiers
-        ("threshold", pa.string()),
-    ]
-)
+_DECISION_FIELDS = [
+    ("chars", pa.int64()),  # of the text that came in; null where no text was read
+    ("stage", pa.string()),
+    ("decision", pa.string()),  # "kept", "dropped", "trimmed" or "redacted"; the first and the last two go on
+    ("rule", pa.string()),
+    ("value", pa.string()),  # measured; text, since rules measure numbers, languages and identifiers
+    ("threshold", pa.string()),
+]
 
 
 def shard_paths(folder: Path) -> list[Path]:
@@ -75,35 +76,100 @@ def count_documents(folder: Path) -> int:
 
 def write_shard(path: Path, rows: Iterable[dict[str, Any]], *, schema: pa.Schema = DOCUMENT_SCHEMA) -> int:
     """Write rows to one Parquet file under a temporary name, then rename it. Returns the number of rows."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    written, batch = 0, []
-    with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+    with ShardWriter(path, schema) as writer:
         for row in rows:
-            batch.append(row)
-            if len(batch) == 512:
-                writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
-                written, batch = written + len(batch), []
-        if batch:
-            writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
-    temporary.rename(path)
-    return written + len(batch)
+            writer.write(row)
+    return writer.rows
 
 
-def write_verdicts(folder: Path, verdicts: Iterable[dict[str, Any]]) -> int:
-    """Write `verdicts.parquet`, also when no page was dropped: an absent file would be a missing answer."""
-    return write_shard(folder / "verdicts.parquet", verdicts, schema=VERDICT_SCHEMA)
+def write_judged(
+    path: Path,
+    judged: Iterable[tuple[dict[str, Any], dict[str, Any] | None]],
+    *,
+    schema: pa.Schema = DOCUMENT_SCHEMA,
+) -> dict[str, Any]:
+    """Write one shard from (verdict, the document where it goes on) for each page that came in.
+
+    The verdicts lie beside the shards' commits until `join_verdicts`. Returns a summary for `map_shards`: rows_in,
+    rows_out, and `dropped`, rows by rule.
+    """
+    dropped: Counter[str] = Counter()
+    with ExitStack() as stack:
+        documents = stack.enter_context(ShardWriter(path, schema))
+        verdicts = stack.enter_context(ShardWriter(_verdicts_of(path), verdict_schema(schema)))
+        for row, document in judged:
+            verdicts.write(row)
+            if document is None:
+                dropped[row["rule"]] += 1
+            else:
+                documents.write(document)
+    return {"rows_in": verdicts.rows, "rows_out": documents.rows, "dropped": dropped}
+
+
+def join_verdicts(shards: Sequence[Path], out: Path, *, schema: pa.Schema = DOCUMENT_SCHEMA) -> None:
+    """Write `verdicts.parquet` from what `write_judged` left for each of the shards, in their order."""
+    rows = (row for path in shards for row in read_shard(_verdicts_of(path)))
+    write_shard(out / "verdicts.parquet", rows, schema=verdict_schema(schema))
+
+
+def verdict_schema(documents: pa.Schema = DOCUMENT_SCHEMA) -> pa.Schema:
+    """The columns of `verdicts.parquet` beside documents of this schema."""
+    facts = [field for field in documents if field.name != "text"]
+    return pa.schema([*facts, *(pa.field(name, kind) for name, kind in _DECISION_FIELDS)])
 
 
 def verdict(
     document: dict[str, Any], *, stage: str, rule: str, value: Any, threshold: Any, decision: str = "dropped"
 ) -> dict[str, Any]:
-    """One row of `verdicts.parquet`: why this page, or a part of it, did not go on."""
-    return {
-        **{name: document.get(name) for name in ("doc_id", "url", "source", "warc_file", "warc_offset")},
-        "stage": stage,
-        "decision": decision,
-        "rule": rule,
-        "value": str(value),
-        "threshold": str(threshold),
-    }
+    """One row of `verdicts.parquet`: what a rule decided about this page, and on which measured value."""
+    found = {"rule": rule, "value": str(value), "threshold": None if threshold is None else str(threshold)}
+    return _facts(document) | {"stage": stage, "decision": decision, **found}
+
+
+def kept(document: dict[str, Any], *, stage: str) -> dict[str, Any]:
+    """The row of a page that goes on as it is."""
+    return _facts(document) | {"stage": stage, "decision": "kept"}
+
+
+def _facts(document: dict[str, Any]) -> dict[str, Any]:
+    facts = {name: value for name, value in document.items() if name != "text"}
+    return facts | {"chars": len(document["text"]) if "text" in document else None}
+
+
+def _verdicts_of(shard: Path) -> Path:
+    # beside the shards' commits, which the store drops: all verdicts are in one file at the end
+    return shard.parent / ".done" / f"verdicts-{shard.stem}.parquet"
+
+
+class ShardWriter:
+    """Rows to one Parquet file, in batches; it has its name only once it is whole."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path, self._temporary, self._schema = path, path.with_name(path.name + ".tmp"), schema
+        self._file = pq.ParquetWriter(self._temporary, schema, compression="zstd")
+        self._batch: list[dict[str, Any]] = []
+        self._written = 0
+
+    @property
+    def rows(self) -> int:
+        return self._written + len(self._batch)
+
+    def write(self, row: dict[str, Any]) -> None:
+        self._batch.append(row)
+        if len(self._batch) == 512:
+            self._flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if kind is None and self._batch:
+            self._flush()
+        self._file.close()
+        if kind is None:
+            self._temporary.rename(self._path)
+
+    def _flush(self) -> None:
+        self._file.write_batch(pa.RecordBatch.from_pylist(self._batch, schema=self._schema))
+        self._written, self._batch = self.rows, []

@@ -10,7 +10,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,8 +20,9 @@ from gristmill.report import Report
 from gristmill.shards import map_shards
 from gristmill.text.clean import clean_text
 from gristmill.text.config import ExtractConfig
-from gristmill.text.documents import VERDICT_SCHEMA, read_shard, verdict, write_shard, write_verdicts
+from gristmill.text.documents import join_verdicts, kept, verdict, write_judged
 from gristmill.text.language import LanguageIdentifier
+from gristmill.text.words import text_hash
 
 SAMPLE_CHARS = 200
 T = TypeVar("T")
@@ -37,7 +37,7 @@ def run_extract(warcs: Path, out: Path, config: ExtractConfig, *, workers: int =
     shards = [_Shard(warcs, out, number, entry, config) for number, entry in enumerate(read_manifest(warcs))]
     named = [(shard.name, shard) for shard in shards]
     summaries = map_shards(_extract_shard, named, out, workers=workers, label="extract", unit="files")
-    write_verdicts(out, chain.from_iterable(read_shard(shard.verdicts) for shard in shards))
+    join_verdicts([shard.part for shard in shards], out)
     counts = {name: _sum(summary[name] for summary in summaries) for name in ("dropped", "languages", "other_records")}
     report = Report(
         rows_in=sum(summary["rows_in"] for summary in summaries),
@@ -69,28 +69,22 @@ class _Shard:
     def part(self) -> Path:
         return self.out / f"part-{self.name}.parquet"
 
-    @property
-    def verdicts(self) -> Path:
-        # beside the shards' commits, which the store drops: all verdicts are in one file at the end
-        return self.out / ".done" / f"verdicts-{self.name}.parquet"
-
 
 @dataclass
 class _Tally:
     """What became of one WARC file's records."""
 
-    pages: int = 0
     languages: Counter[str] = field(default_factory=Counter)
     other_records: Counter[str] = field(default_factory=Counter)
-    verdicts: list[dict[str, Any]] = field(default_factory=list)
 
 
 class _Dropped(Exception):
     """A page that does not become a document, with the measured value and what is kept."""
 
-    def __init__(self, rule: str, value: object, threshold: str) -> None:
+    def __init__(self, rule: str, value: object, threshold: str, **page: object) -> None:
         super().__init__(rule)
         self.facts = {"rule": rule, "value": value, "threshold": threshold}
+        self.page = page
 
 
 def _extract_shard(shard: _Shard) -> dict[str, Any]:
@@ -98,32 +92,26 @@ def _extract_shard(shard: _Shard) -> dict[str, Any]:
     for library in ("trafilatura", "htmldate"):
         logging.getLogger(library).setLevel(logging.CRITICAL + 1)
     tally = _Tally()
-    documents = write_shard(shard.part, _documents(shard, tally))
-    write_shard(shard.verdicts, tally.verdicts, schema=VERDICT_SCHEMA)
-    return {
-        "rows_in": tally.pages,
-        "rows_out": documents,
-        "dropped": Counter(row["rule"] for row in tally.verdicts),
-        "languages": tally.languages,
-        "other_records": tally.other_records,
-    }
+    summary = write_judged(shard.part, _judged(shard, tally))
+    return {**summary, "languages": tally.languages, "other_records": tally.other_records}
 
 
-def _documents(shard: _Shard, tally: _Tally) -> Iterator[dict[str, Any]]:
+def _judged(shard: _Shard, tally: _Tally) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
+    """Each page's verdict, and its document where it becomes one."""
     identifier = LanguageIdentifier(shard.config.language)
     path = shard.warcs / shard.entry.file
     for record in read_responses(path, max_body_bytes=shard.config.max_body_bytes):
         if isinstance(record, Ignored):
             tally.other_records[record.record_type] += 1
             continue
-        tally.pages += 1
         origin = _origin(record, shard.entry)
         try:
             if isinstance(record, Damage):
                 raise _Dropped(f"damaged:{record.kind}", record.found, "a whole record")
-            yield origin | _text_of(record, identifier, tally, shard.config)
+            document = origin | _text_of(record, identifier, tally, shard.config)
+            yield kept(document, stage="extract"), document
         except _Dropped as dropped:
-            tally.verdicts.append(verdict(origin, stage="extract", **dropped.facts))
+            yield verdict(origin | dropped.page, stage="extract", **dropped.facts), None
 
 
 def _origin(record: Page | Damage, entry: ManifestEntry) -> dict[str, Any]:
@@ -152,12 +140,12 @@ def _text_of(page: Page, identifier: LanguageIdentifier, tally: _Tally, config: 
     language, score = identifier.identify(sample)
     tally.languages[language] += 1
     if language not in config.languages or score < config.min_language_score:
-        kept = f"{'|'.join(config.languages)} {config.min_language_score:.2f}"
-        raise _Dropped("language", f"{language} {score:.2f}", kept)
+        wanted = f"{'|'.join(config.languages)} {config.min_language_score:.2f}"
+        raise _Dropped("language", f"{language} {score:.2f}", wanted, language=language, language_score=score)
     text = (_guarded(lambda: precise_text(html)) if config.mode == "precise" else "") or main
     text = clean_text(text)
     _require_text(text, config)
-    return {"text": text, "language": language, "language_score": score}
+    return {"text": text, "text_hash": text_hash(text), "language": language, "language_score": score}
 
 
 def _refuse(page: Page, config: ExtractConfig) -> None:

@@ -10,7 +10,15 @@ import pyarrow as pa
 from gristmill.crawl.urls import canonical_url
 from gristmill.report import Report
 from gristmill.text.config import HELD_OUT_INDEX, SplitConfig
-from gristmill.text.documents import document_schema, read_shard, shard_paths, write_shard, write_verdicts
+from gristmill.text.documents import (
+    ShardWriter,
+    document_schema,
+    read_shard,
+    shard_paths,
+    verdict,
+    verdict_schema,
+    write_shard,
+)
 from gristmill.text.words import text_hash
 
 Split = Literal["train", "validation", "held_out"]
@@ -34,17 +42,21 @@ def run_split(documents: Path, out: Path, config: SplitConfig) -> Report:
     schema = document_schema(documents)
     documents_in, chars = Counter(), Counter()
     index: list[dict[str, Any]] = []
-    for path in shard_paths(documents):
-        rows: dict[str, list[dict[str, Any]]] = {}
-        for document in read_shard(path):
-            split = split_of(document["url"], config)
-            rows.setdefault(split, []).append(document)
-            documents_in[split] += 1
-            chars[split] += len(document["text"])
-            if split != "train":
-                index.append(_index_row(document, split))
-        for split, part in rows.items():
-            write_shard(out / split / path.name, part, schema=schema)
+    with ShardWriter(out / "verdicts.parquet", verdict_schema(schema)) as verdicts:
+        for path in shard_paths(documents):
+            rows: dict[str, list[dict[str, Any]]] = {}
+            for document in read_shard(path):
+                split = split_of(document["url"], config)
+                rows.setdefault(split, []).append(document)
+                verdicts.write(
+                    verdict(document, stage="split", rule="split", value=split, threshold=None, decision="kept")
+                )
+                documents_in[split] += 1
+                chars[split] += len(document["text"])
+                if split != "train":
+                    index.append(_index_row(document, split))
+            for split, part in rows.items():
+                write_shard(out / split / path.name, part, schema=schema)
     total = documents_in.total()
     for split in ("train", "validation"):
         if not documents_in[split]:
@@ -54,7 +66,6 @@ def run_split(documents: Path, out: Path, config: SplitConfig) -> Report:
             )
     (out / "held_out").mkdir(exist_ok=True)
     write_shard(out / HELD_OUT_INDEX, index, schema=INDEX_SCHEMA)
-    write_verdicts(out, [])
     return Report(
         rows_in=total,
         rows_out=total,

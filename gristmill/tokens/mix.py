@@ -14,12 +14,13 @@ from typing import Any
 from gristmill.report import Report
 from gristmill.text.documents import (
     document_schema,
+    join_verdicts,
+    kept,
     read_documents,
     read_shard,
     shard_paths,
     verdict,
-    write_shard,
-    write_verdicts,
+    write_judged,
 )
 from gristmill.text.order import place
 from gristmill.tokens.config import MixConfig
@@ -30,34 +31,32 @@ def run_mix(documents: Path, out: Path, config: MixConfig) -> Report:
     schema = document_schema(documents)
     queue = _queue(documents, config)
     end = _end_of_queue(queue, config)
-    verdicts: list[dict[str, Any]] = []
     kept_documents, kept_chars = Counter(), Counter()
 
-    def sampled(path: Path) -> Iterator[dict[str, Any]]:
+    def judged(path: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
         for document in read_shard(path):
             page = next(pages)
             if page.position < end:
                 kept_documents[document["source"], document["language"]] += 1
                 kept_chars[document["source"], document["language"]] += len(document["text"])
-                yield document
+                yield kept(document, stage="mix"), document
             else:
-                verdicts.append(
-                    verdict(document, stage="mix", rule="mix", value=f"{page.position:.6f}", threshold=f"{end:.6f}")
-                )
+                facts = {"value": f"{page.position:.6f}", "threshold": f"{end:.6f}"}
+                yield verdict(document, stage="mix", rule="mix", **facts), None
 
-    pages = iter(queue)
+    pages, rows_out = iter(queue), 0
     for path in shard_paths(documents):
-        write_shard(out / path.name, sampled(path), schema=schema)
-    write_verdicts(out, verdicts)
-    if queue and len(verdicts) == len(queue):
+        rows_out += write_judged(out / path.name, judged(path), schema=schema)["rows_out"]
+    join_verdicts([out / path.name for path in shard_paths(documents)], out, schema=schema)
+    if queue and rows_out == 0:
         raise ValueError(
             f"mix.max_documents={config.max_documents}, mix.max_chars={config.max_chars} let none of {len(queue)} "
             "documents through; raise them"
         )
     return Report(
         rows_in=len(queue),
-        rows_out=len(queue) - len(verdicts),
-        dropped={"mix": len(verdicts)} if verdicts else {},
+        rows_out=rows_out,
+        dropped={"mix": len(queue) - rows_out} if rows_out < len(queue) else {},
         metrics={"chars": sum(kept_chars.values())},
         details={
             "kept": [

@@ -52,7 +52,7 @@ def run(documents: Path, *, out: str = "out", **config) -> tuple[dict[str, str],
     folder.mkdir()
     examples = documents.parent / "examples"
     report = run_decontaminate(documents, examples, folder, DecontaminateConfig.model_validate(config), split=SPLIT)
-    verdicts = {row["url"]: row for row in read_shard(folder / "verdicts.parquet")}
+    verdicts = {row["url"]: row for row in read_shard(folder / "verdicts.parquet") if row["decision"] != "kept"}
     return {row["url"]: row["text"] for row in read_documents(folder)}, verdicts, report
 
 

@@ -48,7 +48,7 @@ def run(documents: Path, out: Path, *, workers: int = 1, **config) -> tuple[dict
     """Survivors and verdicts by URL."""
     out.mkdir()
     run_dedup(documents, out, DedupConfig.model_validate(config), workers=workers)
-    verdicts = {row["url"]: row for row in read_shard(out / "verdicts.parquet")}
+    verdicts = {row["url"]: row for row in read_shard(out / "verdicts.parquet") if row["decision"] != "kept"}
     return {row["url"]: row for row in read_documents(out)}, verdicts
 
 

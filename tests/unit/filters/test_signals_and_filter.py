@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from gristmill.errors import SourceUnavailable
@@ -64,7 +63,9 @@ def test_signals_are_added_as_columns_and_drop_no_page(documents, tmp_path):
     rows = list(read_documents(tmp_path / "out"))
     assert [row["text"] for row in rows] == [row["text"] for row in read_documents(documents)]
     assert rows[2]["toxicity"] > 0.9 > 0.5 > rows[0]["toxicity"]
-    assert pq.read_metadata(tmp_path / "out" / "verdicts.parquet").num_rows == 0
+    verdicts = list(read_shard(tmp_path / "out" / "verdicts.parquet"))
+    assert [row["decision"] for row in verdicts] == ["kept"] * 7
+    assert [row["toxicity"] for row in verdicts] == [row["toxicity"] for row in rows]
 
 
 def test_a_language_without_a_model_is_said_with_the_way_to_get_one(documents, tmp_path):

@@ -41,7 +41,11 @@ def warcs(tmp_path, record):
 
 
 def verdicts(out: Path) -> dict[str, tuple[str, str, str]]:
-    return {row["url"]: (row["rule"], row["value"], row["threshold"]) for row in read_shard(out / "verdicts.parquet")}
+    """Those of the dropped pages, by URL; the kept ones are asserted to be the documents."""
+    rows = list(read_shard(out / "verdicts.parquet"))
+    kept = [row["doc_id"] for row in rows if row["decision"] == "kept"]
+    assert kept == [document["doc_id"] for document in read_documents(out)]
+    return {row["url"]: (row["rule"], row["value"], row["threshold"]) for row in rows if row["doc_id"] not in kept}
 
 
 @pytest.mark.parametrize("mode", ["precise", "fast"])

@@ -25,7 +25,8 @@ def test_every_page_is_in_the_split_of_its_url_and_the_shares_hold(write_documen
     assert len(urls["held_out"]) == pytest.approx(400, abs=5 * (2000 * 0.2 * 0.8) ** 0.5)
     assert len(urls["validation"]) == pytest.approx(100, abs=5 * (2000 * 0.05 * 0.95) ** 0.5)
     assert report.metrics["train_documents"] == len(urls["train"])
-    assert list(read_shard(tmp_path / "out/verdicts.parquet")) == []
+    verdicts = {row["url"]: (row["decision"], row["value"]) for row in read_shard(tmp_path / "out/verdicts.parquet")}
+    assert verdicts == {url: ("kept", split) for split in SPLITS for url in urls[split]}
 
 
 def test_spellings_of_one_page_share_a_split():

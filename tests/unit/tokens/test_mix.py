@@ -34,7 +34,9 @@ def test_pages_go_on_in_proportion_to_their_weight_and_the_others_have_verdicts(
     by_source = Counter(kept.values())
     assert by_source["books"] == 1000
     assert by_source["web"] == pytest.approx(1500, abs=5 * (3000 * 0.25) ** 0.5)
-    verdicts = list(read_shard(tmp_path / "out/verdicts.parquet"))
+    rows = list(read_shard(tmp_path / "out/verdicts.parquet"))
+    verdicts = [row for row in rows if row["decision"] == "dropped"]
+    assert {row["url"] for row in rows if row["decision"] == "kept"} == set(kept)
     assert {row["rule"] for row in verdicts} == {"mix"}
     assert {row["url"] for row in verdicts} | set(kept) == {page["url"] for page in PAGES}
     assert report.dropped == {"mix": len(verdicts)} == {"mix": 4000 - len(kept)}
