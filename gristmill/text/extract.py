@@ -1,14 +1,15 @@
-"""Extract: WARC files become documents, one Parquet shard a file, and every page that does not gets a verdict.
+"""Extract: archive files become documents, one Parquet shard a file, and every page gets a verdict.
 
 A cascade of what FineWeb2 and DCLM do in one step each (arXiv:2506.20920, arXiv:2406.11794): resiliparse's text is
-cheap and enough to tell the language, so the precise extractor sees only pages in the configured languages.
-Left out: pages that make a parser slow (deep nesting, very many attributes); `_refuse` is where such a check belongs.
+cheap and enough to tell the language, so the precise extractor sees only pages in the configured languages. What can
+be said of an address, a status or a header is said before any markup is parsed.
 """
 
 import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,30 +22,33 @@ from gristmill.shards import map_shards
 from gristmill.text.clean import clean_text
 from gristmill.text.config import ExtractConfig
 from gristmill.text.documents import join_verdicts, kept, verdict, write_judged
-from gristmill.text.language import LanguageIdentifier
+from gristmill.text.extractors import decode_html, main_text, opens_as_html, quick_text
+from gristmill.text.language import Judgement, LanguageIdentifier, split_by_language
 from gristmill.text.words import text_hash
 
 SAMPLE_CHARS = 200
+CODE = "code"
+"""The language of program sources, which no model is asked about."""
 T = TypeVar("T")
 
 
 def run_extract(warcs: Path, out: Path, config: ExtractConfig, *, workers: int = 1) -> Report:
-    """Turn the WARC files of an artifact of ingest into documents.
+    """Turn the archive files of an artifact of ingest into documents.
 
-    The report counts pages: response records, and damaged ones, whose type is often unknown.
-    Raises ValueError when no page becomes a document.
+    The report counts pages: response records, and damaged ones, whose type is often unknown. A page that is split by
+    language counts for each part. Raises ValueError when no page becomes a document.
     """
     shards = [_Shard(warcs, out, number, entry, config) for number, entry in enumerate(read_manifest(warcs))]
     named = [(shard.name, shard) for shard in shards]
     summaries = map_shards(_extract_shard, named, out, workers=workers, label="extract", unit="files")
     join_verdicts([shard.part for shard in shards], out)
-    counts = {name: _sum(summary[name] for summary in summaries) for name in ("dropped", "languages", "other_records")}
+    counts = {name: _sum(summary[name] for summary in summaries) for name in ("dropped", *_Tally().counts)}
     report = Report(
         rows_in=sum(summary["rows_in"] for summary in summaries),
         rows_out=sum(summary["rows_out"] for summary in summaries),
         unit="pages",
-        dropped=counts["dropped"],
-        details={"languages": counts["languages"], "other_records": counts["other_records"]},
+        dropped=counts.pop("dropped"),
+        details=counts,
     )
     if report.rows_out == 0:
         raise ValueError(_nothing_left(report, config))
@@ -53,7 +57,7 @@ def run_extract(warcs: Path, out: Path, config: ExtractConfig, *, workers: int =
 
 @dataclass(frozen=True)
 class _Shard:
-    """One WARC file and where its documents and verdicts go."""
+    """One archive file and where its documents go."""
 
     warcs: Path
     out: Path
@@ -72,14 +76,20 @@ class _Shard:
 
 @dataclass
 class _Tally:
-    """What became of one WARC file's records."""
+    """What was found in one archive file, beside its verdicts: pages by language, records that are no pages."""
 
     languages: Counter[str] = field(default_factory=Counter)
+    language_status: Counter[str] = field(default_factory=Counter)
+    repaired: Counter[str] = field(default_factory=Counter)
     other_records: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def counts(self) -> dict[str, Counter[str]]:
+        return vars(self)
 
 
 class _Dropped(Exception):
-    """A page that does not become a document, with the measured value and what is kept."""
+    """A page that does not become a document, with the measured value, what is kept, and what is known of the page."""
 
     def __init__(self, rule: str, value: object, threshold: str, **page: object) -> None:
         super().__init__(rule)
@@ -93,126 +103,172 @@ def _extract_shard(shard: _Shard) -> dict[str, Any]:
         logging.getLogger(library).setLevel(logging.CRITICAL + 1)
     tally = _Tally()
     summary = write_judged(shard.part, _judged(shard, tally))
-    return {**summary, "languages": tally.languages, "other_records": tally.other_records}
+    return {**summary, **tally.counts}
 
 
 def _judged(shard: _Shard, tally: _Tally) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
     """Each page's verdict, and its document where it becomes one."""
-    identifier = LanguageIdentifier(shard.config.language)
-    path = shard.warcs / shard.entry.file
-    for record in read_responses(path, max_body_bytes=shard.config.max_body_bytes):
-        if isinstance(record, Ignored):
-            tally.other_records[record.record_type] += 1
-            continue
-        origin = _origin(record, shard.entry)
-        try:
-            if isinstance(record, Damage):
-                raise _Dropped(f"damaged:{record.kind}", record.found, "a whole record")
-            document = origin | _text_of(record, identifier, tally, shard.config)
-            yield kept(document, stage="extract"), document
-        except _Dropped as dropped:
-            yield verdict(origin | dropped.page, stage="extract", **dropped.facts), None
+    config, path = shard.config, shard.warcs / shard.entry.file
+    with closing(_Reader(config, tally)) as reader:
+        for record in read_responses(path, max_body_bytes=config.max_body_bytes):
+            if isinstance(record, Ignored):
+                tally.other_records[record.record_type] += 1
+                continue
+            origin = _origin(record, shard.entry)
+            try:
+                if isinstance(record, Damage):
+                    raise _Dropped(f"damaged:{record.kind}", record.found, "a whole record")
+                for facts in reader.documents_of(record):
+                    document = _named(origin | facts)
+                    yield kept(document, stage="extract"), document
+            except _Dropped as dropped:
+                yield verdict(origin | dropped.page, stage="extract", **dropped.facts), None
 
 
 def _origin(record: Page | Damage, entry: ManifestEntry) -> dict[str, Any]:
     """The columns of a document that say where it comes from."""
     url = record.url or ""
     place = f"{entry.file}:{record.offset}:{url}"
+    is_page = isinstance(record, Page)
     return {
         "doc_id": hashlib.sha256(place.encode("utf-8", "replace")).hexdigest()[:16],
         "url": url,
-        "date": record.date if isinstance(record, Page) else None,
+        "date": record.date if is_page else None,
         "source": entry.source,
-        "license": entry.license,
+        "license": (is_page and record.license) or entry.license,
         "warc_file": entry.file,
         "warc_offset": record.offset,
     }
 
 
-def _text_of(page: Page, identifier: LanguageIdentifier, tally: _Tally, config: ExtractConfig) -> dict[str, Any]:
-    """The columns of a document that hold its text and language. Raises _Dropped."""
-    _refuse(page, config)
-    html = decode_html(page.body, page.charset)
-    main, plain = _guarded(lambda: quick_text(html))
-    # navigation and cookie notices lower the score of a page's true language; a short main text says too little
-    sample = main if len(main) >= SAMPLE_CHARS else plain
-    _require_text(sample, config)
-    language, score = identifier.identify(sample)
-    tally.languages[language] += 1
-    if language not in config.languages or score < config.min_language_score:
-        wanted = f"{'|'.join(config.languages)} {config.min_language_score:.2f}"
-        raise _Dropped("language", f"{language} {score:.2f}", wanted, language=language, language_score=score)
-    text = (_guarded(lambda: precise_text(html)) if config.mode == "precise" else "") or main
-    text = clean_text(text)
-    _require_text(text, config)
-    return {"text": text, "text_hash": text_hash(text), "language": language, "language_score": score}
+def _named(document: dict[str, Any]) -> dict[str, Any]:
+    """A part of a split page has a name of its own."""
+    part = document.pop("part", None)
+    if part is None:
+        return document
+    doc_id = hashlib.sha256(f"{document['doc_id']}:{part}".encode()).hexdigest()[:16]
+    return document | {"doc_id": doc_id}
+
+
+class _Reader:
+    """From a page to the columns of its documents that hold text and language."""
+
+    def __init__(self, config: ExtractConfig, tally: _Tally) -> None:
+        self._config, self._tally = config, tally
+        self._identifier = LanguageIdentifier(config.language)
+
+    def close(self) -> None:
+        pass
+
+    def documents_of(self, page: Page) -> Iterator[dict[str, Any]]:
+        """Raises _Dropped, before the first document."""
+        if page.repaired:
+            self._tally.repaired[page.repaired] += 1
+        if page.record_type == "conversion":
+            _require_whole(page, self._config)
+            yield from self._written(page)
+            return
+        _refuse(page, self._config)
+        html = decode_html(page.body, page.charset)
+        main, plain = self._guarded(quick_text, html)
+        # navigation and cookie notices lower the score of a page's true language; a short main text says too little
+        sample = main if len(main) >= SAMPLE_CHARS else plain
+        self._require_text(sample)
+        language, score = self._identifier.identify(sample)
+        if language not in self._config.languages and score >= self._config.min_score(language):
+            self._tally.languages[language] += 1
+            raise self._foreign(language, score)
+        text = clean_text(self._guarded(main_text, html, main, self._config.mode))
+        self._require_text(text)
+        yield from self._in_wanted_languages(text)
+
+    def _written(self, page: Page) -> Iterator[dict[str, Any]]:
+        """A text that needs no extraction."""
+        text = clean_text(decode_html(page.body, page.charset or "utf-8"))
+        self._require_text(text)
+        if page.mime != "text/x-source":
+            yield from self._in_wanted_languages(text)
+            return
+        self._tally.languages[CODE] += 1
+        yield _columns(text, CODE, 1.0, "certain", [])
+
+    def _in_wanted_languages(self, text: str) -> Iterator[dict[str, Any]]:
+        judgement = self._identifier.judge(text)
+        self._tally.languages[judgement.language] += 1
+        self._tally.language_status[judgement.status] += 1
+        if judgement.status == "mixed" and self._config.mixed == "split":
+            yield from self._parts(text, judgement)
+            return
+        language, score = judgement.language, judgement.score
+        known = {"language": language, "language_score": score, "language_status": judgement.status}
+        if language not in self._config.languages or score < self._config.min_score(language):
+            raise self._foreign(language, score, language_status=judgement.status)
+        for status in ("mixed", "uncertain"):
+            if judgement.status == status and getattr(self._config, status) == "drop":
+                raise _Dropped(f"language_{status}", _shares(judgement), "a page in one language, surely", **known)
+        yield _columns(text, language, score, judgement.status, judgement.paragraph_languages)
+
+    def _parts(self, text: str, judgement: Judgement) -> Iterator[dict[str, Any]]:
+        """A document for each wanted language of a mixed page that has text enough."""
+        found = 0
+        for language, part in split_by_language(text, judgement):
+            if language not in self._config.languages or len(part) < self._config.min_chars:
+                continue
+            found += 1
+            paragraphs = [language for code in judgement.paragraph_languages if code == language]
+            score = self._identifier.identify(part)[1]
+            yield _columns(part, language, score, "certain", paragraphs) | {"part": language}
+        if not found:
+            raise _Dropped("language", _shares(judgement), "|".join(self._config.languages))
+
+    def _foreign(self, language: str, score: float, **known: object) -> _Dropped:
+        wanted = [f"{code} {self._config.min_score(code):.2f}" for code in self._config.languages]
+        known = {"language": language, "language_score": score, **known}
+        return _Dropped("language", f"{language} {score:.2f}", "|".join(wanted), **known)
+
+    def _require_text(self, text: str) -> None:
+        if len(text) < max(1, self._config.min_chars):
+            raise _Dropped("empty", f"{len(text)} characters", f"{self._config.min_chars} characters")
+
+    def _guarded(self, parse: Callable[..., T], *arguments: Any) -> T:
+        """Call a parser on markup that may be hostile."""
+        try:
+            return parse(*arguments)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a panic in Rust arrives as a BaseException
+            raise _Dropped("unparsable", type(error).__name__, "markup that parses") from error
+
+
+def _columns(text: str, language: str, score: float, status: str, paragraph_languages: list[str]) -> dict[str, Any]:
+    return {
+        "text": text,
+        "text_hash": text_hash(text),
+        "language": language,
+        "language_score": score,
+        "language_status": status,
+        "paragraph_languages": paragraph_languages,
+    }
 
 
 def _refuse(page: Page, config: ExtractConfig) -> None:
     """What can be said without parsing the markup."""
     if page.status != 200:
         raise _Dropped("status", page.status, "200")
-    if page.mime not in ("text/html", "application/xhtml+xml") and not (page.mime == "" and _opens_as_html(page.body)):
+    if page.mime not in ("text/html", "application/xhtml+xml") and not (page.mime == "" and opens_as_html(page.body)):
         raise _Dropped("mime", page.mime or "none", "text/html")
-    if page.cut or len(page.body) > config.max_html_bytes:
-        raise _Dropped("too_large", f"{'> ' if page.cut else ''}{len(page.body)}", str(config.max_html_bytes))
+    _require_whole(page, config)
 
 
-def _opens_as_html(body: bytes) -> bool:
-    return body[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html"))
+def _require_whole(page: Page, config: ExtractConfig) -> None:
+    if page.cut:
+        raise _Dropped("too_large", f"> {len(page.body)} bytes", f"{config.max_body_bytes} bytes")
+    if page.truncated:
+        raise _Dropped("truncated", page.truncated, "a page that was fetched whole")
 
 
-def decode_html(body: bytes, charset: str | None) -> str:
-    """Bytes to text: UTF-8 when they are valid UTF-8, else as the HTTP header, a meta tag or their statistics say.
-
-    Validity goes first because headers are wrong more often than other text is UTF-8 by accident. Escape and null
-    bytes are left to the declared encoding: ISO-2022 and UTF-16 are valid UTF-8, but mean something else.
-    """
-    from resiliparse.parse.encoding import bytes_to_str, detect_encoding, map_encoding_to_html5
-
-    if b"\x1b" not in body and b"\0" not in body:
-        try:
-            return body.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            pass
-    declared = map_encoding_to_html5(charset, fallback_utf8=False) if charset else None
-    return bytes_to_str(body, declared or detect_encoding(body, from_html_meta=True) or "utf-8", errors="replace")
-
-
-def quick_text(html: str) -> tuple[str, str]:
-    """The main text of a page and all its text, by resiliparse: about 3 ms a page, a tenth of the precise one."""
-    from resiliparse.extract.html2text import extract_plain_text
-    from resiliparse.parse.html import HTMLTree
-
-    tree = HTMLTree.parse(html)
-    main = extract_plain_text(tree, main_content=True, preserve_formatting=True, alt_texts=False, comments=False)
-    return main, extract_plain_text(tree, alt_texts=False)
-
-
-def precise_text(html: str) -> str:
-    """The main text of a page by trafilatura (Barbaresi 2021); "" where it finds none."""
-    import trafilatura
-
-    # deduplicate keeps state between pages: what a page gives would depend on the pages before it
-    text = trafilatura.extract(
-        html, favor_precision=True, include_comments=False, include_tables=True, deduplicate=False
-    )
-    return text or ""
-
-
-def _guarded(parse: Callable[[], T]) -> T:
-    """Call a parser on markup that may be hostile."""
-    try:
-        return parse()
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # a panic in Rust arrives as a BaseException
-        raise _Dropped("unparsable", type(error).__name__, "markup that parses") from error
-
-
-def _require_text(text: str, config: ExtractConfig) -> None:
-    if len(text) < max(1, config.min_chars):
-        raise _Dropped("empty", f"{len(text)} characters", f"{config.min_chars} characters")
+def _shares(judgement: Judgement) -> str:
+    return ", ".join(f"{language} {chars} characters" for language, chars in list(judgement.shares.items())[:3])
 
 
 def _sum(counts: Any) -> dict[str, int]:

@@ -73,7 +73,7 @@ def test_every_page_that_is_no_document_has_a_verdict(tmp_path, warcs, record):
         + record("http://empty.org/", html("", paragraphs=0)),
         record("http://also.org/", html(ENGLISH), gzip=False) + damaged,
     )
-    report = run_extract(folder, tmp_path / "out", ExtractConfig(max_html_bytes=20_000))
+    report = run_extract(folder, tmp_path / "out", ExtractConfig(max_body_bytes=20_000, min_language_score=0.65))
     assert [document["url"] for document in read_documents(tmp_path / "out")] == [
         "http://kept.org/",
         "http://also.org/",
