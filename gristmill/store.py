@@ -29,6 +29,10 @@ from gristmill.schema import Schema
 FORMAT = 1
 
 
+SCRATCH = ".done"
+"""Folder of a draft for what lets a killed build go on, such as the commits of shards; no part of the artifact."""
+
+
 class FileEntry(Schema):
     """One file of an artifact; `path` is relative to the artifact."""
 
@@ -151,29 +155,32 @@ class ArtifactStore:
         return sorted((record for record in found if record), key=lambda record: record.created)
 
     @contextmanager
-    def building(self, address: str, *, resumable: bool = False) -> Iterator[Path]:
+    def building(self, address: str, *, resume: str | None = None) -> Iterator[Path]:
         """Hold the address's lock and yield a draft folder to fill. Ask `find` again inside: another may have won.
 
-        A draft left by a crash is emptied first, unless the stage continues its own work (`resumable`).
+        resume: stands for what may continue a draft left by a crash; one that was begun under another is emptied
+        first, and every one where it is None.
         """
         draft = self.root / ".drafts" / address.replace("/", ".")
         lock = self.root / ".locks" / address.replace("/", ".")
         lock.parent.mkdir(parents=True, exist_ok=True)
         with lock.open("w") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)  # the kernel drops it when the holder dies, so no crash blocks a key
-            if draft.exists() and not resumable:
+            begun = draft / SCRATCH / "begun"
+            if draft.exists() and not (resume and begun.is_file() and begun.read_text() == resume):
                 shutil.rmtree(draft)
-            draft.mkdir(parents=True, exist_ok=True)
+            begun.parent.mkdir(parents=True, exist_ok=True)
+            begun.write_text(resume or "")
             yield draft
-            if draft.exists() and not any(draft.iterdir()):
-                draft.rmdir()  # the builder found the artifact made by another
+            if draft.exists() and [path for path in draft.rglob("*") if path.is_file()] == [begun]:
+                shutil.rmtree(draft)  # the builder found the artifact made by another
 
     def publish(self, draft: Path, recipe: Recipe, report: Report, **facts: Any) -> Record:
         """Turn a draft into the artifact: report, record, fsync, rename. `facts` are the remaining Record fields.
 
         What lay there before (a broken artifact, or one being refreshed) is removed only once the draft is whole.
         """
-        shutil.rmtree(draft / ".done", ignore_errors=True)
+        shutil.rmtree(draft / SCRATCH, ignore_errors=True)
         (draft / "report.json").write_text(report.model_dump_json(indent=2))
         (draft / "record.json").unlink(missing_ok=True)  # of a builder that died between writing it and the rename
         files = sorted(path for path in draft.rglob("*") if path.is_file())

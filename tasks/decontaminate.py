@@ -10,7 +10,7 @@ from gristmill.text.config import SplitConfig
 from tasks.stage import stage
 
 
-@stage(produces=Documents, version=2)
+@stage(produces=Documents, version=2, resumable="same_code")
 def decontaminate(
     out: Path,
     documents: Documents,

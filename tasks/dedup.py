@@ -9,7 +9,7 @@ from gristmill.schema import Resources
 from tasks.stage import stage
 
 
-@stage(produces=Documents, version=2)
+@stage(produces=Documents, version=2, resumable="same_code")
 def dedup(out: Path, documents: Documents, config: DedupConfig, resources: Resources = Resources()) -> Report:
     """Drop exact and near duplicates across the whole crawl."""
     from gristmill.dedup.minhash import run_dedup

@@ -9,7 +9,7 @@ from gristmill.text.config import ExtractConfig
 from tasks.stage import stage
 
 
-@stage(produces=Documents, version=2)
+@stage(produces=Documents, version=2, resumable="same_code")
 def extract(out: Path, warcs: Warcs, config: ExtractConfig, resources: Resources = Resources()) -> Report:
     """Read pages, identify their language on the fast text, extract the survivors' main text."""
     from gristmill.text.extract import run_extract

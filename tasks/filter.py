@@ -9,7 +9,7 @@ from gristmill.schema import Resources
 from tasks.stage import stage
 
 
-@stage(produces=Documents, version=2)
+@stage(produces=Documents, version=2, resumable="same_code")
 def filter(out: Path, documents: Documents, config: FilterConfig, resources: Resources = Resources()) -> Report:
     """Keep documents that pass every threshold; record the first one a dropped page failed."""
     from gristmill.filters.filter import run_filter

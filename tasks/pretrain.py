@@ -11,7 +11,7 @@ from tasks.launch import launch
 from tasks.stage import stage
 
 
-@stage(produces=Checkpoint, version=1, resumable=True)
+@stage(produces=Checkpoint, version=1, resumable="always")
 def pretrain(
     out: Path,
     tokens: Tokens,

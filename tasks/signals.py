@@ -9,7 +9,7 @@ from gristmill.schema import Resources
 from tasks.stage import stage
 
 
-@stage(produces=Documents, version=2)
+@stage(produces=Documents, version=2, resumable="same_code")
 def signals(out: Path, documents: Documents, config: SignalsConfig, resources: Resources = Resources()) -> Report:
     """Measure each document once; drop none."""
     from gristmill.filters.signals import run_signals

@@ -13,6 +13,7 @@ two runs race it says Completed for what the second one only reused (docs/decisi
 """
 
 import inspect
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from gristmill.store import ArtifactStore, Recipe, Record
 
 P = ParamSpec("P")
 A = TypeVar("A", bound=Artifact)
+Resumable = Literal["never", "same_code", "always"]
 State = Literal["reuse", "build", "blocked", "built", "reused"]
 Check = Callable[[Record, Path], str | None]
 
@@ -90,11 +92,12 @@ def session(opened: Session) -> Iterator[Session]:
 
 
 def stage(
-    *, produces: type[A], version: int, resumable: bool = False, retries: int = 0, check: Check | None = None
+    *, produces: type[A], version: int, resumable: Resumable = "never", retries: int = 0, check: Check | None = None
 ) -> Callable[[Callable[Concatenate[Path, P], Report]], "Stage[P, A]"]:
     """Declare a stage. Bump `version` when the output's meaning changes.
 
-    resumable: the draft of a killed build is continued, not emptied.
+    resumable: whether the draft of a killed build is continued: where no module that the stage can reach has changed in
+    between, or always (a training that goes on from its checkpoint).
     check: asks the world outside the store whether a hit still holds (the registry may have been emptied); it returns
     what is wrong, or None. It raises SourceUnavailable when it cannot ask.
     """
@@ -112,7 +115,7 @@ class Stage(Generic[P, A]):
         produces: type[A],
         version: int,
         *,
-        resumable: bool,
+        resumable: Resumable,
         retries: int,
         check: Check | None,
         instance: str | None = None,
@@ -214,7 +217,7 @@ class Stage(Generic[P, A]):
 
         def build_or_reuse(artifact: str, inputs: dict[str, str | None]):
             nonlocal result
-            with here.store.building(artifact, resumable=self.resumable) as draft:
+            with here.store.building(artifact, resume=self._resume()) as draft:
                 record = planned.record or (None if planned.rebuild else here.store.find(artifact))
                 if record is not None:
                     report = here.store.report(artifact)
@@ -233,6 +236,12 @@ class Stage(Generic[P, A]):
         )(build_or_reuse)
         runnable(artifact=recipe.address, inputs=recipe.inputs)
         return result
+
+    def _resume(self) -> str | None:
+        """What must be the same for a draft to be continued."""
+        if self.resumable != "same_code":
+            return None if self.resumable == "never" else "always"
+        return json.dumps(reachable_code(Path(inspect.getfile(self.function))))
 
     def _build(self, here: Session, arguments: dict[str, Any], recipe: Recipe, draft: Path) -> Step:
         from tasks.tracking import stage_run

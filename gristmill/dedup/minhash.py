@@ -6,7 +6,6 @@ folder while the stage runs, so that memory holds no texts and no shingles.
 Left out: duplicate passages inside pages, and clusters over several machines.
 """
 
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -54,7 +53,8 @@ def run_dedup(documents: Path, out: Path, config: DedupConfig, *, workers: int =
     """
     schema = document_schema(documents)
     paths = shard_paths(documents)
-    work = out / ".work"
+    # beside the commits of the sketches: one is never there without the other
+    work = out / ".done" / "sketches"
     work.mkdir(parents=True, exist_ok=True)
     sketch = partial(_sketch_shard, work=work, config=config)
     map_shards(sketch, [(f"sketch-{path.stem}", path) for path in paths], out, workers=workers, label="dedup: sketches")
@@ -69,7 +69,6 @@ def run_dedup(documents: Path, out: Path, config: DedupConfig, *, workers: int =
     decisions = [(f"write-{path.stem}", (path, duplicates.of_shard(number))) for number, path in enumerate(paths)]
     written = map_shards(write, decisions, out, workers=workers, label="dedup: documents")
     join_verdicts([out / path.name for path in paths], out, schema=schema)
-    shutil.rmtree(work)
     return Report(
         rows_in=len(pages),
         rows_out=sum(shard["rows_out"] for shard in written),

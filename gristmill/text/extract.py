@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from gristmill.crawl.manifest import ManifestEntry, read_manifest
 from gristmill.crawl.members import Damage
 from gristmill.crawl.records import Ignored, Page, read_responses
+from gristmill.crawl.url_filter import UrlFilter
 from gristmill.report import Report
 from gristmill.shards import map_shards
 from gristmill.text.clean import clean_text
@@ -24,6 +25,7 @@ from gristmill.text.config import ExtractConfig
 from gristmill.text.documents import join_verdicts, kept, verdict, write_judged
 from gristmill.text.extractors import decode_html, main_text, opens_as_html, quick_text
 from gristmill.text.language import Judgement, LanguageIdentifier, split_by_language
+from gristmill.text.reservations import reserved
 from gristmill.text.words import text_hash
 
 SAMPLE_CHARS = 200
@@ -156,6 +158,7 @@ class _Reader:
     def __init__(self, config: ExtractConfig, tally: _Tally) -> None:
         self._config, self._tally = config, tally
         self._identifier = LanguageIdentifier(config.language)
+        self._urls = UrlFilter(config.url_filter)
 
     def close(self) -> None:
         pass
@@ -164,23 +167,34 @@ class _Reader:
         """Raises _Dropped, before the first document."""
         if page.repaired:
             self._tally.repaired[page.repaired] += 1
+        if refused := self._urls.refuse(page.url):
+            raise _Dropped(*refused, "no address on the lists")
         if page.record_type == "conversion":
             _require_whole(page, self._config)
             yield from self._written(page)
             return
         _refuse(page, self._config)
         html = decode_html(page.body, page.charset)
+        if reservation := reserved(page.headers, html, self._config.reservations):
+            raise _Dropped(*reservation, "no reservation")
         main, plain = self._guarded(quick_text, html)
         # navigation and cookie notices lower the score of a page's true language; a short main text says too little
         sample = main if len(main) >= SAMPLE_CHARS else plain
         self._require_text(sample)
-        language, score = self._identifier.identify(sample)
-        if language not in self._config.languages and score >= self._config.min_score(language):
-            self._tally.languages[language] += 1
-            raise self._foreign(language, score)
+        self._require_wanted(sample)
         text = clean_text(self._guarded(main_text, html, main, self._config.mode))
         self._require_text(text)
         yield from self._in_wanted_languages(text)
+
+    def _require_wanted(self, sample: str) -> None:
+        """Raises _Dropped for a page that is surely in a language nobody asked for, before the costly extraction."""
+        language, score = self._identifier.identify(sample)
+        if language in self._config.languages or score < self._config.min_score(language):
+            return
+        if self._config.mixed == "split" and set(self._identifier.judge(sample).shares) & set(self._config.languages):
+            return
+        self._tally.languages[language] += 1
+        raise self._foreign(language, score)
 
     def _written(self, page: Page) -> Iterator[dict[str, Any]]:
         """A text that needs no extraction."""

@@ -44,15 +44,27 @@ def test_a_draft_that_was_never_published_is_not_served_and_is_emptied_by_the_ne
         (draft / "half.txt").write_text("half")
     assert store.find(recipe().address) is None
     with store.building(recipe().address) as draft:
-        assert list(draft.iterdir()) == []
+        assert not (draft / "half.txt").exists()
 
 
-def test_a_resumable_draft_keeps_what_its_killed_builder_wrote(tmp_path: Path):
+def test_a_draft_is_continued_by_whom_it_was_begun_for_only(tmp_path: Path):
     store = ArtifactStore(tmp_path)
-    with store.building(recipe().address, resumable=True) as draft:
-        (draft / "checkpoint").write_text("step 7")
-    with store.building(recipe().address, resumable=True) as draft:
-        assert (draft / "checkpoint").read_text() == "step 7"
+    with store.building(recipe().address, resume="this code") as draft:
+        (draft / "shard").write_text("half of the pages")
+    with store.building(recipe().address, resume="this code") as draft:
+        assert (draft / "shard").read_text() == "half of the pages"
+    with store.building(recipe().address, resume="changed code") as draft:
+        assert not (draft / "shard").exists()
+        (draft / "shard").write_text("begun again")
+    with store.building(recipe().address) as draft:
+        assert not (draft / "shard").exists()
+
+
+def test_a_draft_that_nothing_was_written_to_leaves_no_trace(tmp_path: Path):
+    store = ArtifactStore(tmp_path)
+    with store.building(recipe().address, resume="this code") as draft:
+        pass
+    assert not draft.exists()
 
 
 @pytest.mark.parametrize("damage", ["delete file", "truncate file", "delete record", "garble record"])

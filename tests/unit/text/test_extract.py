@@ -7,7 +7,7 @@ from gristmill.crawl.config import IngestConfig
 from gristmill.crawl.ingest import run_ingest
 from gristmill.text.config import ExtractConfig
 from gristmill.text.documents import read_documents, read_shard
-from gristmill.text.extract import decode_html, run_extract
+from gristmill.text.extract import run_extract
 
 ENGLISH = "The miller carries the grain to the mill, and the wheel turns slowly in the cold water of the river. "
 GERMAN = "Der Müller trägt das Getreide zur Mühle, und das Rad dreht sich langsam im kalten Wasser des Flusses. "
@@ -48,7 +48,7 @@ def verdicts(out: Path) -> dict[str, tuple[str, str, str]]:
     return {row["url"]: (row["rule"], row["value"], row["threshold"]) for row in rows if row["doc_id"] not in kept}
 
 
-@pytest.mark.parametrize("mode", ["precise", "fast"])
+@pytest.mark.parametrize("mode", ["precise", "fast", "union"])
 def test_a_page_becomes_a_document_with_its_origin(tmp_path, warcs, record, mode):
     content = record("http://a.org/", html(ENGLISH))
     report = run_extract(warcs(content), tmp_path / "out", ExtractConfig(mode=mode))
@@ -83,8 +83,7 @@ def test_every_page_that_is_no_document_has_a_verdict(tmp_path, warcs, record):
     assert (rule, value[:4], threshold) == ("language", "de 0", "en 0.65")
     assert found.pop("http://gone.org/") == ("status", "404", "200")
     assert found.pop("http://pdf.org/") == ("mime", "application/pdf", "text/html")
-    size = len(html(ENGLISH, paragraphs=400))
-    assert found.pop("http://large.org/") == ("too_large", str(size), "20000")
+    assert found.pop("http://large.org/") == ("too_large", "> 20000 bytes", "20000 bytes")
     assert found.pop("http://empty.org/")[0] == "empty"
     assert found.pop("http://damaged.org/")[0] == "damaged:http"
     assert not found
@@ -131,29 +130,89 @@ def test_one_or_two_workers_or_a_continued_run_write_the_same_bytes(tmp_path, wa
     assert build("one", 1) == alone
 
 
-@pytest.mark.parametrize(
-    ("body", "charset"),
-    [
-        ("Füße".encode(), None),
-        ("Füße".encode(), "iso-8859-1"),
-        ("\ufeffFüße".encode(), None),
-        ("Füße".encode("cp1252"), "iso-8859-1"),
-        (b"<meta charset=windows-1252>" + "Füße".encode("cp1252"), None),
-    ],
-)
-def test_text_is_decoded_as_it_was_meant(body, charset):
-    assert decode_html(body, charset).endswith("Füße")
+UKRAINIAN = "Мельник несе зерно до млина, і колесо повільно обертається у холодній воді річки під греблею. "
 
 
-@pytest.mark.parametrize(
-    ("text", "charset"), [("Привет, мир", "koi8-r"), ("日本語のページ", "iso-2022-jp"), ("日本", "shift_jis")]
-)
-def test_a_declared_charset_is_used(text, charset):
-    assert decode_html(text.encode(charset), charset) == text
+def extracted(folder: Path, out: Path, **config: object) -> tuple[list[dict], dict[str, tuple[str, str, str]]]:
+    """Documents, and the verdicts of the dropped pages by URL."""
+    run_extract(folder, out, ExtractConfig.model_validate(config))
+    return list(read_documents(out)), verdicts(out)
 
 
-def test_bytes_that_decode_in_no_way_are_no_error():
-    assert "kept" in decode_html(b"\xff\xfe\x80\x81 kept", "utf-8")
+def test_a_page_in_two_languages_is_mixed_and_is_kept_split_or_dropped_as_configured(tmp_path, warcs, record):
+    both = html("</p><p>".join([ENGLISH * 4, UKRAINIAN * 4]), paragraphs=1)
+    folder = warcs(record("http://mixed.org/", both) + record("http://english.org/", html(ENGLISH)))
+    (mixed, english), _ = extracted(folder, tmp_path / "keep", languages=["en", "uk"])
+    assert (mixed["language_status"], english["language_status"]) == ("mixed", "certain")
+    assert set(mixed["paragraph_languages"]) == {"en", "uk"}
+
+    *parts, english = extracted(folder, tmp_path / "split", languages=["en", "uk"], mixed="split")[0]
+    assert [part["language"] for part in parts] == ["en", "uk"]
+    assert "млина" not in parts[0]["text"]
+    assert "mill" not in parts[1]["text"]
+    assert sum(len(part["text"]) for part in parts) == pytest.approx(len(mixed["text"]), abs=4)
+    assert len({mixed["doc_id"], *(part["doc_id"] for part in parts)}) == 3
+
+    (part, _), _ = extracted(folder, tmp_path / "one", languages=["en"], mixed="split")
+    assert (part["language"], part["url"]) == ("en", "http://mixed.org/")
+
+    _, dropped = extracted(folder, tmp_path / "drop", languages=["en", "uk"], mixed="drop")
+    assert dropped["http://mixed.org/"][0] == "language_mixed"
+
+
+def test_a_page_too_short_to_be_sure_of_is_dropped_where_that_is_asked_for(tmp_path, warcs, record):
+    folder = warcs(
+        record("http://short.org/", html("The wheel turns slowly in the cold water.", paragraphs=2))
+        + record("http://long.org/", html(ENGLISH))
+    )
+    kept, _ = extracted(folder, tmp_path / "keep", mode="fast")
+    assert [document["language_status"] for document in kept] == ["uncertain", "certain"]
+    _, dropped = extracted(folder, tmp_path / "drop", mode="fast", uncertain="drop")
+    assert dropped["http://short.org/"][0] == "language_uncertain"
+
+
+def conversion(url: str, text: str, mime: str, *fields: str) -> bytes:
+    """A record such as those of WET files, written by hand."""
+    block = text.encode()
+    head = ["WARC/1.0", "WARC-Type: conversion", f"WARC-Target-URI: {url}", "WARC-Date: 2024-05-01T00:00:00Z"]
+    head += [f"Content-Type: {mime}", f"Content-Length: {len(block)}", *fields]
+    return "\r\n".join(head).encode() + b"\r\n\r\n" + block + b"\r\n\r\n"
+
+
+def test_text_is_taken_as_it_is_and_code_is_asked_no_language(tmp_path, warcs):
+    folder = warcs(
+        conversion("http://wet.org/", ENGLISH * 4 + "\n<b>not markup</b>", "text/plain")
+        + conversion("http://book.org/", ENGLISH * 4, "text/plain", "Gristmill-License: CC-BY-4.0")
+        + conversion("http://german.org/", GERMAN * 4, "text/plain")
+        + conversion("http://code.org/a.py", "def mill(grain):\n    return grain\n" * 4, "text/x-source; lang=python")
+    )
+    documents, dropped = extracted(folder, tmp_path / "out")
+    assert [document["language"] for document in documents] == ["en", "en", "code"]
+    assert documents[0]["text"].endswith("<b>not markup</b>")
+    assert [document["license"] for document in documents] == ["CC0-1.0", "CC-BY-4.0", "CC0-1.0"]
+    assert "    return grain" in documents[2]["text"]
+    assert dropped["http://german.org/"][0] == "language"
+
+
+def test_listed_addresses_and_reserved_pages_are_left_out_with_what_was_found(tmp_path, warcs, record):
+    (tmp_path / "domains.txt").write_text("listed.org\n")
+    reserved = html(ENGLISH).replace(b"<head>", b'<head><meta name="robots" content="noai">')
+    folder = warcs(
+        record("http://www.listed.org/x", html(ENGLISH))
+        + record("http://meta.org/", reserved)
+        + record("http://header.org/", html(ENGLISH), tdm_reservation="1")
+        + record("http://kept.org/", html(ENGLISH))
+    )
+    config = {"url_filter": {"domains": [str(tmp_path / "domains.txt")]}}
+    documents, dropped = extracted(folder, tmp_path / "out", **config)
+    assert [document["url"] for document in documents] == ["http://kept.org/"]
+    assert {url: facts[0] for url, facts in dropped.items()} == {
+        "http://www.listed.org/x": "url_domain",
+        "http://meta.org/": "opt_out:noai",
+        "http://header.org/": "opt_out:tdm_reservation",
+    }
+    lenient = {"reservations": {"noai": False, "tdm_reservation": False}}
+    assert len(extracted(folder, tmp_path / "lenient", **lenient)[0]) == 4
 
 
 @pytest.mark.data
