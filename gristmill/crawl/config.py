@@ -5,7 +5,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, model_validator
 
+from gristmill.crawl.commoncrawl_config import CommonCrawlSource as CommonCrawlSource
 from gristmill.crawl.python_docs_config import PythonDocsSource
+from gristmill.crawl.text_sources_config import CodeSource, JsonlSource, ParquetSource, TextSource, WikipediaSource
 from gristmill.schema import StageConfig
 
 
@@ -20,20 +22,30 @@ class WarcSource(StageConfig):
     license: str = "unknown"
     """Licence of the content, SPDX where there is one; travels with every document."""
     paths: list[str] = Field(min_length=1)
-    """Local or fsspec paths (`s3://…`, `https://…`) or globs of `.warc` and `.warc.gz` files."""
+    """Local or fsspec paths (`s3://…`, `https://…`) or globs of WARC, ARC and WET files, plain or `.gz`."""
 
     def identity(self) -> dict[str, Any]:
         """The files' names and contents; neither where they lie, nor the weight, which is the mix's matter.
 
         Raises ValueError for a path without a file, SourceUnavailable for a remote one that does not answer.
         """
-        from gristmill.crawl.warc_files import find_warc_files
+        from gristmill.crawl.warc_files import find_warc_files, fingerprints
 
-        files = [file.fingerprint() for file in find_warc_files(self.paths, source=self.name)]
+        files = fingerprints(find_warc_files(self.paths, source=self.name))
         return {"kind": self.kind, "name": self.name, "license": self.license, "files": files}
 
 
-Source = Annotated[WarcSource | PythonDocsSource, Field(discriminator="kind")]
+Source = Annotated[
+    WarcSource
+    | CommonCrawlSource
+    | JsonlSource
+    | ParquetSource
+    | TextSource
+    | CodeSource
+    | WikipediaSource
+    | PythonDocsSource,
+    Field(discriminator="kind"),
+]
 
 
 class IngestConfig(StageConfig):

@@ -1,20 +1,23 @@
-"""The outer layer of a WARC file: its gzip members, decoded with bounded memory, damage noticed and stepped over.
+"""The outer layer of a WARC or ARC file: its gzip members, decoded with bounded memory, damage stepped over.
 
 The WARC standard (ISO 28500, annex D) recommends one gzip member a record. That is what makes a damaged file
-recoverable: after a bad member, reading goes on at the next gzip magic whose content opens with `WARC/`. fastwarc and
+recoverable: after a bad member, reading goes on at the next gzip magic whose content opens a record. fastwarc and
 warcio end silently at that point, which is why members are decoded here. A plain file is treated as one member.
 """
 
-import io
 import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 GZIP_MAGIC = b"\x1f\x8b\x08"
 WARC_MAGIC = b"WARC/"
 PIECE_BYTES = 1 << 16
+LINE_BYTES = 1 << 13
+
+# URL, IP address, date, then type, length and, in version 2, more: archive.org/web/researcher/ArcFileFormat.php
+ARC_LINE = re.compile(rb"[a-zA-Z][a-zA-Z0-9+.-]{0,30}:\S{0,7000} [0-9a-fA-F.:]{1,45} [0-9]{8,20} [^\r\n]{1,900}\r?\n")
 
 
 @dataclass(frozen=True)
@@ -28,15 +31,20 @@ class Damage:
 
 
 def members(file: BinaryIO) -> Iterator["Member | Damage"]:
-    """The members of a WARC file in file order, and a Damage for bytes between them that belong to none.
+    """The members of a file in file order, and a Damage for bytes between them that belong to none.
 
     A member must be read before the next is asked for; what is left of it is then read and thrown away.
     """
     file.seek(0)
-    if file.read(len(GZIP_MAGIC)) != GZIP_MAGIC:
-        yield Member(file, 0, compressed=False)
-        return
+    opening = file.read(LINE_BYTES)
     offset: int | None = 0
+    if not opening.startswith(GZIP_MAGIC):
+        # a gzip file whose first bytes are damaged is no plain file
+        offset = None if _is_plain(opening) else next_record_member(file, 0)
+        if offset is None:
+            yield Member(file, 0, compressed=False)
+            return
+        yield Damage(0, "garbage", f"no gzip member; the first begins at {offset}")
     while offset is not None:
         member = Member(file, offset)
         yield member
@@ -44,14 +52,14 @@ def members(file: BinaryIO) -> Iterator["Member | Damage"]:
             pass
         if member.failure:
             # from the next byte: a broken deflate stream may have read past its true end, into good members
-            offset = next_warc_member(file, offset + 1)
+            offset = next_record_member(file, offset + 1)
             continue
         file.seek(member.end)
         following = file.read(len(GZIP_MAGIC))
         if following == GZIP_MAGIC:
             offset = member.end
         elif following:
-            offset = next_warc_member(file, member.end + 1)
+            offset = next_record_member(file, member.end + 1)
             yield Damage(member.end, "garbage", f"no gzip member; the next begins at {offset or 'no place'}")
         else:
             offset = None
@@ -92,21 +100,44 @@ class Member:
                 return piece
         return b""
 
-    def decoded_bytes(self) -> int:
-        """How many bytes read() returns in all. Of a gzip member that is known only by decoding it once more."""
-        position = self.file.tell()
-        if self.compressed:
-            total = sum(len(piece) for piece in iter(Member(self.file, self.offset).read, b""))
-        else:
-            total = self.file.seek(0, io.SEEK_END) - self.offset
+    def go_on(self) -> bool:
+        """Read the gzip member that follows as if it belonged to this one; False when there is none, or it opens a
+        record. Only for a record that lacks bytes: some writers put a record's head and its content into two."""
+        if not self.compressed or self.failure or not self._decoder.eof:
+            return False
+        opening = _opening_of_member(self.file, self.end)
+        if not opening or opens_record(opening):
+            return False
+        self.file.seek(self.end)
+        self._decoder = zlib.decompressobj(wbits=31)
+        return True
+
+    def mark(self) -> tuple[int, Any]:
+        """Where reading stands, for `reset`."""
+        return self.file.tell(), self._decoder.copy()
+
+    def reset(self, mark: tuple[int, Any]) -> None:
+        """Read on from where `mark` was taken."""
+        position, decoder = mark
         self.file.seek(position)
-        return total
+        self._decoder, self.failure = decoder.copy(), None
+        if not self.compressed:
+            self.end = position
 
 
 def holds_warc(file: BinaryIO) -> bool:
-    """Whether a file is plain WARC, or holds a gzip member that opens a WARC record."""
+    """Whether a file is plain WARC or ARC, or holds a gzip member that opens a record of either."""
     file.seek(0)
-    return file.read(len(WARC_MAGIC)) == WARC_MAGIC or next_warc_member(file, 0) is not None
+    return opens_record(file.read(LINE_BYTES)) or next_record_member(file, 0) is not None
+
+
+def opens_record(content: bytes) -> bool:
+    """Whether content begins with the head of a WARC record or the line of an ARC record; LINE_BYTES of it decide."""
+    return content.startswith(WARC_MAGIC) or ARC_LINE.match(content) is not None
+
+
+def _is_plain(opening: bytes) -> bool:
+    return re.match(rb"WARC/[0-9.]+\r*\n", opening) is not None or ARC_LINE.match(opening) is not None
 
 
 def opening_bytes(file: BinaryIO, size: int = 20) -> bytes:
@@ -119,24 +150,34 @@ def opening_bytes(file: BinaryIO, size: int = 20) -> bytes:
         return encoded[:size]
 
 
-def next_warc_member(file: BinaryIO, start: int) -> int | None:
-    """Offset of the first gzip member at or after `start` whose content opens with `WARC/`."""
+def next_record_member(file: BinaryIO, start: int) -> int | None:
+    """Offset of the first gzip member at or after `start` whose content opens a record."""
     overlap = len(GZIP_MAGIC) - 1
     while True:
         file.seek(start)
         chunk = file.read(1 << 20)
         for match in re.finditer(re.escape(GZIP_MAGIC), chunk):
-            if _opens_warc(file, start + match.start()):
+            if opens_record(_opening_of_member(file, start + match.start())):
                 return start + match.start()
         if len(chunk) <= overlap:
             return None
         start += len(chunk) - overlap
 
 
-def _opens_warc(file: BinaryIO, offset: int) -> bool:
+def _opening_of_member(file: BinaryIO, offset: int) -> bytes:
+    """The first bytes of the content of the gzip member at `offset`; b"" when none begins there.
+
+    They are fewer than LINE_BYTES where the member breaks off, or opens a WARC record: the magic alone shows that, and
+    a member that is damaged further on must still be found, so that its loss is reported.
+    """
     file.seek(offset)
-    try:
-        opening = zlib.decompressobj(wbits=31).decompress(file.read(PIECE_BYTES), len(WARC_MAGIC))
-    except zlib.error:
-        return False
-    return opening == WARC_MAGIC
+    encoded = file.read(LINE_BYTES)
+    opening = b""
+    for size in (len(WARC_MAGIC), LINE_BYTES):
+        try:
+            opening = zlib.decompressobj(wbits=31).decompress(encoded, size)
+        except zlib.error:
+            return opening
+        if opening.startswith(WARC_MAGIC):
+            return opening
+    return opening

@@ -6,10 +6,12 @@ that folder nor the spelling of a glob reaches an artifact or its key.
 
 import glob
 import os
-from collections.abc import Callable, Iterable
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from gristmill.fingerprint import file_sha256
 from gristmill.schema import SourceUnavailable
@@ -30,24 +32,76 @@ class WarcFile:
 
     def fingerprint(self) -> dict[str, Any]:
         """Name, size and digest of the content: sha256 of a local file, the server's etag of a remote one."""
-        if not self.is_remote:
-            path = Path(self.location)
-            return {"file": self.name, "size": path.stat().st_size, "sha256": file_sha256(path)}
-        filesystem, path = _remote(self.location)
-        facts = _ask(self.location, lambda: filesystem.info(path))
-        etag = next((facts[key] for key in ("ETag", "etag", "md5Hash", "content_md5") if facts.get(key)), None)
-        # without an etag: fsspec's digest of all that the server says of the file, such as its time of change
-        digest = str(etag).strip('"') if etag else _ask(self.location, lambda: filesystem.ukey(path))
-        return {"file": self.name, "size": facts.get("size"), "etag": digest}
+        return fingerprints([self])[0]
 
 
-def find_warc_files(paths: Iterable[str], *, source: str) -> list[WarcFile]:
-    """The files that `paths` of a source name, sorted by name, each once.
+def fingerprints(files: Sequence[WarcFile]) -> list[dict[str, Any]]:
+    """Each file's `fingerprint`, with one set of connections. Raises SourceUnavailable, also for a file that a server
+    does not have."""
+    found: dict[WarcFile, dict[str, Any]] = {}
+    for file in files:
+        if not file.is_remote:
+            path = Path(file.location)
+            found[file] = {"file": file.name, "size": path.stat().st_size, "sha256": file_sha256(path)}
+    if len(found) < len(files):
+        from gristmill.crawl.fetch import Fetcher
 
-    Raises ValueError for a path that is not there, a folder, a glob without a match, or two files of one name;
-    SourceUnavailable for a remote place that does not answer.
+        with Fetcher() as fetcher:
+            remote = [file for file in files if file.is_remote]
+            for file, facts in fetcher.in_order(lambda file: fetcher.facts(file.location), remote):
+                digest = (facts.version or file.location).strip('"')
+                found[file] = {"file": file.name, "size": facts.size, "etag": digest}
+    return [found[file] for file in files]
+
+
+def write_warcs(paths: Iterable[str], folder: Path, *, source: str) -> Iterator[tuple[Path, str]]:
+    """Copy or fetch the files that `paths` of a source name into `folder`; a file that is there already stays.
+
+    Yields each with its origin. Raises as `find_warc_files` does, and SourceUnavailable for a remote file that does
+    not arrive whole.
     """
-    locations = {location for path in paths for location in _expand(path, source)}
+    files = find_warc_files(paths, source=source)
+    if not any(file.is_remote for file in files):
+        for file in files:
+            _copy(Path(file.location), folder / file.name)
+            yield folder / file.name, file.location
+        return
+    from gristmill.crawl.fetch import Fetcher
+    from gristmill.progress import progress
+
+    with (
+        progress(f"fetch {source}", total=None, unit="MB") as bar,
+        Fetcher(arrived=lambda size: bar.advance(size / 1e6)) as fetcher,
+    ):
+
+        def bring(file: WarcFile) -> None:
+            path = folder / file.name
+            if not file.is_remote:
+                _copy(Path(file.location), path)
+            elif not path.exists():
+                fetcher.download(file.location, path)
+
+        for file, _ in fetcher.in_order(bring, files):
+            yield folder / file.name, file.location
+
+
+def _copy(original: Path, path: Path) -> None:
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    # copied, not linked: the artifact must stay what its record says when the original is changed
+    shutil.copyfile(original, part)
+    part.rename(path)
+
+
+def find_warc_files(paths: Iterable[str], *, source: str, example: str = "*.warc.gz") -> list[WarcFile]:
+    """The files that `paths` of a source name, sorted by name, each once. example: a glob, for a path that is a folder.
+
+    Raises ValueError for a local path that is not there, a folder, a glob without a match, or two files of one name;
+    SourceUnavailable for a remote place that does not answer a glob. Whether a remote file exists, `fingerprints` asks.
+    """
+    locations = {location for path in paths for location in _expand(path, source, example)}
     files: dict[str, WarcFile] = {}
     for is_remote in (False, True):
         group = sorted(location for location in locations if ("://" in location) == is_remote)
@@ -63,9 +117,9 @@ def find_warc_files(paths: Iterable[str], *, source: str) -> list[WarcFile]:
     return [files[name] for name in sorted(files)]
 
 
-def _expand(path: str, source: str) -> list[str]:
+def _expand(path: str, source: str, example: str) -> list[str]:
     path = path.removeprefix("file://")
-    found = _expand_remote(path) if "://" in path else _expand_local(path, source)
+    found = _expand_remote(path) if "://" in path else _expand_local(path, source, example)
     if not found:
         what = "matches no file" if glob.has_magic(path) else "does not exist"
         raise ValueError(
@@ -74,11 +128,11 @@ def _expand(path: str, source: str) -> list[str]:
     return found
 
 
-def _expand_local(path: str, source: str) -> list[str]:
+def _expand_local(path: str, source: str, example: str) -> list[str]:
     place = Path(path).expanduser().absolute()
     if place.is_dir():
         raise ValueError(
-            f"ingest.sources: {path} of source {source!r} is a folder; name its files: {path.rstrip('/')}/*.warc.gz"
+            f"ingest.sources: {path} of source {source!r} is a folder; name its files: {path.rstrip('/')}/{example}"
         )
     if place.exists():
         return [str(place)]
@@ -87,10 +141,10 @@ def _expand_local(path: str, source: str) -> list[str]:
 
 
 def _expand_remote(path: str) -> list[str]:
+    if not glob.has_magic(urlsplit(path).path):
+        return [path]
     filesystem, bare = _remote(path)
-    if glob.has_magic(bare):
-        return [filesystem.unstrip_protocol(match) for match in _ask(path, lambda: filesystem.glob(bare))]
-    return [path] if _ask(path, lambda: filesystem.exists(bare)) else []
+    return [filesystem.unstrip_protocol(match) for match in _ask(path, lambda: filesystem.glob(bare))]
 
 
 def _remote(location: str) -> tuple[Any, str]:

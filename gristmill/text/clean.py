@@ -11,10 +11,10 @@ _UNWANTED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff\ud800-\udfff]")
 _TRAILING_BLANKS = re.compile(r"[^\S\n]+$", re.MULTILINE)
 
 
-def clean_text(text: str) -> str:
+def clean_text(text: str, *, keep_blank_lines: bool = False) -> str:
     """Normalize to NFC, repair mojibake where it is evident, remove what no reader sees.
 
-    Keeps indentation; leaves at most one empty line between two others.
+    Keeps indentation; leaves at most one empty line between two others, unless they mean something, as in code.
     """
     from ftfy import fix_encoding
     from ftfy.badness import is_bad
@@ -25,4 +25,6 @@ def clean_text(text: str) -> str:
     text = _ANSI_ESCAPE.sub("", _LINE_END.sub("\n", text))
     text = unicodedata.normalize("NFC", _UNWANTED.sub("", text))
     text = _TRAILING_BLANKS.sub("", text)
-    return re.sub(r"\n{3,}", "\n\n", text).strip("\n")
+    if not keep_blank_lines:
+        text = re.sub(r"\n{3,}", "\n\n", text)
+    return text.strip("\n")

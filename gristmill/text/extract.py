@@ -24,11 +24,15 @@ from gristmill.text.clean import clean_text
 from gristmill.text.config import ExtractConfig
 from gristmill.text.documents import join_verdicts, kept, verdict, write_judged
 from gristmill.text.extractors import decode_html, main_text, opens_as_html, quick_text
+from gristmill.text.killable import Failed, KillableWorker, TooCostly
 from gristmill.text.language import Judgement, LanguageIdentifier, split_by_language
+from gristmill.text.markup import is_costly, simplify
 from gristmill.text.reservations import reserved
 from gristmill.text.words import text_hash
 
 SAMPLE_CHARS = 200
+PARSE_CPU_S = 2.0
+"""What a parser may take for a page over the budget of markup; two of them see a page."""
 CODE = "code"
 """The language of program sources, which no model is asked about."""
 T = TypeVar("T")
@@ -78,11 +82,16 @@ class _Shard:
 
 @dataclass
 class _Tally:
-    """What was found in one archive file, beside its verdicts: pages by language, records that are no pages."""
+    """What was found in one archive file, beside its verdicts.
+
+    Texts by language and by how certain it is; pages whose records were repaired, or whose markup was over a budget and
+    simplified, by reason; records that are no pages, by type.
+    """
 
     languages: Counter[str] = field(default_factory=Counter)
     language_status: Counter[str] = field(default_factory=Counter)
     repaired: Counter[str] = field(default_factory=Counter)
+    over_budget: Counter[str] = field(default_factory=Counter)
     other_records: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -135,7 +144,7 @@ def _origin(record: Page | Damage, entry: ManifestEntry) -> dict[str, Any]:
     return {
         "doc_id": hashlib.sha256(place.encode("utf-8", "replace")).hexdigest()[:16],
         "url": url,
-        "date": record.date if is_page else None,
+        "date": (is_page and record.date) or None,
         "source": entry.source,
         "license": (is_page and record.license) or entry.license,
         "warc_file": entry.file,
@@ -159,9 +168,11 @@ class _Reader:
         self._config, self._tally = config, tally
         self._identifier = LanguageIdentifier(config.language)
         self._urls = UrlFilter(config.url_filter)
+        # imports are warmed up: they are not the page's cost
+        self._worker = KillableWorker((quick_text, ("<p>",)), (main_text, ("<p>", "", config.mode)))
 
     def close(self) -> None:
-        pass
+        self._worker.close()
 
     def documents_of(self, page: Page) -> Iterator[dict[str, Any]]:
         """Raises _Dropped, before the first document."""
@@ -177,12 +188,17 @@ class _Reader:
         html = decode_html(page.body, page.charset)
         if reservation := reserved(page.headers, html, self._config.reservations):
             raise _Dropped(*reservation, "no reservation")
-        main, plain = self._guarded(quick_text, html)
+        over_budget = is_costly(html)
+        if over_budget:
+            self._tally.over_budget[over_budget.partition(" ")[2]] += 1
+            html = simplify(html)
+        parse = self._parse_in_worker if over_budget else self._parse
+        main, plain = parse(quick_text, html)
         # navigation and cookie notices lower the score of a page's true language; a short main text says too little
         sample = main if len(main) >= SAMPLE_CHARS else plain
         self._require_text(sample)
         self._require_wanted(sample)
-        text = clean_text(self._guarded(main_text, html, main, self._config.mode))
+        text = clean_text(parse(main_text, html, main, self._config.mode))
         self._require_text(text)
         yield from self._in_wanted_languages(text)
 
@@ -198,9 +214,10 @@ class _Reader:
 
     def _written(self, page: Page) -> Iterator[dict[str, Any]]:
         """A text that needs no extraction."""
-        text = clean_text(decode_html(page.body, page.charset or "utf-8"))
+        is_code = page.mime == "text/x-source"
+        text = clean_text(decode_html(page.body, page.charset or "utf-8"), keep_blank_lines=is_code)
         self._require_text(text)
-        if page.mime != "text/x-source":
+        if not is_code:
             yield from self._in_wanted_languages(text)
             return
         self._tally.languages[CODE] += 1
@@ -244,14 +261,21 @@ class _Reader:
         if len(text) < max(1, self._config.min_chars):
             raise _Dropped("empty", f"{len(text)} characters", f"{self._config.min_chars} characters")
 
-    def _guarded(self, parse: Callable[..., T], *arguments: Any) -> T:
-        """Call a parser on markup that may be hostile."""
+    def _parse(self, parse: Callable[..., T], *arguments: Any) -> T:
         try:
             return parse(*arguments)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # a panic in Rust arrives as a BaseException
             raise _Dropped("unparsable", type(error).__name__, "markup that parses") from error
+
+    def _parse_in_worker(self, parse: Callable[..., T], *arguments: Any) -> T:
+        try:
+            return self._worker.run(parse, *arguments, cpu_s=PARSE_CPU_S)
+        except Failed as error:
+            raise _Dropped("unparsable", error, "markup that parses") from error
+        except TooCostly as error:
+            raise _Dropped("too_costly", error, f"{PARSE_CPU_S:g} CPU-seconds for a parser") from error
 
 
 def _columns(text: str, language: str, score: float, status: str, paragraph_languages: list[str]) -> dict[str, Any]:

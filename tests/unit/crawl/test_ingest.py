@@ -63,13 +63,46 @@ def test_remote_files_are_fetched_whole(tmp_path, crawl):
     assert (tmp_path / "out/web/a.warc.gz").read_bytes() == (crawl / "a.warc.gz").read_bytes()
 
 
-def test_a_remote_place_that_does_not_answer_is_unavailable(monkeypatch, tmp_path):
+def test_a_remote_place_that_does_not_answer_is_unavailable(monkeypatch, waits):
     def refuse(*_args, **_options):
         raise ConnectionRefusedError("nobody listens")
 
-    monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "exists", refuse)
-    with pytest.raises(SourceUnavailable, match=r"memory://crawl/a\.warc\.gz does not answer"):
+    monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "info", refuse)
+    with pytest.raises(SourceUnavailable, match=r"source not reachable: memory://crawl/a\.warc\.gz failed 3 times"):
         warc_source("memory://crawl/a.warc.gz").identity()
+    monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "glob", refuse)
+    with pytest.raises(SourceUnavailable, match=r"memory://crawl/\*\.warc\.gz does not answer"):
+        warc_source("memory://crawl/*.warc.gz").identity()
+
+
+def test_files_of_a_web_server_are_named_by_their_etag_and_fetched_whole(tmp_path, crawl, server, waits):
+    content = (crawl / "a.warc.gz").read_bytes()
+    server.files |= {"x/a.warc.gz": content, "x/b.warc.gz": content + content}
+    config = warc_source(f"{server.url}/x/a.warc.gz", f"{server.url}/x/b.warc.gz")
+    before = config.identity()
+    assert [file["size"] for file in before["sources"][0]["files"]] == [len(content), 2 * len(content)]
+    for path in server.files:
+        server.faults[path] = ["503", "dropped", "short"]
+    run_ingest(tmp_path / "out", config)
+    assert (tmp_path / "out/web/b.warc.gz").read_bytes() == content + content
+    server.files["x/a.warc.gz"] = content[:-1] + b"x"
+    assert config.identity() != before
+
+
+def test_a_file_that_a_web_server_does_not_have_is_named(server, waits):
+    with pytest.raises(SourceUnavailable, match=r"/none.warc.gz answers 404 Not Found"):
+        warc_source(f"{server.url}/none.warc.gz").identity()
+
+
+def test_an_ingest_that_was_killed_does_not_copy_again_what_is_whole(tmp_path, crawl):
+    out = tmp_path / "out"
+    run_ingest(out, warc_source(crawl / "**/*.warc*"))
+    (out / "web/a.warc.gz").touch()
+    before = (out / "web/a.warc.gz").stat().st_mtime_ns
+    (out / "web/day2/b.warc").rename(out / "web/day2/b.warc.part")
+    run_ingest(out, warc_source(crawl / "**/*.warc*"))
+    assert (out / "web/a.warc.gz").stat().st_mtime_ns == before
+    assert sorted(path.name for path in (out / "web").rglob("*.warc*")) == ["a.warc.gz", "b.warc"]
 
 
 @pytest.mark.parametrize(("pattern", "fault"), [("missing.warc.gz", "does not exist"), ("*.none", "matches no file")])

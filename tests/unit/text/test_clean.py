@@ -33,3 +33,9 @@ def test_every_cleaned_text_is_nfc_and_can_be_stored():
     assert unicodedata.is_normalized("NFC", text)
     assert text.encode("utf-8").decode("utf-8") == text
     assert clean_text(text) == text
+
+
+def test_blank_lines_stay_where_they_mean_something():
+    code = "import os\n\n\nclass Mill:\n    pass"
+    assert clean_text(code, keep_blank_lines=True) == code
+    assert clean_text(code) == "import os\n\nclass Mill:\n    pass"

@@ -225,3 +225,21 @@ def test_pages_fetched_by_wget_become_documents(tmp_path, shared_data):
     assert report.rows_in == 22
     assert report.rows_out >= 19
     assert report.details["other_records"] == {"resource": 2}
+
+
+def test_pages_made_to_stall_a_parser_cost_a_verdict_and_deep_text_is_kept(tmp_path, warcs, record, monkeypatch):
+    monkeypatch.setattr("gristmill.text.extract.PARSE_CPU_S", 0.5)
+    deep = html(ENGLISH).replace(
+        b"<main>", b"<main>" + b"<div>" * 1000 + b"<p>NEEDLE " + ENGLISH.encode() * 3 + b"</p>"
+    )
+    folder = warcs(
+        record("http://deep.org/", deep)
+        + record("http://siblings.org/", html(ENGLISH).replace(b"</main>", b"<p>a</p>" * 300_000 + b"</main>"))
+        + record("http://after.org/", html(ENGLISH))
+    )
+    report = run_extract(folder, tmp_path / "out", ExtractConfig())
+    documents = {document["url"]: document["text"] for document in read_documents(tmp_path / "out")}
+    assert list(documents) == ["http://deep.org/", "http://after.org/"]
+    assert "NEEDLE" in documents["http://deep.org/"]
+    assert report.dropped == {"too_costly": 1}
+    assert report.details["over_budget"] == {"levels": 1, "characters": 1}
