@@ -56,7 +56,7 @@ def funnel(documents: Path, folder: Path) -> dict[str, dict[str, Any]]:
     own: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     english: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for row in read_shard(folder / "filter" / "verdicts.parquet"):
-        own[_group(row)][row["rule"] or KEPT] += 1
+        own[_group(row)][row["rule"] if row["decision"] == "dropped" else KEPT] += 1
     vocabulary, flat = vocabularies(SignalsConfig())["en"], rules_of(FilterConfig(max_toxicity=None))
     for document in read_documents(documents):
         signals = measure(document["text"], vocabulary)

@@ -8,7 +8,7 @@ from gristmill.report import Report
 from tasks.stage import stage
 
 
-@stage(produces=Warcs, version=1)
+@stage(produces=Warcs, version=1, resumable="same_code")
 def ingest(out: Path, config: IngestConfig) -> Report:
     """Bring every source into the store as WARC files."""
     from gristmill.crawl.ingest import run_ingest

@@ -194,8 +194,23 @@ def _client() -> Any:
 
 def model_versions(model: str) -> list[dict[str, Any]]:
     """All versions of a registered model with their tags as a dict; empty when there is no such model."""
-    found = _get("model-versions/search", {"filter": f"name='{model}'", "max_results": "200"}).get("model_versions", [])
-    return [{**version, "tags": {tag["key"]: tag["value"] for tag in version.get("tags", [])}} for version in found]
+    return list(_versions({"filter": f"name='{model}'"}))
+
+
+def all_versions() -> list[dict[str, Any]]:
+    """The versions of all registered models, as model_versions gives them."""
+    return list(_versions({}))
+
+
+def _versions(query: dict[str, str]) -> Iterator[dict[str, Any]]:
+    page: dict[str, str] = {}
+    while True:
+        found = _get("model-versions/search", {**query, **page, "max_results": "200"})
+        for version in found.get("model_versions", []):
+            yield {**version, "tags": {tag["key"]: tag["value"] for tag in version.get("tags", [])}}
+        if not found.get("next_page_token"):
+            return
+        page = {"page_token": found["next_page_token"]}
 
 
 def version_by_alias(model: str, alias: str) -> dict[str, Any] | None:

@@ -1,10 +1,9 @@
 """`gristmill chat`: a conversation in the terminal, with the champion or with any checkpoint."""
 
-import os
 import sys
 
 from flows.cli import workspace
-from flows.cli.servers import find_endpoints
+from flows.cli.scope import use_own_servers
 
 
 def chat(
@@ -45,9 +44,7 @@ def _questions(interactive: bool):
 def _champion(name: str) -> str:
     from tasks.tracking import version_by_alias
 
-    endpoints = find_endpoints(workspace.root())
-    if endpoints:
-        os.environ.update(endpoints.environment())
+    use_own_servers()
     champion = version_by_alias(name, "champion")
     if champion is None:
         raise ValueError(

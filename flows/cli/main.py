@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 failed, 2 usage or configuration, 130 interrupted, 143 ter
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,7 +14,11 @@ from cyclopts import App, Parameter
 import gristmill
 from flows.cli import workspace
 from flows.cli.artifacts import app as artifacts
-from flows.cli.toxicity import app as toxicity
+from flows.cli.classifier import app as classifier
+from flows.cli.forget import forget
+from flows.cli.profile import profile
+from flows.cli.report import app as report
+from flows.cli.trace import trace
 from gristmill.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,8 +28,10 @@ app = App(
     name="gristmill", help="From a web crawl to a registered, aligned language model.", version=gristmill.__version__
 )
 config_app = App(name="config", help="Look at configurations.")
-for group in (artifacts, toxicity, config_app):
+for group in (report, artifacts, classifier, config_app):
     app.command(group)
+for command in (trace, forget, profile):
+    app.command(command)
 
 FlowName = Literal["pipeline", "data"]
 Config = Annotated[
@@ -166,6 +173,10 @@ def main() -> None:
     except ConfigError as error:
         print(f"gristmill: {error}", file=sys.stderr)
         code = 2
+    except BrokenPipeError:
+        # the reader, such as `head`, has seen enough; what is left in the buffer must not be tried again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
     except (ValueError, OSError, RuntimeError) as error:
         print(f"gristmill: {error}", file=sys.stderr)
         code = 1

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.cli import workspace
-from flows.cli.servers import find_endpoints
+from flows.cli.scope import use_own_servers
 from flows.pipeline import FLOWS
 from gristmill.config import PipelineConfig
 from gristmill.schema import SourceUnavailable
@@ -24,7 +24,7 @@ def make_plan(flow: str, config: PipelineConfig, refresh: frozenset[str] = froze
         earlier=workspace.earlier_recipes(),
         warn=lambda text: print(f"note: {text}", file=sys.stderr),
     )
-    _use_own_servers()
+    use_own_servers()
     with session(planned):
         try:
             FLOWS[flow](config)
@@ -101,12 +101,3 @@ def show(plan: dict[str, Any]) -> None:
     summary = ", ".join(f"{states.count(state)} to {state}" for state in ("reuse", "build") if state in states)
     blocked = f", {states.count('blocked')} blocked" if "blocked" in states else ""
     console.print(f"\n{summary}{blocked}; about {known:,.0f} s of building by earlier runs")
-
-
-def _use_own_servers() -> None:
-    """Let registry questions go to gristmill's own MLflow when it is up; start nothing."""
-    import os
-
-    endpoints = find_endpoints(workspace.root())
-    if endpoints:
-        os.environ.update(endpoints.environment())

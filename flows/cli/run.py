@@ -67,6 +67,7 @@ def run_flow(flow: str, config: PipelineConfig, config_name: str, *, refresh: fr
 def _under_prefect(flow: str, config: PipelineConfig, config_name: str, running: Session) -> None:
     from prefect import flow as prefect_flow
 
+    from tasks.data_report import publish_data_report
     from tasks.tracking import tracked_run
 
     logging.getLogger("prefect").setLevel(logging.INFO)
@@ -74,6 +75,7 @@ def _under_prefect(flow: str, config: PipelineConfig, config_name: str, running:
     def run(config_name: str, config: dict[str, Any]) -> None:
         with session(running), tracked_run(running.run, config_name):
             FLOWS[flow](parsed)
+            publish_data_report(running)
 
     parsed = config
     runnable = prefect_flow(

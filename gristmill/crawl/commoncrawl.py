@@ -208,5 +208,9 @@ def _write_captures(
 def _record(fetcher: Fetcher, source: CommonCrawlSource, capture: Capture) -> bytes | SourceUnavailable:
     try:
         return fetch_record(fetcher, source.base_url.rstrip("/"), capture)
-    except (WrongContent, Refused) as fault:
+    except WrongContent as fault:
+        return fault
+    except Refused as fault:
+        if fault.status not in (404, 410, 416):
+            raise  # such as credentials that are missing: it will be so for all
         return fault

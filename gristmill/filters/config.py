@@ -1,64 +1,93 @@
 """What the signals stage measures and what the filter stage keeps."""
 
-from pathlib import Path
-from typing import Any, Self
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, field_validator, model_validator
 
-from gristmill.errors import SourceUnavailable
-from gristmill.fingerprint import file_sha256
+from gristmill.filters.classifier_config import MODELS as MODELS
+from gristmill.filters.classifier_config import ClassifiersConfig
+from gristmill.filters.language_data import (
+    PAGES_WITHOUT_CONTENT,
+    shipped_phrases,
+    shipped_profiles,
+    shipped_stop_words,
+    shipped_thresholds,
+)
+from gristmill.filters.opt_out import OptOutConfig
+from gristmill.filters.pii_config import PiiConfig
+from gristmill.filters.poisoning_config import PoisoningConfig
+from gristmill.reference_files import reference_digest
 from gristmill.schema import StageConfig
 
-# English: Gopher's eight (arXiv:2112.11446). Others: the most frequent words that nearly every text has.
-STOP_WORDS = {
-    "de": ["der", "die", "und", "in", "den", "von", "zu", "das", "mit", "ist", "nicht", "auf"],
-    "en": ["the", "be", "to", "of", "and", "that", "have", "with"],
-    "ru": ["и", "в", "не", "на", "что", "с", "по", "как", "это", "из", "к", "для"],
-    "uk": ["і", "в", "у", "не", "на", "що", "з", "до", "як", "та", "це", "для"],
-}
-
-MODELS = Path(__file__).parent / "models"
+TopFraction = Annotated[float, Field(gt=0, le=1)]
+TopicShare = Annotated[float, Field(gt=0, lt=1)]
 
 
 class SignalsConfig(StageConfig):
     """What is needed to measure a document; nothing here decides whether it is kept."""
 
-    stop_words: dict[str, list[str]] = STOP_WORDS
-    """Stop words by language, as they are written inside a sentence. For a language that is not listed,
-    `stop_words` is null in its documents."""
-    toxicity: dict[str, str | None] = {}
-    """fastText models by language, as `gristmill toxicity train` writes them; null switches a language off.
-    A language not named here has the model shipped with gristmill, where there is one (en), or none."""
-
-    @property
-    def toxicity_models(self) -> dict[str, Path]:
-        """Model files by language: those of the configuration before the shipped ones."""
-        shipped = {path.name.split(".")[1]: path for path in sorted(MODELS.glob("toxicity.*.ftz"))}
-        named = {language: path and Path(path).expanduser() for language, path in self.toxicity.items()}
-        return {language: path for language, path in sorted({**shipped, **named}.items()) if path}
+    stop_words: dict[str, list[str]] = {}
+    """Stop words by language, as they are written inside a sentence. A language not named here has those shipped
+    with gristmill (de, en, ru, uk); where there are none, `stop_words` is null in its documents."""
+    phrases: dict[str, dict[str, list[str]]] = {}
+    """More phrases of pages without content, in small letters: language → `not_found`, `placeholder` or `consent` →
+    phrases. They count beside the shipped ones, of which the English ones count for every language."""
+    classifiers: ClassifiersConfig = ClassifiersConfig()
+    """Models of toxicity, quality, literacy and topic, by language."""
+    bad_words: dict[str, str] = {}
+    """Lists of bad words by language, by path or URL: a word or phrase a line. Measured as `bad_words` and
+    `bad_word_ratio`; for a language that is not listed both are null."""
 
     def identity(self) -> dict[str, Any]:
-        """Models by the digest of their content. Raises SourceUnavailable when one cannot be read."""
-        models = {language: _digest(language, path) for language, path in self.toxicity_models.items()}
-        return {"stop_words": self.stop_words, "toxicity": models}
+        """Files by the digest of their content. Raises SourceUnavailable when one cannot be read."""
+        lists = {
+            language: reference_digest(place, setting=f"signals.bad_words.{language}")
+            for language, place in sorted(self.bad_words.items())
+        }
+        facts = {"classifiers": self.classifiers.identity(), "bad_words": lists, "languages": self.languages()}
+        return self.model_dump(mode="json", exclude={*facts, "stop_words", "phrases"}) | facts
+
+    def languages(self) -> dict[str, dict[str, Any]]:
+        """Language → stop_words (or null), sentence_ends, abbreviations, phrases by kind of page: what is shipped, and
+        what is given."""
+        stop_words = shipped_stop_words() | self.stop_words
+        profiles, phrases = shipped_profiles(), shipped_phrases()
+        found = {}
+        for code in sorted({*stop_words, *profiles, *phrases, *self.phrases}):
+            lists = [phrases.get(code, {}), phrases["en"], self.phrases.get(code, {})]
+            found[code] = {
+                "stop_words": stop_words.get(code),
+                "sentence_ends": profiles[code].get("sentence_ends", "") if code in profiles else "",
+                "abbreviations": profiles[code].get("abbreviations", []) if code in profiles else [],
+                "phrases": {
+                    kind: sorted({phrase for each in lists for phrase in each.get(kind, ())})
+                    for kind in PAGES_WITHOUT_CONTENT
+                },
+            }
+        return found
+
+    @field_validator("phrases")
+    @classmethod
+    def _kinds_are_known(cls, phrases: dict[str, dict[str, list[str]]]) -> dict[str, dict[str, list[str]]]:
+        for language, kinds in phrases.items():
+            for kind, given in kinds.items():
+                if kind not in PAGES_WITHOUT_CONTENT:
+                    known = ", ".join(PAGES_WITHOUT_CONTENT)
+                    raise ValueError(f"{language}.{kind} is no kind of page; expected one of {known}")
+                if capital := next(
+                    (phrase for phrase in given if phrase != phrase.lower() or not phrase.strip()), None
+                ):
+                    raise ValueError(f"{language}.{kind} has {capital!r}; write phrases in small letters, none empty")
+        return phrases
 
 
-def _digest(language: str, path: Path) -> str:
-    try:
-        return file_sha256(path)
-    except OSError as error:
-        raise SourceUnavailable(
-            f"signals.toxicity.{language}: cannot read {path} ({error.strerror}); correct the path, "
-            f"or make a model with `gristmill toxicity train --language {language}`"
-        ) from error
-
-
-class FilterConfig(StageConfig):
+class Thresholds(StageConfig):
     """Thresholds that a kept document fulfils; a document equal to one is kept, and null switches a rule off.
 
-    A rule's name is `min_` or `max_` and the signal it looks at. Rules are tried in the order written here, and a
-    dropped document is counted for the first that it fails. Defaults are those of FineWeb for English web pages
-    (arXiv:2406.17557); documentation, lists and other languages need their own.
+    Every field here is a rule, and nothing else is: its name is `min_` or `max_` and the signal it looks at. Rules are
+    tried in the order written here, and a dropped document is counted for the first that it fails. Defaults are those
+    of FineWeb for English web pages (arXiv:2406.17557).
     """
 
     max_dup_paragraph_ratio: float | None = 0.3
@@ -127,8 +156,32 @@ class FilterConfig(StageConfig):
     max_newline_word_ratio: float | None = 0.3
     """Newlines for each word: much of a list is not prose."""
 
+    max_not_found_char_ratio: float | None = 0.3
+    """Characters in sentences such as "page not found", of all characters: an error page sent as a page."""
+    max_placeholder_char_ratio: float | None = 0.3
+    """The same for "coming soon", "this domain is for sale" and the like."""
+    max_consent_char_ratio: float | None = 0.5
+    """The same for "we use cookies" and the like: a page of which a banner is left."""
+
+    max_mean_line_chars: float | None = None
+    """Characters of a line on average; for `code`, whose longer lines are data or were made by a program."""
+    max_longest_line_chars: NonNegativeInt | None = None
+    """Characters of the longest line; for `code`."""
+    min_alnum_ratio: float | None = Field(default=None, ge=0, le=1)
+    """Letters and digits, of all characters; for `code`."""
+
     max_toxicity: float | None = Field(default=0.5, ge=0, le=1)
     """Mean probability over the document that a passage is toxic. Null signals pass, and are counted."""
+    min_quality: float | None = Field(default=None, ge=0, le=1)
+    """Probability that the document is like the reference texts of the quality model."""
+    min_literacy: float | None = Field(default=None, ge=0, le=1)
+    """Mean probability over the document that a passage is corrected text."""
+    min_topic_score: float | None = Field(default=None, ge=0, le=1)
+    """Probability of the document's most probable topic."""
+    max_bad_words: NonNegativeInt | None = None
+    """Words of the list of bad words, each as often as it is used. 0 is C4's rule (arXiv:1910.10683)."""
+    max_bad_word_ratio: float | None = Field(default=None, ge=0, le=1)
+    """Such words, of all words."""
 
     @model_validator(mode="after")
     def _something_can_be_kept(self) -> Self:
@@ -139,4 +192,70 @@ class FilterConfig(StageConfig):
                     f"filter.min_{signal}={low} is above filter.max_{signal}={high}, so no document could be kept; "
                     "the first must not be larger than the second"
                 )
+        return self
+
+
+Overrides = dict[str, int | float | None]
+
+
+class FilterConfig(Thresholds):
+    """What a kept document fulfils: thresholds, also by language, and rules that look at more than one signal.
+
+    A document's language decides its thresholds: those of `by_language`, over those that gristmill ships for it
+    (de, ru, uk, `code`, and languages written without spaces), over the flat ones, which are FineWeb's for English.
+    """
+
+    by_language: dict[str, Overrides | None] = {}
+    """Language → rule → threshold, such as `{de: {max_mean_word_chars: 14}}`. What is shipped for a language holds for
+    the rules that are not named here (see gristmill/filters/languages); null for a language: the flat ones alone."""
+
+    top_fraction: dict[Literal["quality", "literacy", "topic_score"], TopFraction] = {}
+    """Signal → share of each language's documents that is kept, the highest first, among those that fulfil all
+    thresholds; `{quality: 0.1}` is DCLM's choice (arXiv:2406.11794). Ties go by doc_id. Null signals pass."""
+    topic_shares: dict[str, TopicShare] = {}
+    """Topic → share of all kept documents at most. Which of its documents go is decided by a hash of their doc_id."""
+    max_domain_share: float | None = Field(default=None, gt=0, le=1)
+    """Share of all kept documents that one registered domain has at most, such as 0.01 for a crawl of the whole web.
+    Off: only you know whether a corpus is meant to be one site. Which documents stay is decided by a hash."""
+    min_domain_documents: PositiveInt = 1000
+    """Documents that a domain keeps whatever its share: the cap is for large corpora."""
+
+    opt_out: OptOutConfig = OptOutConfig()
+    """Lists of domains, URLs and texts that are left out because somebody asked for it."""
+    pii: PiiConfig = PiiConfig()
+    """Private data that gives way to placeholders in kept documents."""
+    poisoning: PoisoningConfig = PoisoningConfig()
+    """An alarm on phrases that look planted; it drops nothing."""
+
+    def overrides(self) -> dict[str, Overrides]:
+        """Language → rule → threshold where it need not be the flat one: shipped ones under `by_language`."""
+        given = {language: overrides for language, overrides in self.by_language.items() if overrides is not None}
+        switched_off = {language for language, overrides in self.by_language.items() if overrides is None}
+        shipped = {code: rules for code, rules in shipped_thresholds().items() if code not in switched_off}
+        return {code: shipped.get(code, {}) | given.get(code, {}) for code in sorted({*shipped, *given})}
+
+    def thresholds_for(self, language: str | None) -> Thresholds:
+        """The thresholds for documents of one language."""
+        flat = {name: getattr(self, name) for name in Thresholds.model_fields}
+        return Thresholds.model_validate(flat | self.overrides().get(language or "und", {}))
+
+    def identity(self) -> dict[str, Any]:
+        """With the shipped thresholds: when they change, what is kept changes."""
+        opt_out = self.opt_out.identity(setting="filter.opt_out")
+        return self.model_dump(mode="json") | {"by_language": self.overrides(), "opt_out": opt_out}
+
+    @model_validator(mode="after")
+    def _languages_name_rules(self) -> Self:
+        for language, overrides in self.by_language.items():
+            for name in overrides or {}:
+                if name not in Thresholds.model_fields:
+                    nearest = get_close_matches(name, Thresholds.model_fields, n=1, cutoff=0)[0]
+                    raise ValueError(f"by_language.{language}.{name} is no rule; the nearest one is {nearest}")
+            if overrides:
+                try:
+                    self.thresholds_for(language)
+                except ValidationError as error:
+                    found = error.errors()[0]
+                    place = ".".join(["by_language", language, *map(str, found["loc"])])
+                    raise ValueError(f"{place}: {found['msg'].removeprefix('Value error, ')}") from error
         return self

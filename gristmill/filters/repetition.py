@@ -61,6 +61,10 @@ class _Text:
 
     def narrow_to_repeated_ngrams(self, n: int) -> None:
         """Go on from the n-grams of n - 1 words."""
+        if n == 1:  # words are numbered already
+            repeated = np.bincount(self.word)[self.word] > 1
+            self.starts, self.ngrams = self.starts[repeated], self.word[repeated]
+            return
         inside = self.starts + n <= len(self.word)
         starts = self.starts[inside]
         ngrams = self.ngrams[inside] * self.vocabulary + self.word[starts + n - 1]

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PositiveInt
 
 from gristmill.errors import SourceUnavailable
+from gristmill.filters.opt_out import OptOutConfig
 from gristmill.schema import StageConfig
 
 # everything that decides how text becomes ids; a tokenizer folder needs only the first two
@@ -31,6 +32,12 @@ class MixConfig(StageConfig):
     """At most this many characters, in the proportions above."""
     seed: int = 0
     """Changes which pages are sampled."""
+    opt_out: OptOutConfig = OptOutConfig()
+    """Lists of domains, URLs and texts that are left out from here on: the same lists as the filter's, or newer ones,
+    applied without building again what lies before."""
+
+    def identity(self) -> dict[str, Any]:
+        return self.model_dump(mode="json") | {"opt_out": self.opt_out.identity(setting="mix.opt_out")}
 
 
 class TrainedTokenizer(StageConfig):

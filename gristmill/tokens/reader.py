@@ -32,6 +32,15 @@ class TokenShards:
         """Number of rows; the last one may end in padding, of `meta["splits"][split]["padding"]` tokens."""
         return self.meta["splits"][split]["rows"]
 
+    def place(self, split: str, row: int) -> tuple[str, int]:
+        """The file that holds a row, relative to the folder, and the row's number in it. Raises IndexError beyond the
+        last row."""
+        if not 0 <= row < self.rows(split):
+            raise IndexError(f"row {row} of {split}, which has {self.rows(split)}")
+        number = int(np.searchsorted(self._ends[split], row, side="right"))
+        shard = self._shards[split][number]
+        return f"{split}/tokens-{number:05d}.npy", row - int(self._ends[split][number] - len(shard))
+
     def read(self, split: str, rows: Sequence[int] | NDArray[np.integer]) -> NDArray[np.int64]:
         """int64 [n, seq_len + 1]: the rows of these n numbers, in that order. Raises IndexError beyond the last row."""
         indices = np.asarray(rows, np.int64)

@@ -14,8 +14,8 @@ from datatrove.pipeline.filters import (
     gopher_repetition_filter,
 )
 
-from gristmill.filters.config import STOP_WORDS
-from gristmill.filters.heuristics import count_sentences, measure, split_words
+from gristmill.filters.heuristics import Vocabulary, count_sentences, measure, split_words
+from gristmill.filters.language_data import published_stop_words
 
 REPETITION_OFF: dict[str, Any] = {
     **dict.fromkeys(["dup_line_frac", "dup_para_frac", "dup_line_char_frac", "dup_para_char_frac"]),
@@ -83,7 +83,7 @@ def generated_texts(count: int) -> list[str]:
 
 
 def measured(text: str) -> dict[str, Any]:
-    return {**measure(text, STOP_WORDS["en"])}
+    return {**measure(text, Vocabulary(frozenset(published_stop_words("en"))))}
 
 
 def keeps(filter_, text: str) -> bool:

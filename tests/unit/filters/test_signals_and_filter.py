@@ -7,8 +7,9 @@ import pyarrow as pa
 import pytest
 
 from gristmill.errors import SourceUnavailable
-from gristmill.filters.config import MODELS, FilterConfig, SignalsConfig
+from gristmill.filters.config import MODELS, FilterConfig, SignalsConfig, Thresholds
 from gristmill.filters.filter import Rule, failed_rules, rules_of, run_filter
+from gristmill.filters.language_data import shipped_thresholds
 from gristmill.filters.signals import SIGNAL_FIELDS, run_signals
 from gristmill.text.documents import DOCUMENT_SCHEMA, document_schema, read_documents, read_shard, write_shard
 
@@ -18,7 +19,9 @@ When the railway was opened, flour from far away became cheaper than what the ol
 The last miller kept the wheel turning for visitors; he told them that water has patience, and that people have none.
 His daughter sold the house to a school. Pupils learn there today how a weir works, and why trout need cold streams.
 """
-OFF = FilterConfig(**dict.fromkeys(FilterConfig.model_fields))
+OFF = FilterConfig.model_validate(
+    dict.fromkeys(Thresholds.model_fields) | {"by_language": dict.fromkeys(shipped_thresholds())}
+)
 
 
 def document(number: int, text: str, language: str = "en") -> dict:
@@ -71,7 +74,8 @@ def test_signals_are_added_as_columns_and_drop_no_page(documents, tmp_path):
 def test_a_language_without_a_model_is_said_with_the_way_to_get_one(documents, tmp_path):
     report = run_signals(documents, tmp_path / "out", SignalsConfig())
     assert report.details["no_toxicity_model"]["xx"]["documents"] == 1
-    assert "gristmill toxicity train --language xx" in report.details["no_toxicity_model"]["xx"]["remedy"]
+    remedy = report.details["no_toxicity_model"]["xx"]["remedy"]
+    assert "gristmill classifier train --task toxicity --language xx" in remedy
     last = list(read_documents(tmp_path / "out"))[-1]
     assert last["toxicity"] is None
     assert last["stop_words"] is None
@@ -89,10 +93,13 @@ def test_any_number_of_workers_writes_the_same_bytes(documents, tmp_path):
 def test_the_identity_of_signals_is_the_content_of_the_models_not_their_place(tmp_path):
     copy = tmp_path / "elsewhere.ftz"
     copy.write_bytes((MODELS / "toxicity.en.ftz").read_bytes())
-    assert SignalsConfig(toxicity={"en": str(copy)}).identity() == SignalsConfig().identity()
-    assert SignalsConfig(toxicity={"en": None}).identity() != SignalsConfig().identity()
-    with pytest.raises(SourceUnavailable, match=r"signals\.toxicity\.de.*toxicity train --language de"):
-        SignalsConfig(toxicity={"de": str(tmp_path / "none.ftz")}).identity()
+    named = {"classifiers": {"toxicity": {"en": str(copy)}}}
+    assert SignalsConfig.model_validate(named).identity() == SignalsConfig().identity()
+    none = {"classifiers": {"toxicity": {"en": None}}}
+    assert SignalsConfig.model_validate(none).identity() != SignalsConfig().identity()
+    absent = SignalsConfig.model_validate({"classifiers": {"toxicity": {"de": str(tmp_path / "none.ftz")}}})
+    with pytest.raises(SourceUnavailable, match=r"classifiers\.toxicity\.de.*--task toxicity --language de"):
+        absent.identity()
 
 
 def test_every_rule_looks_at_a_signal_that_is_measured():
