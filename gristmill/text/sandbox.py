@@ -79,9 +79,14 @@ class KillableWorker:
             process.start()
             self._process = process
             theirs.close()
-            for function, arguments in self._warm_up:
-                self._connection.send((function, arguments, 0.0))
-                self._answer(self._connection, START_S / WALL_FACTOR)
+            try:
+                for function, arguments in self._warm_up:
+                    self._connection.send((function, arguments, 0.0))
+                    self._answer(self._connection, START_S / WALL_FACTOR)
+            except TooCostly as error:  # no page is to blame
+                raise RuntimeError(
+                    f"the process for costly pages does not start ({error}); see its error above"
+                ) from error
         return self._connection
 
     def _answer(self, connection: Connection, cpu_s: float) -> Any:

@@ -1,7 +1,7 @@
 import pytest
 
+from gristmill.text.costly import MAX_ATTRIBUTES, MAX_DEPTH, MAX_TAGS, is_costly, measure_depth, simplify
 from gristmill.text.extractors import precise_text, quick_text
-from gristmill.text.markup import MAX_ATTRIBUTES, MAX_DEPTH, MAX_TAGS, is_costly, measure_depth, simplify
 
 LINE = "The miller carries grain to the mill by the river. "
 PARAGRAPHS = f"<p>{LINE * 2}</p>" * 5

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from gristmill.text.killable import Failed, KillableWorker, TooCostly
+from gristmill.text.sandbox import Failed, KillableWorker, TooCostly
 
 
 def spin(seconds: float) -> str:

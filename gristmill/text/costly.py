@@ -14,6 +14,8 @@ MAX_DEPTH = 200
 """Elements inside each other; parsers add a few of their own before they reach 256."""
 MAX_TAGS = 50_000
 """Real pages: 99.9 % have fewer than 20,000."""
+MAX_PARSED_TAGS = 200_000
+"""With more, no parser is tried: they need more than their time, and making the page simpler does, too."""
 MAX_CHARS = 2_000_000
 """Real pages: 99.9 % are shorter than 2.3 million characters."""
 MAX_TAG_CHARS = 4_000
