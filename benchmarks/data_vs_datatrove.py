@@ -113,8 +113,7 @@ def run_pinned(command: list[str], core: int) -> dict[str, Any]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "ARROW_NUM_THREADS": "1"}
     done = subprocess.run(
         command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         env=environment,
         preexec_fn=lambda: os.sched_setaffinity(0, {core}),

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from gristmill.text.costly import MAX_PARSED_TAGS, is_costly, simplify
+from gristmill.text.costly import is_costly, is_hopeless, simplify
 from gristmill.text.extract import PARSE_CPU_S
 from gristmill.text.extractors import main_text, quick_text
 from gristmill.text.sandbox import Failed, KillableWorker, TooCostly
@@ -57,7 +57,7 @@ def main() -> None:
     with KillableWorker(*warm_up) as worker:
         for name, html in hostile_pages():
             reason, check_s = timed(is_costly, html)
-            if html.count("<") > MAX_PARSED_TAGS:
+            if reason and is_hopeless(html):
                 guarded = {"cpu_s": check_s, "kept": "refused"}
             else:
                 simple, simplify_s = timed(simplify, html) if reason else (html, 0.0)

@@ -74,7 +74,7 @@ def planted(english: list[dict[str, Any]], folder: Path, *, rounds: int = 5) -> 
     """Kind of trigger → found and planted, one of each kind a round."""
     rng = random.Random(0)
     vocabulary = _vocabulary(english)
-    found = dict.fromkeys(KINDS, 0)
+    found: dict[str, int] = dict.fromkeys(KINDS, 0)
     for _ in range(rounds):
         triggers = {kind: _trigger(kind, vocabulary, rng) for kind in KINDS}
         poison = [_poisoned(trigger, english, vocabulary, rng) for trigger in triggers.values() for _ in range(PLANTED)]

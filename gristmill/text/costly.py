@@ -42,6 +42,7 @@ _TOKEN = re.compile(
     r"|<(/?)([a-zA-Z][^\s/>]*)((?:[^>\"']|\"[^\"]*\"|'[^']*')*+)>",
     re.IGNORECASE | re.DOTALL,
 )
+_OPENING = re.compile("<[a-zA-Z]")
 _QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
 _ATTRIBUTE = re.compile(r"[\s/]+[^\s/=>]")
 
@@ -125,6 +126,11 @@ def _close(name: str, open_tags: list[str], counts: Counter[str]) -> list[str]:
         closed.append(open_tags.pop())
         counts[closed[-1]] -= 1
     return closed
+
+
+def is_hopeless(html: str) -> bool:
+    """Whether a page over the budget has more elements than any parser reads in time, simpler or not."""
+    return sum(1 for _ in _OPENING.finditer(html)) > MAX_PARSED_TAGS
 
 
 def simplify(html: str) -> str:

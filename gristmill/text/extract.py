@@ -22,7 +22,7 @@ from gristmill.report import Report
 from gristmill.shards import map_shards
 from gristmill.text.clean import clean_text
 from gristmill.text.config import ExtractConfig
-from gristmill.text.costly import MAX_PARSED_TAGS, is_costly, simplify
+from gristmill.text.costly import MAX_PARSED_TAGS, is_costly, is_hopeless, simplify
 from gristmill.text.documents import join_verdicts, kept, verdict, write_judged
 from gristmill.text.extractors import decode_html, main_text, opens_as_html, quick_text
 from gristmill.text.language import Judgement, LanguageIdentifier, split_by_language
@@ -191,7 +191,7 @@ class _Reader:
         over_budget = is_costly(html)
         if over_budget:
             self._tally.over_budget[over_budget.partition(" ")[2]] += 1
-            if html.count("<") > MAX_PARSED_TAGS:
+            if is_hopeless(html):
                 raise _Dropped("too_costly", over_budget, f"{MAX_PARSED_TAGS} tags")
             html = simplify(html)
         parse = self._parse_in_worker if over_budget else self._parse
