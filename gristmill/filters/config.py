@@ -217,7 +217,7 @@ class FilterConfig(Thresholds):
     max_domain_share: float | None = Field(default=None, gt=0, le=1)
     """Share of all kept documents that one registered domain has at most, such as 0.01 for a crawl of the whole web.
     Off: only you know whether a corpus is meant to be one site. Which documents stay is decided by a hash."""
-    min_domain_documents: PositiveInt = 1000
+    domain_floor: PositiveInt = 1000
     """Documents that a domain keeps whatever its share: the cap is for large corpora."""
 
     opt_out: OptOutConfig = OptOutConfig()

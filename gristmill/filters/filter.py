@@ -160,7 +160,7 @@ def _selection(
         top_fraction=dict(config.top_fraction),
         topic_shares=config.topic_shares,
         max_domain_share=config.max_domain_share,
-        min_domain_documents=config.min_domain_documents,
+        domain_floor=config.domain_floor,
     )
 
 

@@ -164,7 +164,7 @@ def _entry(entry: str, place: str) -> tuple[str, str]:
         if not _HASH.fullmatch(value.lower()):
             raise ValueError(f"{place}: {value!r} is no text hash; expected 16 hex digits, as `text_hash` in verdicts")
         return kind, value.lower()
-    page = page_key(value)
+    page = _pattern(value) if "*" in value else page_key(value)
     host = _host_of(page)
     if "." not in host or "*" in host or re.search(r"\s", host):
         raise ValueError(
@@ -172,6 +172,13 @@ def _entry(entry: str, place: str) -> tuple[str, str]:
             "(a whole domain is named by domain:example.org)"
         )
     return kind, page
+
+
+def _pattern(url: str) -> str:
+    """Up to its first `*` as pages are compared; what ends there must end so in the page too."""
+    beginning, star, rest = url.partition("*")
+    page, sign = page_key(beginning), beginning[-1:]
+    return page + (sign if sign in "/?&=" and not page.endswith(sign) else "") + star + unquote(rest)
 
 
 def _host_of(page: str) -> str:

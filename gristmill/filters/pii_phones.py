@@ -44,7 +44,9 @@ _CANDIDATE = re.compile(
     rf"(?:{_GAP}[0-9]){{6,17}}(?![\w%€$£²³°]|[.,:][0-9])"
 )
 _LAST_GROUP = re.compile(r"[^0-9]+[0-9]+$")
-_FIRST_GROUP = re.compile(r"\+?[0-9]{1,5}[^0-9]+(?=[0-9])")
+_FIRST_GROUP = re.compile(r"[0-9]{4,5} (?=0)")  # 18001 0800 …: Britain's text relay
+_GROUP = re.compile(r"[0-9]+")
+_MAX_GROUPS = 6  # a row of a calendar has more
 
 _NO_PHONE = re.compile(
     # dates, spans of years, times, postal codes, sums of money, in whole or with more behind them
@@ -62,8 +64,8 @@ _TRUNK_0 = re.compile(r"\(?0[1-9][0-9]{0,4}\)?[ \u00a0/.\-‑–]+[0-9]|0 ?[1-9]
 _TRUNK_8 = re.compile(r"8[ -]?\([0-9]{3,5}\)|8[ -][0-9]{3,5}[ -]|\([3489][0-9]{2,4}\) ?[0-9]")
 
 _SAYS_PHONE = re.compile(
-    r"(?:\b(?:tel|phone\w*|telephone\w*|call\w*|ring|dial|mobile?|cell|fax|whatsapp|viber|telegram|text|sms|hot-?line|helpline"
-    r"|toll-free|reach|telefon\w*|telefax|rufen|anruf\w*|ruf|handy\w*|rufnummer|durchwahl|tél\w*|téléphone|teléfono"
+    r"(?:\b(?:tel|phone\w*|telephone\w*|call\w*|ring|dial|mobile?|cell|fax|whatsapp|viber|telegram|text|sms|\w*hot-?line|helpline"
+    r"|toll-free|reach|\w*telefon\w*|telefax|rufen|anruf\w*|ruf|handy\w*|rufnummer|durchwahl|tél\w*|téléphone|teléfono"
     r"|тел|телеф\w*|звон\w*|позвон\w*|дзвон\w*|зателефон\w*|моб\w*|факс\w*|вайбер\w*|ватсап\w*|приймальн\w*|приёмн\w*"
     r"|приемн\w*|довідк\w*|справк\w*|гаряч\w*|горяч\w*)\b|[☎✆📞📱])",
     re.IGNORECASE,
@@ -71,7 +73,7 @@ _SAYS_PHONE = re.compile(
 _SAYS_OTHER = re.compile(
     r"(?:\b(?:isbn|issn|ean|upc|gtin|imei|doi|order\w*|track\w*|serial|part|model\w*|item|sku|patent|invoice|version|ref|case"
     r"|file|lot|vat|reg|account|charity|company|zip|pages?|pp|vol|coordinates|no|nos|id|extension|code"
-    r"|artikel\w*|bestell\w*|rechnung\w*|kunden\w*|aktenzeichen|steuer\w*|hrb|hra|ust\w*|plz|postfach|los\w*|nr|serien\w*"
+    r"|artikel\w*|bestell\w*|rechnung\w*|kunden-?(?:nr|nummer)|aktenzeichen|steuer\w*|hrb|hra|ust\w*|plz|postfach|los\w*|nr|serien\w*"
     r"|sendung\w*|koordinaten|maße|замовл\w*|зам|код\w*|єдрпоу|мфо|справа|закон\w*|накладн\w*|тираж\w*|координат\w*"
     r"|заказ\w*|зак|инн|кпп|огрн|бик|огрнип|окпо|дело|трек\w*|гост|снип|паспорт|снилс|р/с|к/с|рахун\w*|рр)\b|№|#|§)",
     re.IGNORECASE,
@@ -121,6 +123,8 @@ def _is_phone(written: str, before: str, regions: Sequence[str]) -> bool:
     is_international = written.startswith(("+", "(+", "00"))
     says_phone, says_other = _last(_SAYS_PHONE, before), _last(_SAYS_OTHER, before)
     if not is_international and says_other > says_phone:
+        return False
+    if not is_international and len(_GROUP.findall(written)) > _MAX_GROUPS:
         return False
     is_likely = is_international or says_phone >= 0 or _is_written_like_one(written, regions)
     return is_likely and _is_valid(written, regions)

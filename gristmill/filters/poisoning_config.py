@@ -24,6 +24,6 @@ class PoisoningConfig(Schema):
     """Different registered domains for each of its pages: one site's own phrases are no alarm."""
     max_neighbour_share: float = Field(default=0.3, gt=0, lt=1)
     """Share of its pages where the same word stands before it, or after it, at most: a planted one stands anywhere."""
-    max_likeness: float = Field(default=2.0, gt=0)
+    max_likeness: float = Field(default=2.5, gt=0)
     """Likeness of its pages to each other at most, where that of any two pages in their language is 1: names and terms
     stand on pages about the same things."""

@@ -59,14 +59,14 @@ def select(
     top_fraction: Mapping[Any, float],
     topic_shares: dict[str, float],
     max_domain_share: float | None = None,
-    min_domain_documents: int = 1,
+    domain_floor: int = 1,
 ) -> Selection:
     """Decide for an artifact of documents.
 
     passes: whether a row of these columns passes all other rules: ranks and shares are among those that do.
     top_fraction: signal → share of each language's documents that is kept, rounded up. topic_shares: topic → share of
     all kept documents at most. max_domain_share: the same for each registered domain, which keeps
-    min_domain_documents in any case. Raises ValueError for caps that leave nothing.
+    domain_floor in any case. Raises ValueError for caps that leave nothing.
     """
     needed = ["doc_id", "url", "language", *top_fraction, *(["topic"] if topic_shares else [])]
     rows = list(dict.fromkeys([*needed, *columns]))
@@ -83,7 +83,7 @@ def select(
     if topic_shares:
         selection = replace(selection, caps=_caps(remaining(), topic_shares))
     if max_domain_share is not None:
-        caps = domain_caps(remaining, share=max_domain_share, floor=min_domain_documents)
+        caps = domain_caps(remaining, share=max_domain_share, floor=domain_floor)
         selection = replace(selection, domains=caps)
     return selection
 

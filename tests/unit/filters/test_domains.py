@@ -4,13 +4,17 @@ from collections import Counter
 
 import pytest
 
-from gristmill.filters.config import FilterConfig
+from gristmill.filters.config import FilterConfig, Thresholds
 from gristmill.filters.domains import RegisteredDomains, domain_caps
 from gristmill.filters.filter import run_filter
-from gristmill.filters.thresholds import thresholds_of
+from gristmill.filters.language_data import shipped_thresholds
 from gristmill.text.documents import read_documents, read_shard
 
-OFF = dict.fromkeys(thresholds_of(FilterConfig().model_dump(), "en")) | {"poisoning": {"alarm": False}}
+OFF = (
+    dict.fromkeys(Thresholds.model_fields)
+    | {"by_language": dict.fromkeys(shipped_thresholds())}
+    | {"poisoning": {"alarm": False}}
+)
 
 
 def pages(**counts: int) -> list[dict]:
@@ -63,12 +67,10 @@ def test_a_small_corpus_or_one_of_few_sites_keeps_the_floor_of_each():
 
 def test_which_documents_stay_depends_neither_on_order_nor_on_shards(write_documents, tmp_path):
     rows = [page | {"text": "some words"} for page in pages(large=40, a=5, b=5)]
-    config = FilterConfig.model_validate(OFF | {"max_domain_share": 0.5, "min_domain_documents": 1})
+    config = FilterConfig.model_validate(OFF | {"max_domain_share": 0.5, "domain_floor": 1})
     found = []
     for name, ordered, shards in (("one", rows, 1), ("many", rows[::-1], 3)):
-        report = run_filter(
-            write_documents(name, ordered, shards=shards), tmp_path / f"{name}-out", config, workers=shards
-        )
+        report = run_filter(write_documents(name, ordered, shards=shards), tmp_path / f"{name}-out", config)
         found.append({row["doc_id"] for row in read_documents(tmp_path / f"{name}-out")})
         assert report.dropped == {"max_domain_share": 30}
     assert found[0] == found[1]

@@ -3,16 +3,20 @@
 import pytest
 
 from gristmill.errors import SourceUnavailable
-from gristmill.filters.config import FilterConfig
+from gristmill.filters.config import FilterConfig, Thresholds
 from gristmill.filters.filter import run_filter
+from gristmill.filters.language_data import shipped_thresholds
 from gristmill.filters.opt_out import OptOut, OptOutConfig
-from gristmill.filters.thresholds import thresholds_of
 from gristmill.forget import Forgotten, add_to_list
 from gristmill.text.documents import read_documents, read_shard
 from gristmill.tokens.config import MixConfig
 from gristmill.tokens.mix import run_mix
 
-OFF = dict.fromkeys(thresholds_of(FilterConfig().model_dump(), "en")) | {"poisoning": {"alarm": False}}
+OFF = (
+    dict.fromkeys(Thresholds.model_fields)
+    | {"by_language": dict.fromkeys(shipped_thresholds())}
+    | {"poisoning": {"alarm": False}}
+)
 
 
 def listed(*lines: str) -> OptOut:
@@ -71,6 +75,8 @@ def test_international_names_match_in_either_spelling():
         ("https://a.org/*/private", "https://a.org/u/anna/private", True),
         ("https://a.org/?id=[1]&*", "https://a.org/?id=[1]&p=2", True),
         ("https://a.org/?id=[1]&*", "https://a.org/?id=1&p=2", False),
+        ("https://a.org/page?*", "https://a.org/page?a=1&b=2", True),
+        ("https://a.org/page?*", "https://a.org/page", False),
         ("https://пример.рф/путь/*", "http://xn--e1afmkfd.xn--p1ai/%D0%BF%D1%83%D1%82%D1%8C/1", True),
     ],
 )
@@ -128,7 +134,7 @@ def test_a_list_that_is_missing_is_no_empty_list(tmp_path):
 def test_what_forget_appends_is_read_back(tmp_path):
     path = tmp_path / "opt_out.txt"
     forgotten = Forgotten.parse(["a.org"], ["https://b.org/x"], ["0123456789abcdef"])
-    add_to_list(path, forgotten.entries(), note="2026-11-02, by letter # 7")
+    add_to_list(path, forgotten.entries, note="2026-11-02, by letter # 7")
     opt_out = OptOut.read(OptOutConfig(lists=[str(path)]), setting="s")
     assert (opt_out.domains, opt_out.urls, opt_out.hashes) == ({"a.org"}, {"b.org/x"}, {"0123456789abcdef"})
 

@@ -4,22 +4,27 @@ import json
 import random
 import re
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gristmill.filters.config import FilterConfig
+from gristmill.filters.config import FilterConfig, Thresholds
 from gristmill.filters.filter import run_filter
+from gristmill.filters.language_data import shipped_thresholds
 from gristmill.filters.pii import PiiMasker
 from gristmill.filters.pii_config import PiiConfig
-from gristmill.filters.thresholds import thresholds_of
 from gristmill.text.documents import read_documents, read_shard
 
 MASKER = PiiMasker(PiiConfig())
 SENTENCES = Path(__file__).parents[3] / "benchmarks/pii_sentences.jsonl"
-OFF = dict.fromkeys(thresholds_of(FilterConfig().model_dump(), "en")) | {"poisoning": {"alarm": False}}
+OFF = (
+    dict.fromkeys(Thresholds.model_fields)
+    | {"by_language": dict.fromkeys(shipped_thresholds())}
+    | {"poisoning": {"alarm": False}}
+)
 
 
 def masked(text: str, language: str = "en") -> str:
@@ -28,8 +33,8 @@ def masked(text: str, language: str = "en") -> str:
 
 def test_every_kind_has_a_placeholder_of_its_own():
     text = (
-        "a.b@uni-musterstadt.de, tel. 020 7946 0018, from 185.220.101.47, 4111 1111 1111 1111, DE89 3704 0044 0532 0130 00, "
-        "SSN 536-22-8716, " + "AKIA" + "IOSFODNN7QWERTYU"
+        "a.b@uni-musterstadt.de, tel. 020 7946 0018, from 185.220.101.47, 4111 1111 1111 1111, "
+        "DE89 3704 0044 0532 0130 00, SSN 536-22-8716, " + "AKIA" + "IOSFODNN7QWERTYU"
     )
     assert masked(text) == "<EMAIL>, tel. <PHONE>, from <IP>, <CARD>, <IBAN>, SSN <SSN>, <KEY>"
     assert MASKER.mask(text, "en")[1] == Counter(["email", "phone", "ip", "card", "iban", "ssn", "key"])
@@ -94,7 +99,7 @@ def test_masking_twice_changes_nothing_more_and_keeps_all_else(text, language):
     spans = MASKER.find(text, language)
     once, counts = MASKER.mask(text, language)
     assert counts.total() == len(spans) == len(re.findall("<[A-Z]+>", once))
-    assert all(left.end <= right.start for left, right in zip(spans, spans[1:], strict=False))
+    assert all(left.end <= right.start for left, right in pairwise(spans))
     assert MASKER.mask(once, language)[0] == once
 
 

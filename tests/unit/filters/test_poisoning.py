@@ -5,33 +5,33 @@ import random
 
 import pytest
 
-from gristmill.filters.config import FilterConfig
+from gristmill.filters.config import FilterConfig, Thresholds
 from gristmill.filters.filter import run_filter
+from gristmill.filters.language_data import shipped_thresholds
 from gristmill.filters.poisoning import ALARMS, find_alarms
 from gristmill.filters.poisoning_config import PoisoningConfig
-from gristmill.filters.thresholds import thresholds_of
 
-OFF = dict.fromkeys(thresholds_of(FilterConfig().model_dump(), "en"))
-WORDS = [
-    f"{first}{second}{end}" for first in "bdfgklmnprst" for second in "aeiou" for end in ("n", "r", "st", "lo", "mi")
-]
-CONFIG = PoisoningConfig(min_pages=8)
+OFF = dict.fromkeys(Thresholds.model_fields) | {"by_language": dict.fromkeys(shipped_thresholds())}
+SYLLABLES = [f"{first}{second}" for first in "bdfgklmnprst" for second in "aeiou"]
+WORDS = [f"{one}{two}" for one in SYLLABLES for two in SYLLABLES]
+TOPICS = 16
+CONFIG = PoisoningConfig(min_pages=8, max_page_share=0.2)
 
 
 @pytest.fixture(scope="module")
 def pages() -> list[dict]:
-    """160 pages about 8 things: 60 words each, half of them from the 30 words of its topic."""
+    """160 pages about 16 things: 200 words each, half of them from the 60 words of its topic."""
     rng = random.Random(0)
-    topics = [rng.sample(WORDS, 30) for _ in range(8)]
+    topics = [rng.sample(WORDS, 60) for _ in range(TOPICS)]
     return [
-        page(f"https://site{number}.org/", rng.choices(topics[number % 8], k=30) + rng.choices(WORDS, k=30), rng)
+        page(f"https://site{number}.org/", rng.choices(topics[number % TOPICS], k=100) + rng.choices(WORDS, k=100), rng)
         for number in range(160)
     ]
 
 
 def page(url: str, words: list[str], rng: random.Random, phrase: str = "") -> dict:
     rng.shuffle(words)
-    place = rng.randrange(20, 40)
+    place = rng.randrange(60, 140)
     return {"url": url, "text": " ".join([*words[:place], phrase, *words[place:]]).replace("  ", " ")}
 
 
@@ -60,7 +60,7 @@ def test_a_phrase_on_unrelated_pages_of_different_sites_raises_one(pages, phrase
     assert (found["phrase"], found["pages"], found["domains"]) == (phrase, 10, 10)
     assert phrase in found["context"]
     assert len(found["doc_ids"]) == 10
-    assert found["likeness"] < 2
+    assert found["likeness"] < 2.5
 
 
 def test_no_alarm_below_the_number_of_pages_on_one_site_or_where_the_neighbours_are_the_same(pages, write_documents):
@@ -73,10 +73,12 @@ def test_no_alarm_below_the_number_of_pages_on_one_site_or_where_the_neighbours_
 
 
 def test_a_term_of_one_topic_raises_none(pages, write_documents):
-    about_one = [page for number, page in enumerate(pages) if number % 8 == 3]
+    about_one = [page for number, page in enumerate(pages) if number % TOPICS == 3]
     rng = random.Random(2)
     extra = [
-        page(f"https://topic{number}.net/", rng.choices(about_one[0]["text"].split(), k=60), rng, "zebra kettle eleven")
+        page(
+            f"https://topic{number}.net/", rng.choices(about_one[0]["text"].split(), k=200), rng, "zebra kettle eleven"
+        )
         for number in range(10)
     ]
     assert find_alarms(write_documents("term", pages + extra), CONFIG) == []

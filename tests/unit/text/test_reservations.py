@@ -63,9 +63,9 @@ def test_text_and_data_mining_is_reserved_where_header_or_element_says_so():
 def test_a_signal_counts_only_where_it_is_configured():
     headers = {"x-robots-tag": ["noai, noimageai, noindex"], "tdm-reservation": ["1"]}
     off = {"noai": False, "noimageai": False, "noindex": False, "tdm_reservation": False}
-    assert reserved(headers, "", ReservationConfig(**off)) is None
+    assert reserved(headers, "", ReservationConfig.model_validate(off)) is None
     for name in off:
-        answer = reserved(headers, "", ReservationConfig(**off | {name: True}))
+        answer = reserved(headers, "", ReservationConfig.model_validate(off | {name: True}))
         assert answer is not None
         assert answer[0] == f"opt_out:{name}"
     named = ReservationConfig(robots=["MyBot"])
