@@ -241,8 +241,8 @@ def add_to_list(path: Path, entries: Iterable[str], *, note: str) -> list[str]:
     """
     known = path.read_text(encoding="utf-8-sig").splitlines() if path.exists() else []
     lines = [(f"{path}:{number}", line) for number, line in enumerate(known, start=1)]
-    before = OptOut.parse(lines).digest()
-    added = [entry for entry in entries if OptOut.parse([*lines, (entry, entry)]).digest() != before]
+    before = OptOut.parse(lines)
+    added = [entry for entry in entries if not before.includes(OptOut.parse([(entry, entry)]))]
     if not added:
         return []
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+import idna
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -65,7 +66,7 @@ def nearest_urls(table: Path, query: str, *, count: int = 5) -> list[str]:
     same_host = [url for url in urls if host_of(url) == host_of(query)]
     if same_host:
         return sorted(same_host, key=closeness)[:count]
-    hosts = _hosts(table)
+    hosts = _hosts_like(table, host_of(query))
     return [hosts[host] for host in difflib.get_close_matches(host_of(query), hosts, n=count)]
 
 
@@ -87,7 +88,7 @@ def on_host(host: str) -> pc.Expression:
     """Rows whose URL has these letters in it, which every URL of the host and its subdomains has: a condition to scan
     by, before URLs are compared. A host with letters beyond ASCII has a second spelling (punycode)."""
     spellings = {host}
-    for respelled in (lambda: host.encode("idna").decode(), lambda: host.encode().decode("idna")):
+    for respelled in (lambda: idna.encode(host, uts46=True).decode(), lambda: idna.decode(host)):
         with suppress(UnicodeError):
             spellings.add(respelled())
     contains = pc.match_substring  # pyright: ignore[reportAttributeAccessIssue]
@@ -103,11 +104,17 @@ def _rows(
     return found.to_pylist()
 
 
-def _hosts(table: Path) -> dict[str, str]:
-    """Each host of a table, with one URL of it."""
+def _hosts_like(table: Path, wanted: str) -> dict[str, str]:
+    """Hosts of a table that begin or end as this one and are about as long, each with one URL of it.
+
+    To compare a misspelled host with each of three million would take a minute.
+    """
     hosts: dict[str, str] = {}
     for url in _urls(table):
-        hosts.setdefault(url.partition("://")[2].partition("/")[0].lower().removeprefix("www."), url)
+        host = url.partition("://")[2].partition("/")[0].lower().removeprefix("www.")
+        is_like = host[:3] == wanted[:3] or host[-7:] == wanted[-7:]
+        if is_like and abs(len(host) - len(wanted)) <= 3 and len(hosts) < _MAX_NEIGHBOURS:
+            hosts.setdefault(host, url)
     return hosts
 
 

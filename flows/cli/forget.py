@@ -69,23 +69,32 @@ def forget(
 def _list(given: Path | None, config: str | None, overrides: tuple[str, ...]) -> Path:
     """The list to write to. Raises ConfigError when no configuration names one on this disk."""
     if given:
-        return given
-    name = config or _last_config()
-    if name is None:
-        raise ConfigError("no run has finished yet, so there is no configuration to ask; give --config or --list FILE")
-    lists = workspace.load_config(name, overrides).filter.opt_out.lists
-    local = [entry for entry in lists if "://" not in entry]
+        return given.absolute()
+    if config:
+        whose, places = f"configuration {config}", workspace.load_config(config, overrides).filter.opt_out.places()
+    elif overrides:
+        raise ConfigError("--set changes a configuration: give --config too, or --list FILE")
+    else:
+        whose, places = _last_run()
+    local = [place for place in places if "://" not in place]
     if not local:
         raise ConfigError(
-            f"configuration {name} names no opt-out list on this disk; set filter.opt_out.lists: [opt_out.txt] in it, "
+            f"{whose} names no opt-out list on this disk; set filter.opt_out.lists: [opt_out.txt] in it, "
             "or give --list FILE"
         )
-    return Path(local[0]).expanduser()
+    path = Path(local[0])
+    if not path.is_file():  # another folder's opt_out.txt, most likely: an entry there would leave nobody out
+        raise ConfigError(f"there is no {path}, which {whose} names; make an empty file there, or give --list FILE")
+    return path
 
 
-def _last_config() -> str | None:
+def _last_run() -> tuple[str, list[str]]:
+    """How the last run is called, and its opt-out lists."""
     path = workspace.root() / "last_run.json"
-    return json.loads(path.read_text())["config"] if path.exists() else None
+    if not path.exists():
+        raise ConfigError("no run has finished yet, so there is no configuration to ask; give --config or --list FILE")
+    last = json.loads(path.read_text())
+    return f"the last run ({last['run']})", last.get("opt_out_lists", [])
 
 
 def _models(held: "Holdings") -> tuple[list[dict[str, Any]], str | None]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from flows.cli import workspace
 from flows.cli.scope import Address, Model, Run, find_scope
@@ -23,7 +24,7 @@ def data(
     artifact: Address = None,
     model: Model = None,
     out: Annotated[Path | None, Parameter(help="The file; default: RUN.data.html beside the run's record.")] = None,
-    samples: Annotated[int, Parameter(help="Pages to show for each rule.")] = 3,
+    samples: Annotated[int, Parameter(help="Pages to show for each rule.", validator=Number(gte=0))] = 3,
     seed: Annotated[int, Parameter(help="Changes which pages are shown.")] = 0,
     as_json: Annotated[
         bool, Parameter(name="--json", negative="", help="The facts as JSON; no file is written.")

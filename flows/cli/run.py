@@ -49,14 +49,15 @@ def run_flow(flow: str, config: PipelineConfig, config_name: str, *, refresh: fr
     try:
         _under_prefect(flow, config, config_name, running)
     except KeyboardInterrupt:
-        _remember(summary(flow, config_name, running, time.monotonic() - started, error="interrupted"), root)
+        _remember(summary(flow, config, config_name, running, time.monotonic() - started, error="interrupted"), root)
         print("\ninterrupted; finished stages are kept, the same command continues here", file=sys.stderr)
         return 130
     except Exception as error:
         _explain(error)
-        _remember(summary(flow, config_name, running, time.monotonic() - started, error=str(error)[:2000]), root)
+        failed = summary(flow, config, config_name, running, time.monotonic() - started, error=str(error)[:2000])
+        _remember(failed, root)
         return 1
-    result = summary(flow, config_name, running, time.monotonic() - started)
+    result = summary(flow, config, config_name, running, time.monotonic() - started)
     _remember(result, root)
     from flows.cli.results import show
 
@@ -93,7 +94,9 @@ def _remember(result: dict[str, Any], root: Path) -> None:
     workspace.write_json(root / "last_run.json", result)
 
 
-def summary(flow: str, config_name: str, done: Session, seconds: float, *, error: str | None = None) -> dict[str, Any]:
+def summary(
+    flow: str, config: PipelineConfig, config_name: str, done: Session, seconds: float, *, error: str | None = None
+) -> dict[str, Any]:
     """last_run.json: the run for other programs. `error` is why it ended before its last stage."""
     stages = [
         {"stage": step.label, "state": step.state, "seconds": round(step.seconds, 2), "key": step.address}
@@ -121,6 +124,8 @@ def summary(flow: str, config_name: str, done: Session, seconds: float, *, error
         "stages": stages,
         "scores": scores,
         "model": model,
+        # as they were for this run, for `forget`: a name of a configuration says neither its folder nor what --set said
+        "opt_out_lists": config.filter.opt_out.places(),
     }
 
 

@@ -1,6 +1,9 @@
 """One spelling per page: the canonical URL decides duplicates and which split a page belongs to."""
 
-from urllib.parse import urlsplit
+import re
+from urllib.parse import quote, urlsplit
+
+_ESCAPE = re.compile("%([0-9a-fA-F]{2})")
 
 
 def canonical_url(url: str) -> str:
@@ -15,6 +18,16 @@ def canonical_url(url: str) -> str:
         return url.strip()
     if not host:
         return url.strip()
+    path, query = _requoted(parts.path.rstrip("/")), _requoted(parts.query)
     port_part = f":{port}" if port and port not in (80, 443) else ""
-    query = f"?{parts.query}" if parts.query else ""
-    return host.removeprefix("www.") + port_part + parts.path.rstrip("/") + query
+    return host.removeprefix("www.") + port_part + path + (f"?{query}" if query else "")
+
+
+def _requoted(part: str) -> str:
+    """Percent signs as RFC 3986, 6.2.2 has them: capitals, none for letters, digits and `-._~`, all beyond ASCII."""
+    spelled = "".join(char if char.isascii() else quote(char, errors="replace") for char in part)
+    return _ESCAPE.sub(lambda sign: char if _is_plain(char := chr(int(sign[1], 16))) else sign[0].upper(), spelled)
+
+
+def _is_plain(char: str) -> bool:
+    return char.isascii() and (char.isalnum() or char in "-._~")

@@ -115,7 +115,7 @@ def gather(scope: Scope, *, samples: int = 3, seed: int = 0) -> Facts:
             drops=[drop for number in range(len(chain)) for drop in _drops(db, chain[number], number, codes)],
             language_codes=codes,
             languages=_groups(db, last, "coalesce(language, 'none')"),
-            domains=_groups(db, last, _HOST)[:SHOWN_DOMAINS],
+            domains=_groups(db, last, _HOST, limit=SHOWN_DOMAINS),
             sources=_groups(db, last, "source || ', licence ' || coalesce(license, 'unknown')"),
             pages=pages,
             left=left,
@@ -187,11 +187,11 @@ def _drops(db: "duckdb.DuckDBPyConnection", record: Record, number: int, codes: 
     by_language = dict(_rows(db, f"select language, count(*) from {table} group by 1"))
     decided: dict[tuple[str, str], dict[str | None, int]] = {}
     thresholds: dict[tuple[str, str], set[str]] = {}
-    query = f"""select rule, decision, language, count(*), list(distinct threshold)[:3] from {table}
+    query = f"""select rule, decision, language, count(*), min(threshold), max(threshold) from {table}
                 where rule is not null group by 1, 2, 3"""
-    for rule, decision, language, count, found in _rows(db, query):
+    for rule, decision, language, count, *ends in _rows(db, query):
         decided.setdefault((rule, decision), {})[language] = count
-        thresholds.setdefault((rule, decision), set()).update(each for each in found or () if each is not None)
+        thresholds.setdefault((rule, decision), set()).update(each for each in ends if each is not None)
     for (rule, decision), counts in sorted(decided.items(), key=lambda entry: (-sum(entry[1].values()), entry[0])):
         shares = {code: counts.get(code, 0) / by_language[code] for code in codes if by_language.get(code)}
         several = sorted(thresholds[rule, decision])
@@ -200,8 +200,8 @@ def _drops(db: "duckdb.DuckDBPyConnection", record: Record, number: int, codes: 
         yield Drop(record.label, rule, decision, pages, pages / max(entered, 1), threshold, shares)
 
 
-def _groups(db: "duckdb.DuckDBPyConnection", last: str, name: str) -> list[Group]:
-    """Pages that came in and those that are left, by an expression; the largest group first."""
+def _groups(db: "duckdb.DuckDBPyConnection", last: str, name: str, *, limit: int = 1000) -> list[Group]:
+    """Pages that came in and those that are left, by an expression; the largest groups, the largest first."""
     query = f"""
         with entered as (select {name} as name, count(*) as pages from stage_0 group by 1),
              ended as (select {name} as name, count(*) as pages, sum(chars) as chars
@@ -209,7 +209,7 @@ def _groups(db: "duckdb.DuckDBPyConnection", last: str, name: str) -> list[Group
         select coalesce(entered.name, ended.name), coalesce(entered.pages, 0), coalesce(ended.pages, 0),
                coalesce(ended.chars, 0)
         from entered full join ended on entered.name = ended.name
-        order by 2 desc, 1"""
+        order by 2 desc, 1 limit {limit}"""
     return [Group(str(name), int(pages), int(left), int(chars)) for name, pages, left, chars in _rows(db, query)]
 
 

@@ -64,6 +64,7 @@ def run_filter(documents: Path, out: Path, config: FilterConfig, *, workers: int
         details={
             "kept_though_not_measured": _in_order(unmeasured),
             "thresholds": rules.describe(languages),
+            "by_language_never_used": sorted(set(config.by_language) - set(languages)),
             "redacted": dict(sorted(redacted.items())),
         },
     )

@@ -69,9 +69,11 @@ def read_labelled(paths: Sequence[Path], task: Task, skipped: Counter[str] | Non
 
     skipped: counts, by reason, rows that were left out. Raises ValueError naming file and line.
     """
-    for path in paths:
+    for number, path in enumerate(paths):
+        # pairs are known by file name and line, so that a file means the same in any folder
+        namesakes = sum(earlier.name == path.name for earlier in paths[:number])
         for place, found in read_jsonl(path):
-            rows = _labelled(place, found, task)
+            rows = _labelled(f"{place} ({namesakes + 1})" if namesakes else place, found, task)
             yield from rows
             if not rows and skipped is not None:
                 skipped[f"{path.name}: spans without a position"] += 1

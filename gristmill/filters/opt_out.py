@@ -16,9 +16,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import unquote
+
+import idna
 
 from gristmill.crawl.urls import canonical_url
 from gristmill.reference_files import reference_file
@@ -38,6 +41,10 @@ class OptOutConfig(Schema):
     lists: list[str] = []
     """Lists by path or URL, with lines such as `domain:example.org`, `url:https://example.org/page` and
     `hash:0123456789abcdef`. `gristmill forget` appends to the first. Pages on them are dropped."""
+
+    def places(self) -> list[str]:
+        """The lists as they are found from any folder: paths absolute, URLs as they are."""
+        return [place if "://" in place else str(Path(place).expanduser().absolute()) for place in self.lists]
 
     def fetched(self, *, setting: str) -> Self:
         """The same with local files: for workers, so that none asks a server again. Raises SourceUnavailable."""
@@ -64,9 +71,14 @@ class OptOut:
 
         Raises SourceUnavailable for a list that cannot be read, ValueError for a line that is no entry.
         """
+        files = [(place, _file(place, setting)) for place in config.lists]
+        return cls._read(tuple((place, path, path.stat().st_mtime_ns, path.stat().st_size) for place, path in files))
+
+    @classmethod
+    @lru_cache(maxsize=4)  # each shard asks, and a list of a million entries takes 13 s to parse
+    def _read(cls, files: tuple[tuple[str, Path, int, int], ...]) -> Self:
         lines: list[tuple[str, str]] = []
-        for place in config.lists:
-            path = _file(place, setting)
+        for place, path, _, _ in files:
             try:
                 text = path.read_text(encoding="utf-8-sig")
             except UnicodeDecodeError as error:
@@ -116,6 +128,15 @@ class OptOut:
         pattern = next((found for found in self.patterns.get(host, ()) if _fits(page, found)), None)
         return None if pattern is None else ("opt_out:url", page, f"url:{pattern}")
 
+    def includes(self, other: "OptOut") -> bool:
+        """Whether every entry of the other is one of these."""
+        return (
+            other.domains <= self.domains
+            and other.urls <= self.urls
+            and other.hashes <= self.hashes
+            and all(set(found) <= set(self.patterns.get(host, ())) for host, found in other.patterns.items())
+        )
+
     def digest(self) -> str:
         """sha256 of the set of entries."""
         values = sorted(value for found in self.patterns.values() for value in found)
@@ -141,7 +162,8 @@ def ascii_domain(name: str) -> str:
     name = name.strip().strip(".").lower()
     if not name.isascii():
         try:
-            name = name.encode("idna").decode()
+            # not Python's own codec: by IDNA 2003, straße.de would be another owner's strasse.de
+            name = idna.encode(name, uts46=True, transitional=False).decode()
         except UnicodeError:  # no name that a resolver would take; compared as it is written
             return name
     return name.removeprefix("www.")

@@ -13,10 +13,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from publicsuffixlist import PublicSuffixList
 from stdnum import iban, luhn
 from stdnum.us import ssn
 
+from gristmill.filters.domains import public_suffixes
 from gristmill.filters.pii_config import PiiConfig, PiiKind
 from gristmill.filters.pii_phones import PhoneFinder
 from gristmill.text.words import UNSPACED
@@ -41,7 +41,7 @@ class PiiMasker:
         self._kinds = frozenset(config.kinds)
         self._private_ips = config.private_ips
         # unknown endings are no domains: photo@2x.png, package@1.2.3
-        self._suffixes = PublicSuffixList(accept_unknown=False)
+        self._suffixes = public_suffixes(accept_unknown=False)
         self._phones = PhoneFinder(config.phone_regions)
 
     def mask(self, text: str, language: str | None = None) -> tuple[str, Counter[PiiKind]]:

@@ -12,6 +12,7 @@ is left, some pages are read. Left out: triggers of one ordinary word, and poiso
 
 import hashlib
 import json
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -34,11 +35,12 @@ SHOWN = 20
 """Alarms in the report; all are in the file."""
 N = 3
 """Words or signs of the shortest phrase."""
-TABLE_BITS = 25
-"""Counters of phrases: 64 MB. Collisions only make a phrase look more frequent, until it is counted exactly."""
+GRAMS_PER_PAGE = 450
+"""Different phrases on a usual page. Counters are made so many that what falls into one by chance is a tenth of
+`min_pages`: collisions only make a phrase look more frequent, but what looks frequent is collected."""
 WORD_BITS = 22
-PARTS = 16
-"""Collected phrases are judged in so many parts."""
+PART_BYTES = 1 << 26
+"""Of the collected phrases, how much is judged at a time."""
 SAMPLE = 24
 """Pages of a phrase that are read, those with the smallest hashes."""
 BACKGROUND = 64
@@ -102,6 +104,7 @@ class _Search:
         self.paths = shard_paths(documents)
         self.pages = count_documents(documents)
         self.scratch = documents / ".done"
+        self.table_bits = _table_bits(self.pages, config.min_pages)
 
     def run(self) -> list[Alarm]:
         self._count()
@@ -110,13 +113,17 @@ class _Search:
 
     def _count(self) -> None:
         """Pass 1: how many pages have each phrase and each word, by hash; written for the workers of pass 2."""
-        self._map(_count_shard, "counted", [(path, self._file("counts", path)) for path in self.paths])
-        grams, words = np.zeros(1 << TABLE_BITS, np.uint32), np.zeros(1 << WORD_BITS, np.uint32)
+        shards = [(path, self._file("counts", path), self.table_bits) for path in self.paths]
+        self._map(_count_shard, "counted", shards)
+        # in the file itself: what no phrase of a small corpus falls into is neither read nor written
+        grams = np.lib.format.open_memmap(self.scratch / "grams.npy", "w+", np.uint16, (1 << self.table_bits,))
+        words = np.zeros(1 << WORD_BITS, np.uint32)
         for path in self.paths:
             with np.load(self._file("counts", path)) as found:
-                grams[found["grams"]] += found["gram_pages"]
+                places = found["grams"]
+                grams[places] = np.minimum(grams[places] + found["gram_pages"], 0xFFFF)
                 words[found["words"]] += found["word_pages"]
-        np.save(self.scratch / "grams.npy", np.minimum(grams, 0xFFFF).astype(np.uint16))
+        grams.flush()
         np.save(self.scratch / "words.npy", words)
 
     def _collect(self) -> None:
@@ -139,8 +146,9 @@ class _Search:
         words = np.load(self.scratch / "words.npy", mmap_mode="r")
         found = [np.load(self._file("found", path), mmap_mode="r") for path in self.paths]
         candidates: list[_Candidate] = []
-        for part in range(PARTS):
-            low, high = np.uint64(part << 60), np.uint64(((part + 1) << 60) - 1)
+        parts = max(4, (sum(rows.nbytes for rows in found) // PART_BYTES).bit_length())  # a power of 2, as hashes are
+        for part in range(1 << parts):
+            low, high = np.uint64(part << 64 - parts), np.uint64(((part + 1) << 64 - parts) - 1)
             slices = [
                 np.array(rows[np.searchsorted(rows["gram"], low) : np.searchsorted(rows["gram"], high, "right")])
                 for rows in found
@@ -179,13 +187,18 @@ class _Search:
         return {language: [place for _, place in found] for language, found in smallest.items()}
 
 
-def _count_shard(shard: tuple[Path, Path]) -> dict[str, Any]:
-    path, out = shard
+def _table_bits(pages: int, min_pages: int) -> int:
+    """A counter has 2 bytes: 2 MB for the smallest corpora, 64 MB for 200,000 pages, 2 GB on disk for 10 million."""
+    return min(max(math.ceil(math.log2(max(1, pages * GRAMS_PER_PAGE * 10 / min_pages))), 20), 32)
+
+
+def _count_shard(shard: tuple[Path, Path, int]) -> dict[str, Any]:
+    path, out, table_bits = shard
     grams, words, hashing = [], [], _Hashing()
     for row in read_shard(path, columns=["text", "language"]):
         hashes = hashing.of(row["text"])
         buckets = np.append(_word_buckets(hashes, row["language"]), _language_bucket(row["language"]))
-        grams.append(np.unique(ngram_hashes(hashes, N) >> np.uint64(64 - TABLE_BITS)).astype(np.uint32))
+        grams.append(np.unique(ngram_hashes(hashes, N) >> np.uint64(64 - table_bits)).astype(np.uint32))
         words.append(np.unique(buckets))
     counted = {}
     for name, found in (("gram", grams), ("word", words)):
@@ -206,15 +219,16 @@ def _collect_shard(shard: tuple[Path, Path, int, Path, PoisoningConfig, int]) ->
     words = np.load(scratch / "words.npy", mmap_mode="r")
     hashing, domains, found = _Hashing(), RegisteredDomains(), []
     most = max(config.max_page_share * pages, config.min_pages)
+    unused_bits = np.uint64(64 - _table_bits(pages, config.min_pages))
     for at, row in enumerate(read_shard(path, columns=["doc_id", "url", "text", "language"])):
         hashes = hashing.of(row["text"])
         phrases = ngram_hashes(hashes, N)
         if not len(phrases):
             continue
         _, first = np.unique(phrases, return_index=True)
-        counts = grams[phrases[first] >> np.uint64(64 - TABLE_BITS)]
+        counts = grams[phrases[first] >> unused_bits]
         first = first[(counts >= config.min_pages) & ((counts <= most) | (counts == 0xFFFF))]
-        counts = grams[phrases[first] >> np.uint64(64 - TABLE_BITS)]
+        counts = grams[phrases[first] >> unused_bits]
         first = first[counts >= config.min_lift * _by_chance(hashes, first, row["language"], words)]
         if not len(first):
             continue

@@ -59,7 +59,8 @@ def make_profile(
     abbreviations = find_abbreviations(train)
     stop_words = published_stop_words(language) or find_stop_words(train)
     ends = find_sentence_ends(train)
-    vocabulary = Vocabulary(frozenset(stop_words), ends, frozenset(abbreviations), _phrases(language))
+    marks = ends or Vocabulary.sentence_ends
+    vocabulary = Vocabulary(frozenset(stop_words), marks, frozenset(abbreviations), _phrases(language))
     base, source = _base(language)
     documents = _documents(train, vocabulary, base)
     enough = len(documents) >= MIN_DOCUMENTS

@@ -30,6 +30,8 @@ class Selection:
     lowest: dict[tuple[str, str], tuple[float, str]]
     fractions: dict[str, float]
     caps: dict[str, tuple[float, float, float]]
+    topic_shares: Mapping[str, float] = field(default_factory=dict)
+    """As configured: `caps` has those of them that bind."""
     domains: DomainCaps = field(default_factory=lambda: DomainCaps(1.0, {}))
     _registered: RegisteredDomains = field(default_factory=RegisteredDomains, repr=False, compare=False)
 
@@ -48,7 +50,7 @@ class Selection:
     def unmeasured(self, document: Mapping[str, Any]) -> list[str]:
         """The rules that had nothing to look at in this document."""
         found = [f"top_fraction.{signal}" for signal in self.fractions if document[signal] is None]
-        return found + (["topic_shares"] if self.caps and document["topic"] is None else [])
+        return found + (["topic_shares"] if self.topic_shares and document["topic"] is None else [])
 
 
 def select(
@@ -75,7 +77,7 @@ def select(
         return (row for row in read_documents(documents, columns=rows) if passes(row))
 
     fractions = dict(top_fraction)
-    selection = Selection(_lowest(passing(), fractions), fractions, {})
+    selection = Selection(_lowest(passing(), fractions), fractions, {}, topic_shares)
 
     def remaining() -> Iterator[dict[str, Any]]:
         return (row for row in passing() if selection.refuse(row) is None)

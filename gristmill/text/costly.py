@@ -7,8 +7,10 @@ everywhere. Left out: what scripts write into a page.
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 MAX_DEPTH = 200
 """Elements inside each other; parsers add a few of their own before they reach 256."""
@@ -54,30 +56,40 @@ def is_costly(html: str) -> str | None:
     tags = html.count("<")
     if tags > MAX_TAGS:
         return f"{tags} tags"
-    for piece in html.split("<"):
-        if len(piece) > MAX_TAG_CHARS and piece[0].isalpha() and ">" not in piece[:MAX_TAG_CHARS]:
-            attributes = _count_attributes(piece)
-            if attributes > MAX_ATTRIBUTES:
-                return f"{attributes} attributes"
-    if tags > MAX_DEPTH / max(LEVELS.values()) and (tags > MAX_TAGS_ON_TRUST or _depth_bound(html) > MAX_DEPTH):
+    data = html.encode("utf-8", "replace")
+    at = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("<"))
+    attributes = max(map(_count_attributes, _long_tags(data, at)), default=0)
+    if attributes > MAX_ATTRIBUTES:
+        return f"{attributes} attributes"
+    if tags > MAX_DEPTH / max(LEVELS.values()) and (tags > MAX_TAGS_ON_TRUST or _depth_bound(data, at) > MAX_DEPTH):
         depth = measure_depth(html)
         if depth > MAX_DEPTH:
             return f"{depth} levels"
     return None
 
 
+def _long_tags(data: bytes, at: NDArray[np.int64]) -> Iterator[str]:
+    """What begins like a tag and goes on for MAX_TAG_CHARS without an end. at: where `<` stands."""
+    ends = np.append(at[1:], len(data))
+    for number in np.flatnonzero(ends - at > MAX_TAG_CHARS):
+        tag = data[at[number] : ends[number]]
+        if tag[1:2].isalpha() and b">" not in tag[:MAX_TAG_CHARS]:
+            yield tag.decode("utf-8", "replace")
+
+
 def _count_attributes(tag: str) -> int:
     return len(_ATTRIBUTE.findall(_QUOTED.sub("", tag)))
 
 
-def _depth_bound(html: str) -> int:
+def _depth_bound(page: bytes, at: NDArray[np.int64]) -> int:
     """The depth if every opened element that is neither void nor implied counted as many levels as any may.
+
+    at: where `<` stands in the page.
 
     Scripts and comments are read as markup, so this may be too much, by far. It is too little where elements are closed
     that were never opened, which is why it is believed of smaller pages only.
     """
-    data = np.frombuffer(html.encode("utf-8", "replace") + b"   ", np.uint8)
-    at = np.flatnonzero(data[:-3] == ord("<"))
+    data = np.frombuffer(page + b"   ", np.uint8)
     first, second, third = data[at + 1] | 32, data[at + 2] | 32, data[at + 3] | 32
     closes = data[at + 1] == ord("/")
     opens = (first >= ord("a")) & (first <= ord("z")) & ~closes

@@ -20,8 +20,9 @@ HEAD_CHARS = 65_536
 """Of the markup, how much is looked at: elements of its head stand at its beginning."""
 
 _WORTH_A_LOOK = re.compile(r"noai|noimageai|noindex|noml|none|tdm-reservation|&#", re.IGNORECASE)
-# bounded: a quote that is never closed must not make every `<meta` look at all that follows
-_META = re.compile(r"<meta(?=[\s/])((?:[^<>\"']|\"[^\"]{0,2000}\"|'[^']{0,2000}'){0,500})>", re.IGNORECASE)
+# bounded: a quote that is never closed must not make every `<meta` look at all that follows; not IGNORECASE, since a
+# pattern that begins with one fixed sign is found ten times as fast
+_META = re.compile(r"<[mM][eE][tT][aA](?=[\s/])((?:[^<>\"']|\"[^\"]{0,2000}\"|'[^']{0,2000}'){0,500})>")
 _ATTRIBUTE = re.compile(
     r"(name|property|http-equiv|content)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))", re.IGNORECASE
 )
@@ -100,9 +101,9 @@ def _tdm_reservation(headers: Mapping[str, Sequence[str]], metas: Sequence[tuple
 
 def _metas(markup: str) -> Iterator[tuple[str, str]]:
     """(name in lower case, content) of each `<meta>`."""
-    if not _WORTH_A_LOOK.search(markup):
-        return
     for element in _META.finditer(_without_comments(markup)):
+        if not _WORTH_A_LOOK.search(element[1]):
+            continue
         values: dict[str, str] = {}
         for name, *quoted in _ATTRIBUTE.findall(element[1]):
             values.setdefault(name.lower(), html.unescape("".join(quoted)).rstrip("/"))
