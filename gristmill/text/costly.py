@@ -1,183 +1,316 @@
-"""Markup that would make a parser slow or lose text: noticed cheaply, and made harmless where that is possible.
+"""Markup that would make a parser slow or lose text: noticed cheaply, and written anew so that it does neither.
 
-Parsers need more than linear time for deep nesting and for tags with very many attributes, and lxml silently drops the
-text below about 256 elements. `is_costly` decides on counts alone, never on a clock, so its answer is the same
-everywhere. Left out: what scripts write into a page.
+Parsers need more than linear time and memory for deep nesting, for tags with very many attributes and for formatting
+elements that nothing closes, which HTML opens again in every later block; libxml2 drops what stands below 256
+elements. All decisions are counts, so they are the same everywhere. What this module does not foresee ends in the
+process that parses (sandbox.py), as a verdict.
 """
 
 import re
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+MAX_TAGS = 30_000
+"""Start tags; with more, no parser is tried. Real pages: 99.9 % have fewer than 20,000."""
 MAX_DEPTH = 200
 """Elements inside each other; parsers add a few of their own before they reach 256."""
-MAX_TAGS = 50_000
-"""Real pages: 99.9 % have fewer than 20,000."""
-MAX_PARSED_TAGS = 200_000
-"""With more, no parser is tried: they need more than their time, and making the page simpler does, too."""
-MAX_CHARS = 2_000_000
-"""Real pages: 99.9 % are shorter than 2.3 million characters."""
-MAX_TAG_CHARS = 4_000
-"""A longer tag has its attributes counted: most are pictures in a `data:` URL and harmless."""
-MAX_ATTRIBUTES = 1_000
-MAX_TAGS_ON_TRUST = 10_000
-"""Up to so many tags the quick bound is believed: a page made to deceive it cannot be deep enough to cost much."""
+MAX_ATTRIBUTES = 256
+"""Of one tag; each is compared with all before it."""
+MAX_NODES = 500_000
+"""Elements that a parser makes; one costs 400 bytes and more than a microsecond."""
+MAX_OPTIONS = 5_000
+"""Each is compared with all before it, too."""
+MAX_TAGS_ON_TRUST = 1_500
+"""So many make too few nodes to matter, whatever is left unclosed."""
+MAX_TAGS_UNNESTED = 8_000
+"""So many elements, each in the one before, cost a parser less than a second."""
 
 
 def _names(names: str) -> frozenset[str]:
     return frozenset(names.split())
 
 
-VOID = _names("area base br col embed hr img input link meta param source track wbr")
-# closed by what follows them, so that sloppy pages leave them open by the hundred: their parents stand for them
-IMPLIED = _names("p li dt dd option optgroup tr td th thead tbody tfoot colgroup caption rp rt")
-# these stay at any depth: one closes the one before, and extractors look for text inside them
-PARAGRAPHS = _names("p li dt dd br")
-LEVELS = {"table": 4, "ul": 2, "ol": 2, "dl": 2, "select": 2}
+VOID = _names("area base basefont bgsound br col embed frame hr img input keygen link meta param source track wbr")
+OUTERMOST = _names("html head body")
+FORMATTING = _names("a b big code em font i nobr s small strike strong tt u")
+# extractors look for text inside these, so a few levels are left for them
+TEXT = _names("p li dd dt")
+LEVELS_OF_TEXT = 8
+HEADINGS = _names("h1 h2 h3 h4 h5 h6")
+ROWS = _names("tbody thead tfoot caption colgroup tr td th")
+# what an end tag does not reach through from inside (HTML, 13.2.4.2)
+SCOPES = _names("applet caption marquee object table td template th foreignobject desc annotation-xml")
+# an end tag of these closes what is open inside, if no scope is
+BLOCKS = HEADINGS | _names(
+    "address article aside blockquote button center details dialog dir div dl fieldset figcaption figure footer header "
+    "hgroup listing main menu nav ol pre search section summary ul p li dd dt select"
+)
+# an end tag of other elements does not reach through these
+SPECIAL = BLOCKS | ROWS | SCOPES | _names("form frameset noscript plaintext svg math mi mo mn ms mtext")
 
+_IN_TABLE = _names("table template")
+_ENDS_PARAGRAPH = (BLOCKS | {"form", "table"}) - _names("button select p") | {"p"}
+_IN_PARAGRAPH = SCOPES | {"button"}
+_ROW_OR_CELL = ROWS - _names("tbody thead tfoot")
+_TERMS = _names("dd dt")
+# start tag: (elements whose end it implies, what keeps it from that)
+_IMPLIES = {
+    "li": (_names("li"), SCOPES | _names("ul ol menu dir")),
+    **dict.fromkeys(_TERMS, (_TERMS, SCOPES | {"dl"})),
+    "option": (_names("option"), SPECIAL),
+    "optgroup": (_names("option optgroup"), SPECIAL),
+    **dict.fromkeys(("rp", "rt"), (_names("rp rt"), SPECIAL)),
+    **dict.fromkeys(("td", "th"), (_ROW_OR_CELL - {"tr"}, _IN_TABLE)),
+    "tr": (_ROW_OR_CELL, _IN_TABLE),
+    **dict.fromkeys(("tbody", "thead", "tfoot", "caption", "colgroup"), (ROWS, _IN_TABLE)),
+    "a": (_names("a"), SPECIAL),
+}
+# end tag: what it does not reach through
+_BARRIERS = {
+    **dict.fromkeys(BLOCKS, SCOPES),
+    **dict.fromkeys(SCOPES, SCOPES),
+    **dict.fromkeys(ROWS, _IN_TABLE),
+    "table": _IN_TABLE,
+    "p": _IN_PARAGRAPH,
+    "li": SCOPES | _names("ul ol"),
+}
+
+_SPACE = r"[\t\n\f\r ]*+"
+_BLANK = r"[\t\n\f\r /]*+"
+_ATTRIBUTE = (
+    r"(?:[a-z-]++=\"[^\"]*+\""  # nearly all
+    rf"|[^\t\n\f\r />][^\t\n\f\r />=]*+(?:{_SPACE}=(?:{_SPACE}"
+    r"(?:\"[^\"]*+(?:\"|\Z)|'[^']*+(?:'|\Z)|[^\t\n\f\r >\"'][^\t\n\f\r >]*+))?+)?+)"
+)
+_ATTRIBUTES = rf"{_BLANK}(?:{_ATTRIBUTE}{_BLANK})*+"
+_FEW_ATTRIBUTES = rf"{_BLANK}(?:{_ATTRIBUTE}{_BLANK}){{0,{MAX_ATTRIBUTES}}}+"
+_COMMENT = r"!--(?:-?>|(?:[^-]++|-(?!-!?>))*+(?:--!?>|\Z))|[!?/][^>]*+(?:>|\Z)"
+_RAW = ("script", "style", "textarea", "title", "xmp", "iframe", "noembed", "noframes")
+_NAME_ENDS = r"(?=[\t\n\f\r />])"
+
+
+def _until_end(name: str) -> str:
+    return rf"(?:[^<]++|<(?!/(?i:{name}){_NAME_ENDS}))*+"
+
+
+_UNTIL_SAME_END = _until_end(r"\1")
+
+# HTML's tokenizer (13.2.5). What begins like a token is one, so that no character is looked at twice
 _TOKEN = re.compile(
-    r"<!--.*?(?:-->|\Z)"
-    r"|<(script|style|textarea|title)\b.*?(?:</\1\s*>|\Z)"
-    r"|<(/?)([a-zA-Z][^\s/>]*)((?:[^>\"']|\"[^\"]*\"|'[^']*')*+)>",
-    re.IGNORECASE | re.DOTALL,
+    rf"<(?:(?i:({'|'.join(_RAW)})){_NAME_ENDS}({_ATTRIBUTES})"
+    rf"(?:>({_UNTIL_SAME_END})(?:</(?i:\1){_ATTRIBUTES}>?)?+|\Z)"
+    rf"|(/?)([a-zA-Z][^\t\n\f\r />]*+)({_ATTRIBUTES})(>|\Z)"
+    rf"|{_COMMENT})"
+)
+_ATTRIBUTE_TOKEN = re.compile(_ATTRIBUTE)
+# the same for a whole page, up to a tag with too many attributes; groups in such loops are a bug of Python 3.11's
+_RAW_ELEMENT = "|".join(rf"(?i:{name}){_NAME_ENDS}{_FEW_ATTRIBUTES}(?:>{_until_end(name)}|\Z)" for name in _RAW)
+_MODEST = re.compile(
+    r"[^<]*+(?:<(?:/[a-zA-Z0-9]++>"  # nearly all end tags
+    rf"|(?=[sStTxXiInN])(?:{_RAW_ELEMENT})"
+    rf"|/?[a-zA-Z][^\t\n\f\r />]*+{_FEW_ATTRIBUTES}(?:>|\Z)"
+    rf"|{_COMMENT}"
+    r"|(?![a-zA-Z!?/]))[^<]*+)*+"
 )
 _OPENING = re.compile("<[a-zA-Z]")
-_QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
-_ATTRIBUTE = re.compile(r"[\s/]+[^\s/=>]")
+_REOPENED = f"(?i:{'|'.join(sorted(FORMATTING - {'a'}))})"
+_FORMATTING_TOKEN = re.compile(f"<{_REOPENED}{_NAME_ENDS}")
+# no part matches `<`, so that none is looked at twice; a value must end, or `>` might stand in it
+_CLOSED_AT_ONCE = re.compile(
+    rf"<({_REOPENED}){_NAME_ENDS}{_BLANK}"
+    rf"(?:[^\t\n\f\r /><][^\t\n\f\r />=<]*+"
+    rf"(?:{_SPACE}={_SPACE}(?:\"[^\"<]*+\"|'[^'<]*+'|[^\t\n\f\r >\"'<][^\t\n\f\r ><]*+|(?=>))"
+    rf"|(?!{_SPACE}=)){_BLANK})*+"
+    rf">[^<]*+</(?i:\1){_SPACE}>"
+)
 
 
-def is_costly(html: str) -> str | None:
-    """What is over the budget, such as `1000 levels`; None for a page that a parser may be given. Half a ms a page."""
-    if len(html) > MAX_CHARS:
-        return f"{len(html)} characters"
+def may_be_costly(html: str) -> bool:
+    """Whether a page must be looked at closely. False for nearly every real page, in half a millisecond for 220 KB.
+
+    A page with few tags is neither deep nor large enough to cost much, whatever its markup. Formatting elements are
+    counted without `a`, of which HTML opens only one again.
+    """
     tags = html.count("<")
-    if tags > MAX_TAGS:
-        return f"{tags} tags"
-    data = html.encode("utf-8", "replace")
-    at = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("<"))
-    attributes = max(map(_count_attributes, _long_tags(data, at)), default=0)
-    if attributes > MAX_ATTRIBUTES:
-        return f"{attributes} attributes"
-    if tags > MAX_DEPTH / max(LEVELS.values()) and (tags > MAX_TAGS_ON_TRUST or _depth_bound(data, at) > MAX_DEPTH):
-        depth = measure_depth(html)
-        if depth > MAX_DEPTH:
-            return f"{depth} levels"
-    return None
+    if tags > MAX_TAGS_UNNESTED and len(_OPENING.findall(html)) > MAX_TAGS_UNNESTED:
+        return True
+    if tags > MAX_TAGS_ON_TRUST and _most_nodes(html, tags) > MAX_NODES:
+        return True
+    modest = _MODEST.match(html)
+    assert modest is not None  # it matches ""
+    return modest.end() < len(html)
 
 
-def _long_tags(data: bytes, at: NDArray[np.int64]) -> Iterator[str]:
-    """What begins like a tag and goes on for MAX_TAG_CHARS without an end. at: where `<` stands."""
-    ends = np.append(at[1:], len(data))
-    for number in np.flatnonzero(ends - at > MAX_TAG_CHARS):
-        tag = data[at[number] : ends[number]]
-        if tag[1:2].isalpha() and b">" not in tag[:MAX_TAG_CHARS]:
-            yield tag.decode("utf-8", "replace")
+def _most_nodes(html: str, tags: int) -> int:
+    """What a parser would make if each formatting element were opened again at each tag."""
+    formatting = len(_FORMATTING_TOKEN.findall(html))
+    if tags * formatting > MAX_NODES:
+        formatting -= len(_CLOSED_AT_ONCE.findall(html))
+    return tags * formatting
 
 
-def _count_attributes(tag: str) -> int:
-    return len(_ATTRIBUTE.findall(_QUOTED.sub("", tag)))
+@dataclass(frozen=True)
+class Simplified:
+    """A page written anew. over_budget: what there is too much of, and how much; None for a harmless page."""
+
+    markup: str
+    over_budget: tuple[str, int] | None
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether no parser should be tried; there is no markup then."""
+        return self.over_budget is not None and self.over_budget[0] == "tags"
 
 
-def _depth_bound(page: bytes, at: NDArray[np.int64]) -> int:
-    """The depth if every opened element that is neither void nor implied counted as many levels as any may.
+def simplify(html: str) -> Simplified:
+    """The page with every element closed, elements below MAX_DEPTH opened up into the one above, and bare tags where
+    there were too many attributes.
 
-    at: where `<` stands in the page.
-
-    Scripts and comments are read as markup, so this may be too much, by far. It is too little where elements are closed
-    that were never opened, which is why it is believed of smaller pages only.
+    Text stays, in its order; scripts, styles and comments go. Every end tag has its start tag, and they nest: the page
+    is as deep as it looks, to any parser, and nothing is opened again. Linear in the length of the page; it stops after
+    MAX_TAGS start tags.
     """
-    data = np.frombuffer(page + b"   ", np.uint8)
-    first, second, third = data[at + 1] | 32, data[at + 2] | 32, data[at + 3] | 32
-    closes = data[at + 1] == ord("/")
-    opens = (first >= ord("a")) & (first <= ord("z")) & ~closes
-    pair = first.astype(np.int32) << 8 | second
-    for name in ("br", "im", "in", "hr", "me", "wb", "td", "tr", "th", "dt", "dd", "op"):
-        opens &= pair != (ord(name[0]) << 8 | ord(name[1]))
-    # <p>, <p class>, <link>, <li>
-    opens &= ~((first == ord("p")) & ((second == 32 | ord(">")) | (second == 32)))
-    opens &= pair != (ord("l") << 8 | ord("i"))
-    name, following = second, third
-    closed_pair = name.astype(np.int32) << 8 | following
-    for implied in ("td", "tr", "th", "dt", "dd", "op", "li"):
-        closes &= closed_pair != (ord(implied[0]) << 8 | ord(implied[1]))
-    closes &= ~((name == ord("p")) & (following == 32 | ord(">")))
-    nested = (pair == (ord("t") << 8 | ord("a"))) & opens
-    steps = opens.astype(np.int32) - closes + 3 * nested - 3 * (closes & (closed_pair == (ord("t") << 8 | ord("a"))))
-    depth = np.cumsum(steps)
-    return int((depth - np.minimum.accumulate(np.minimum(depth, 0))).max(initial=0)) if len(depth) else 0
-
-
-def measure_depth(html: str) -> int:
-    """How deep elements are inside each other, in a page read once from left to right; about 2 ms for 100 KB."""
-    depth = deepest = 0
-    open_tags: list[str] = []
-    counts: Counter[str] = Counter()
+    page = _Page()
+    position = 0
     for token in _TOKEN.finditer(html):
-        name = (token[3] or "").lower()
-        if not name or name in VOID or name in IMPLIED:
-            continue
-        if not token[2]:
-            if token[4].endswith("/") and name in ("path", "use", "rect", "circle", "g", "line", "polygon"):
-                continue  # drawings close themselves
-            open_tags.append(name)
-            counts[name] += 1
-            depth += LEVELS.get(name, 1)
-            deepest = max(deepest, depth)
-        elif counts[name]:
-            depth -= sum(LEVELS.get(closed, 1) for closed in _close(name, open_tags, counts))
-    return deepest
+        page.write(html[position : token.start()])
+        position = token.end()
+        raw, raw_attributes, content, slash, name, attributes, end = token.groups()
+        if raw:
+            page.raw(raw.lower(), raw_attributes, content or "")
+        elif name and not end:
+            break  # the page ends within a tag: it is none
+        elif name and slash:
+            page.end(name.lower())
+        elif name:
+            page.start(name.lower(), attributes)
+        elif token[0][:9].lower() == "<!doctype":
+            page.write(token[0])
+        if page.tags > MAX_TAGS:
+            return Simplified("", ("tags", page.tags))
+    page.write(html[position:])
+    page.close(0)
+    return Simplified("".join(page.written), page.over_budget())
 
 
-def _close(name: str, open_tags: list[str], counts: Counter[str]) -> list[str]:
-    """Close the innermost element of that name with all that is open inside. Each element is closed once."""
-    closed: list[str] = []
-    while not closed or closed[-1] != name:
-        closed.append(open_tags.pop())
-        counts[closed[-1]] -= 1
-    return closed
+class _Page:
+    """What is open while a page is read, and what was written.
 
-
-def is_hopeless(html: str) -> bool:
-    """Whether a page over the budget has more elements than any parser reads in time, simpler or not."""
-    return sum(1 for _ in _OPENING.finditer(html)) > MAX_PARSED_TAGS
-
-
-def simplify(html: str) -> str:
-    """The page with elements below MAX_DEPTH opened up, so that their text stands in the one above, and with bare tags
-    where there were too many attributes. Text stays, in its order; linear in the length of the page.
+    An element is closed once and the innermost of each name is known, so a step does not depend on the depth.
     """
-    depth = 0
-    open_tags: list[str] = []
-    counts: Counter[str] = Counter()
-    kept: list[bool] = []
 
-    def simpler(token: re.Match[str]) -> str:
-        nonlocal depth
-        name = (token[3] or "").lower()
-        if not name:
-            return token[0] if token[1] and token[1].lower() == "title" else " "
-        bare = len(token[4]) > MAX_TAG_CHARS and _count_attributes(token[4]) > MAX_ATTRIBUTES
-        text = f"<{token[2]}{name}>" if bare else token[0]
-        if name in VOID or name in IMPLIED:
-            return text if depth < MAX_DEPTH or name in PARAGRAPHS else " "
-        if not token[2]:
-            levels = LEVELS.get(name, 1)
-            open_tags.append(name)
-            counts[name] += 1
-            kept.append(depth + levels <= MAX_DEPTH)
-            if kept[-1]:
-                depth += levels
-            return text if kept[-1] else " "
-        if not counts[name]:
-            return text if depth < MAX_DEPTH else " "
-        was_kept = False
-        for closed in _close(name, open_tags, counts):
-            was_kept = kept.pop()
-            if was_kept:
-                depth -= LEVELS.get(closed, 1)
-        return text if was_kept else " "
+    def __init__(self) -> None:
+        self.written: list[str] = []
+        self.tags = 0
+        self._open: list[tuple[str, str, bool]] = []
+        """Name, attributes, and whether the element is written."""
+        self._where: defaultdict[str, list[int]] = defaultdict(list)
+        """Places in `_open` by name."""
+        self._special: list[int] = []
+        self._depth = self._deepest = 0
+        self._most_attributes = self._options = self._nodes = 0
+        self._unclosed: defaultdict[str, list[str]] = defaultdict(list)
+        """Attributes of formatting elements that were closed with their parents, so that HTML opens them again."""
+        self._alike: Counter[tuple[str, str]] = Counter()
+        self._reopened = 0
 
-    return _TOKEN.sub(simpler, html)
+    def over_budget(self) -> tuple[str, int] | None:
+        counts = {
+            "attributes": (self._most_attributes, MAX_ATTRIBUTES),
+            "levels": (self._deepest, MAX_DEPTH),
+            "nodes": (self._nodes, MAX_NODES),
+            "options": (self._options, MAX_OPTIONS),
+        }
+        return next(((unit, found) for unit, (found, most) in counts.items() if found > most), None)
+
+    def write(self, markup: str) -> None:
+        self.written.append(markup)
+
+    def raw(self, name: str, attributes: str, content: str) -> None:
+        """An element whose content is no markup."""
+        self.tags += 1
+        attributes = self._few(attributes)
+        if name not in ("script", "style"):
+            self.write(f"<{name}{attributes}>{content}</{name}>")
+
+    def start(self, name: str, attributes: str) -> None:
+        self.tags += 1
+        self._nodes += 1 + self._reopened
+        attributes = self._few(attributes)
+        if name in _ENDS_PARAGRAPH:
+            self._close_within(("p",), _IN_PARAGRAPH)
+        if name in _IMPLIES:
+            self._close_within(*_IMPLIES[name])
+        if name in VOID or name in OUTERMOST or self._is_drawn(attributes):
+            self.write(f"<{name}{attributes}>")
+            return
+        self._options += name == "option"
+        deepest = MAX_DEPTH + (LEVELS_OF_TEXT if name in TEXT else 0)
+        is_written = self._depth < deepest and name != "plaintext" and self._options <= MAX_OPTIONS
+        self._where[name].append(len(self._open))
+        if name in SPECIAL:
+            self._special.append(len(self._open))
+        self._open.append((name, attributes, is_written))
+        self._deepest = max(self._deepest, len(self._open))
+        self._depth += is_written
+        self.write(f"<{name}{attributes}>" if is_written else _blank(name))
+
+    def end(self, name: str) -> None:
+        self._nodes += self._reopened
+        at = self._innermost(HEADINGS if name in HEADINGS else (name,))
+        if at >= 0 and at >= self._innermost(_BARRIERS.get(name, SPECIAL)):
+            self.close(at)
+        elif self._unclosed[name]:
+            self._alike[name, self._unclosed[name].pop()] -= 1
+            self._reopened -= 1
+
+    def close(self, at: int) -> None:
+        """The element at that place, with all that is open inside."""
+        while len(self._open) > at:
+            name, attributes, is_written = self._open.pop()
+            self._where[name].pop()
+            if name in SPECIAL:
+                self._special.pop()
+            self._depth -= is_written
+            self.write(f"</{name}>" if is_written else _blank(name))
+            if name in FORMATTING and len(self._open) > at:
+                self._leave_unclosed(name, attributes)
+
+    def _leave_unclosed(self, name: str, attributes: str) -> None:
+        """HTML opens at most three that are alike again, and one `a` (13.2.4.3, 13.2.6.4.7)."""
+        alike = (name, "" if name == "a" else attributes)
+        if self._alike[alike] < (1 if name == "a" else 3):
+            self._alike[alike] += 1
+            self._unclosed[name].append(alike[1])
+            self._reopened += 1
+
+    def _close_within(self, names: Collection[str], barriers: frozenset[str]) -> None:
+        """The outermost of each name's innermost element, where no barrier stands between."""
+        barrier = self._innermost(barriers)
+        at = min((where[-1] for name in names if (where := self._where[name]) and where[-1] >= barrier), default=-1)
+        if at >= 0:
+            self.close(at)
+
+    def _innermost(self, names: Collection[str]) -> int:
+        if names is SPECIAL:
+            return self._special[-1] if self._special else -1
+        return max((where[-1] for name in names if (where := self._where[name])), default=-1)
+
+    def _few(self, attributes: str) -> str:
+        """Those of a tag, or none where they are too many."""
+        if len(attributes) <= MAX_ATTRIBUTES:
+            return attributes
+        count = len(_ATTRIBUTE_TOKEN.findall(attributes))
+        self._most_attributes = max(self._most_attributes, count)
+        return attributes if count <= MAX_ATTRIBUTES else ""
+
+    def _is_drawn(self, attributes: str) -> bool:
+        """Whether it closes itself, as elements of drawings and formulas do."""
+        in_drawing = self._where["svg"] or self._where["math"]
+        return bool(in_drawing) and (attributes == "/" or attributes.endswith(("'/", '"/', " /")))
+
+
+def _blank(name: str) -> str:
+    """What stands for a tag that is not written: a space where it parted words."""
+    return "" if name in FORMATTING else " "

@@ -22,9 +22,9 @@ from gristmill.report import Report
 from gristmill.shards import map_shards
 from gristmill.text.clean import clean_text
 from gristmill.text.config import ExtractConfig
-from gristmill.text.costly import MAX_PARSED_TAGS, is_costly, is_hopeless, simplify
+from gristmill.text.costly import MAX_TAGS, may_be_costly, simplify
 from gristmill.text.documents import join_verdicts, kept, verdict, write_judged
-from gristmill.text.extractors import decode_html, main_text, opens_as_html, quick_text
+from gristmill.text.extractors import decode_html, main_text_at_any_depth, opens_as_html, quick_text
 from gristmill.text.language import Judgement, LanguageIdentifier, split_by_language
 from gristmill.text.reservations import reserved
 from gristmill.text.sandbox import Failed, KillableWorker, TooCostly
@@ -32,7 +32,7 @@ from gristmill.text.words import text_hash
 
 SAMPLE_CHARS = 200
 PARSE_CPU_S = 2.0
-"""What a parser may take for a page over the budget of markup; two of them see a page."""
+"""What a parser may take for a page; two of them see it. The last resort: what costly.py lets pass needs a third."""
 CODE = "code"
 """The language of program sources, which no model is asked about."""
 T = TypeVar("T")
@@ -109,9 +109,6 @@ class _Dropped(Exception):
 
 
 def _extract_shard(shard: _Shard) -> dict[str, Any]:
-    # both say on every odd page what a verdict says already
-    for library in ("trafilatura", "htmldate"):
-        logging.getLogger(library).setLevel(logging.CRITICAL + 1)
     tally = _Tally()
     summary = write_judged(shard.part, _judged(shard, tally))
     return {**summary, **tally.counts}
@@ -168,11 +165,14 @@ class _Reader:
         self._config, self._tally = config, tally
         self._identifier = LanguageIdentifier(config.language)
         self._urls = UrlFilter(config.url_filter)
-        # imports are warmed up: they are not the page's cost
-        self._worker = KillableWorker((quick_text, ("<p>",)), (main_text, ("<p>", "", config.mode)))
+        # trafilatura says on every odd page what a verdict says already; imports are not the first page's cost
+        warm_up = [(logging.disable, (logging.CRITICAL,)), (quick_text, ("<p>",))]
+        if config.mode != "fast":
+            warm_up.append((main_text_at_any_depth, ("<p>", "", config.mode)))
+        self._parser = KillableWorker(*warm_up)
 
     def close(self) -> None:
-        self._worker.close()
+        self._parser.close()
 
     def documents_of(self, page: Page) -> Iterator[dict[str, Any]]:
         """Raises _Dropped, before the first document."""
@@ -188,21 +188,34 @@ class _Reader:
         html = decode_html(page.body, page.charset)
         if reservation := reserved(page.headers, html, self._config.reservations):
             raise _Dropped(*reservation, "no reservation")
-        over_budget = is_costly(html)
-        if over_budget:
-            self._tally.over_budget[over_budget.partition(" ")[2]] += 1
-            if is_hopeless(html):
-                raise _Dropped("too_costly", over_budget, f"{MAX_PARSED_TAGS} tags")
-            html = simplify(html)
-        parse = self._parse_in_worker if over_budget else self._parse
-        main, plain = parse(quick_text, html)
+        if may_be_costly(html):
+            html = self._harmless(html)
+        main, plain = self._parse(quick_text, html)
         # navigation and cookie notices lower the score of a page's true language; a short main text says too little
         sample = main if len(main) >= SAMPLE_CHARS else plain
         self._require_text(sample)
         self._require_wanted(sample)
-        text = clean_text(parse(main_text, html, main, self._config.mode))
+        text = clean_text(self._main_text(html, main))
         self._require_text(text)
         yield from self._in_wanted_languages(text)
+
+    def _harmless(self, html: str) -> str:
+        """The page, or a simpler one where it is over a budget."""
+        simple = simplify(html)
+        if simple.over_budget is None:
+            return html
+        unit, found = simple.over_budget
+        self._tally.over_budget[unit] += 1
+        if simple.is_hopeless:
+            raise _Dropped("too_costly", f"at least {found} {unit}", f"{MAX_TAGS} {unit}")
+        return simple.markup
+
+    def _main_text(self, html: str, quick: str) -> str:
+        if self._config.mode == "fast" and quick.strip():
+            return quick  # which main_text would return, too, but the page would be sent once more
+        text, was_too_deep = self._parse(main_text_at_any_depth, html, quick, self._config.mode)
+        self._tally.over_budget["levels"] += was_too_deep
+        return text
 
     def _require_wanted(self, sample: str) -> None:
         """Raises _Dropped for a page that is surely in a language nobody asked for, before the costly extraction."""
@@ -264,16 +277,9 @@ class _Reader:
             raise _Dropped("empty", f"{len(text)} characters", f"{self._config.min_chars} characters")
 
     def _parse(self, parse: Callable[..., T], *arguments: Any) -> T:
+        """In the other process, so that no markup costs this one its time or memory."""
         try:
-            return parse(*arguments)
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:  # a panic in Rust arrives as a BaseException
-            raise _Dropped("unparsable", type(error).__name__, "markup that parses") from error
-
-    def _parse_in_worker(self, parse: Callable[..., T], *arguments: Any) -> T:
-        try:
-            return self._worker.run(parse, *arguments, cpu_s=PARSE_CPU_S)
+            return self._parser.run(parse, *arguments, cpu_s=PARSE_CPU_S)
         except Failed as error:
             raise _Dropped("unparsable", error, "markup that parses") from error
         except TooCostly as error:

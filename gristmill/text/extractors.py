@@ -8,6 +8,7 @@ import re
 from difflib import SequenceMatcher
 from typing import Literal
 
+from gristmill.text.costly import simplify
 from gristmill.text.words import words
 
 Mode = Literal["precise", "fast", "union"]
@@ -48,6 +49,21 @@ def quick_text(html: str) -> tuple[str, str]:
     return main, plain
 
 
+class TooDeep(ValueError):
+    """libxml2 stopped at 256 elements inside each other and dropped what follows."""
+
+
+def main_text_at_any_depth(html: str, quick: str, mode: Mode) -> tuple[str, bool]:
+    """What `main_text` returns, and whether the page had to be simplified for it.
+
+    Raises TooDeep when that did not help.
+    """
+    try:
+        return main_text(html, quick, mode), False
+    except TooDeep:
+        return main_text(simplify(html).markup, quick, mode), True
+
+
 def main_text(html: str, quick: str, mode: Mode) -> str:
     """The text that a page's document has. `quick` is the main text that `quick_text` found."""
     if mode == "fast":
@@ -59,13 +75,21 @@ def main_text(html: str, quick: str, mode: Mode) -> str:
 
 
 def precise_text(html: str) -> str:
-    """The main text of a page by trafilatura (Barbaresi 2021), without its slow fallbacks; "" where it finds none."""
+    """The main text of a page by trafilatura (Barbaresi 2021), without its slow fallbacks; "" where it finds none.
+
+    Raises TooDeep when the parser dropped a part of the page.
+    """
     import trafilatura
+    from trafilatura.utils import HTML_PARSER
 
     # deduplicate keeps state between pages: what a page gives would depend on the pages before it
     text = trafilatura.extract(
         html, fast=True, favor_precision=True, include_comments=False, include_tables=True, deduplicate=False
     )
+    # the parser stops there, so it is the last thing it says
+    error = HTML_PARSER.error_log.last_error
+    if error is not None and error.type_name == "ERR_RESOURCE_LIMIT":
+        raise TooDeep(error.message)
     return text or ""
 
 

@@ -15,7 +15,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
-MAX_MEMORY_BYTES = 4 << 30
+MAX_MEMORY_BYTES = 1 << 30
+"""Address space of the process: with what the calling one needs, less than the 1.5 GB of a worker."""
 WALL_FACTOR = 30
 """Seconds on the clock for each CPU-second allowed."""
 START_S = 120.0
@@ -50,9 +51,14 @@ class KillableWorker:
         Raises TooCostly when it takes more than `cpu_s` seconds of CPU or too much memory, or ends the process; Failed
         when it raises.
         """
-        connection = self._started()
-        connection.send((function, arguments, cpu_s))
-        return self._answer(connection, cpu_s)
+        is_fresh = self._connection is None
+        try:
+            return self._run(function, arguments, cpu_s)
+        except TooCostly as error:
+            if is_fresh or error.kind == "cpu":
+                raise
+        # what earlier calls have left in memory must not decide about this one
+        return self._run(function, arguments, cpu_s)
 
     def close(self) -> None:
         """End the process, whatever it does."""
@@ -70,6 +76,11 @@ class KillableWorker:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
 
+    def _run(self, function: Callable[..., T], arguments: tuple[Any, ...], cpu_s: float) -> T:
+        connection = self._started()
+        connection.send((function, arguments, cpu_s))
+        return self._answer(connection, cpu_s)
+
     def _started(self) -> Connection:
         if self._connection is None:
             # spawn: a fork would copy the locks of other threads in a locked state
@@ -85,7 +96,7 @@ class KillableWorker:
                     self._answer(self._connection, START_S / WALL_FACTOR)
             except TooCostly as error:  # no page is to blame
                 raise RuntimeError(
-                    f"the process for costly pages does not start ({error}); see its error above"
+                    f"the process that parses pages does not start ({error}); see its error above"
                 ) from error
         return self._connection
 
