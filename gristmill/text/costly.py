@@ -21,8 +21,10 @@ MAX_NODES = 500_000
 """Elements that a parser makes; one costs 400 bytes and more than a microsecond."""
 MAX_OPTIONS = 5_000
 """Each is compared with all before it, too."""
+MAX_STEPS = 200_000_000
+"""Open elements that are looked at for end tags that close none of them."""
 MAX_TAGS_ON_TRUST = 1_500
-"""So many make too few nodes to matter, whatever is left unclosed."""
+"""So many make a million nodes at most, whatever is left unclosed."""
 MAX_TAGS_UNNESTED = 8_000
 """So many elements, each in the one before, cost a parser less than a second."""
 
@@ -115,7 +117,7 @@ _MODEST = re.compile(
 )
 _OPENING = re.compile("<[a-zA-Z]")
 _REOPENED = f"(?i:{'|'.join(sorted(FORMATTING - {'a'}))})"
-_FORMATTING_TOKEN = re.compile(f"<{_REOPENED}{_NAME_ENDS}")
+_FORMATTING_TOKEN = re.compile(f"<(?=[bcefinstuBCEFINSTU]){_REOPENED}{_NAME_ENDS}")
 # no part matches `<`, so that none is looked at twice; a value must end, or `>` might stand in it
 _CLOSED_AT_ONCE = re.compile(
     rf"<({_REOPENED}){_NAME_ENDS}{_BLANK}"
@@ -132,10 +134,12 @@ def may_be_costly(html: str) -> bool:
     A page with few tags is neither deep nor large enough to cost much, whatever its markup. Formatting elements are
     counted without `a`, of which HTML opens only one again.
     """
-    tags = html.count("<")
-    if tags > MAX_TAGS_UNNESTED and len(_OPENING.findall(html)) > MAX_TAGS_UNNESTED:
-        return True
-    if tags > MAX_TAGS_ON_TRUST and _most_nodes(html, tags) > MAX_NODES:
+    begun = html.count("<")
+    if begun > MAX_TAGS_UNNESTED:
+        tags = len(_OPENING.findall(html))
+        if tags > MAX_TAGS_UNNESTED or tags * (begun - tags) > MAX_STEPS:
+            return True
+    if begun > MAX_TAGS_ON_TRUST and _most_nodes(html, begun) > MAX_NODES:
         return True
     modest = _MODEST.match(html)
     assert modest is not None  # it matches ""
@@ -209,7 +213,7 @@ class _Page:
         """Places in `_open` by name."""
         self._special: list[int] = []
         self._depth = self._deepest = 0
-        self._most_attributes = self._options = self._nodes = 0
+        self._most_attributes = self._options = self._nodes = self._steps = 0
         self._unclosed: defaultdict[str, list[str]] = defaultdict(list)
         """Attributes of formatting elements that were closed with their parents, so that HTML opens them again."""
         self._alike: Counter[tuple[str, str]] = Counter()
@@ -221,6 +225,7 @@ class _Page:
             "levels": (self._deepest, MAX_DEPTH),
             "nodes": (self._nodes, MAX_NODES),
             "options": (self._options, MAX_OPTIONS),
+            "steps": (self._steps, MAX_STEPS),
         }
         return next(((unit, found) for unit, (found, most) in counts.items() if found > most), None)
 
@@ -259,9 +264,12 @@ class _Page:
     def end(self, name: str) -> None:
         self._nodes += self._reopened
         at = self._innermost(HEADINGS if name in HEADINGS else (name,))
-        if at >= 0 and at >= self._innermost(_BARRIERS.get(name, SPECIAL)):
+        is_innermost = at == len(self._open) - 1  # as nearly always
+        if at >= 0 and (is_innermost or at >= self._innermost(_BARRIERS.get(name, SPECIAL))):
             self.close(at)
-        elif self._unclosed[name]:
+            return
+        self._steps += len(self._open)
+        if self._unclosed[name]:
             self._alike[name, self._unclosed[name].pop()] -= 1
             self._reopened -= 1
 
@@ -287,10 +295,10 @@ class _Page:
 
     def _close_within(self, names: Collection[str], barriers: frozenset[str]) -> None:
         """The outermost of each name's innermost element, where no barrier stands between."""
-        barrier = self._innermost(barriers)
-        at = min((where[-1] for name in names if (where := self._where[name]) and where[-1] >= barrier), default=-1)
-        if at >= 0:
-            self.close(at)
+        places = [where[-1] for name in names if (where := self._where[name])]
+        if places:
+            barrier = self._innermost(barriers)
+            self.close(min((at for at in places if at >= barrier), default=len(self._open)))
 
     def _innermost(self, names: Collection[str]) -> int:
         if names is SPECIAL:

@@ -214,7 +214,8 @@ class _Reader:
         if self._config.mode == "fast" and quick.strip():
             return quick  # which main_text would return, too, but the page would be sent once more
         text, was_too_deep = self._parse(main_text_at_any_depth, html, quick, self._config.mode)
-        self._tally.over_budget["levels"] += was_too_deep
+        if was_too_deep:
+            self._tally.over_budget["levels"] += 1
         return text
 
     def _require_wanted(self, sample: str) -> None:

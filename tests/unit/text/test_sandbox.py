@@ -26,6 +26,14 @@ def swallow_memory() -> int:
     return len(bytearray(64 << 30))
 
 
+HOARD: list[bytearray] = []
+
+
+def hoard(size: int) -> int:
+    HOARD.append(bytearray(size))
+    return len(HOARD)
+
+
 def refuse(text: str) -> None:
     raise LookupError(text)
 
@@ -64,7 +72,14 @@ def test_a_crash_and_too_much_memory_are_answers(worker):
     assert found.value.kind == "crash"
     with pytest.raises(TooCostly) as found:
         worker.run(swallow_memory, cpu_s=1)
-    assert found.value.kind == "memory"
+    assert (found.value.kind, found.value.found) == ("memory", "more than 1 GiB")
+
+
+def test_what_earlier_calls_left_in_memory_decides_about_none(worker):
+    assert worker.run(hoard, 600 << 20, cpu_s=1) == 1
+    assert worker.run(hoard, 600 << 20, cpu_s=1) == 1  # in a fresh process
+    with pytest.raises(TooCostly):
+        worker.run(hoard, 1 << 30, cpu_s=1)
 
 
 def test_an_exception_is_told_with_its_type(worker):
