@@ -227,19 +227,38 @@ def test_pages_fetched_by_wget_become_documents(tmp_path, shared_data):
     assert report.details["other_records"] == {"resource": 2}
 
 
-def test_pages_made_to_stall_a_parser_cost_a_verdict_and_deep_text_is_kept(tmp_path, warcs, record, monkeypatch):
-    monkeypatch.setattr("gristmill.text.extract.PARSE_CPU_S", 0.5)
-    deep = html(ENGLISH).replace(
-        b"<main>", b"<main>" + b"<div>" * 1000 + b"<p>NEEDLE " + ENGLISH.encode() * 3 + b"</p>"
+def test_pages_made_to_stall_a_parser_cost_a_verdict_or_nothing(tmp_path, warcs, record):
+    needle = f"<p>NEEDLE {ENGLISH * 3}</p>"
+    bold = "".join(f"<b id={i}>" for i in range(190))
+    attributes = " ".join(f"a{i}=1" for i in range(60_000))
+    hostile = {
+        "deep": "<div>" * 1000 + needle,
+        "deeper": "<div>" * 10_000 + needle,
+        "reopened": f"<p>{bold}</p>{'<p>x' * 20_000}{needle}",
+        "attributes": f"<div a='>' {attributes}>{needle}</div>",
+        "siblings": needle + "<p>a</p>" * 90_000,
+    }
+    content = b"".join(
+        record(f"http://{name}.org/", html(ENGLISH).replace(b"<main>", b"<main>" + markup.encode()))
+        for name, markup in hostile.items()
     )
-    folder = warcs(
-        record("http://deep.org/", deep)
-        + record("http://siblings.org/", html(ENGLISH).replace(b"</main>", b"<p>a</p>" * 90_000 + b"</main>"))
-        + record("http://after.org/", html(ENGLISH))
-    )
-    report = run_extract(folder, tmp_path / "out", ExtractConfig())
+    report = run_extract(warcs(content + record("http://after.org/", html(ENGLISH))), tmp_path / "out", ExtractConfig())
     documents = {document["url"]: document["text"] for document in read_documents(tmp_path / "out")}
-    assert list(documents) == ["http://deep.org/", "http://after.org/"]
-    assert "NEEDLE" in documents["http://deep.org/"]
-    assert report.dropped == {"too_costly": 1}
-    assert report.details["over_budget"] == {"levels": 1, "tags": 1}
+    assert list(documents) == [f"http://{name}.org/" for name in ("deep", "deeper", "reopened", "attributes", "after")]
+    assert ["NEEDLE" in text for text in documents.values()] == [True, True, True, True, False]
+    assert verdicts(tmp_path / "out") == {
+        "http://siblings.org/": ("too_costly", "at least 30001 tags", "30000 tags"),
+    }
+    assert report.details["over_budget"] == {"attributes": 1, "levels": 2, "nodes": 1, "tags": 1}
+
+
+def test_a_page_that_costs_too_much_all_the_same_is_ended_and_the_next_one_read(tmp_path, warcs, record, monkeypatch):
+    monkeypatch.setattr("gristmill.text.extract.PARSE_CPU_S", 0.5)
+    monkeypatch.setattr("gristmill.text.extract.may_be_costly", lambda html: False)
+    slow = html(ENGLISH).replace(b"<main>", b"<main>" + b"<div>" * 20_000)
+    folder = warcs(record("http://slow.org/", slow) + record("http://after.org/", html(ENGLISH)))
+    documents, dropped = extracted(folder, tmp_path / "out")
+    assert [document["url"] for document in documents] == ["http://after.org/"]
+    assert dropped == {
+        "http://slow.org/": ("too_costly", "cpu: more than 0.5 CPU-seconds", "0.5 CPU-seconds for a parser")
+    }
