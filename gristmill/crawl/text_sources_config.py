@@ -60,8 +60,8 @@ class JsonlSource(RowsSource):
     """JSON Lines: one object a line, plain or `.gz`, `.bz2`, `.xz`, `.zst`."""
 
     kind: Literal["jsonl"] = "jsonl"
-    max_line_mb: PositiveFloat = 64.0
-    """Megabytes that a kept line has at most."""
+    max_line_mb: PositiveFloat = 8.0
+    """Megabytes that a kept line has at most; `extract.max_body_bytes` is the limit of a document."""
 
 
 class ParquetSource(RowsSource):
@@ -78,9 +78,9 @@ class TextSource(LocalSource):
     """As Python names it. `auto`: UTF-8, else what a byte order mark or the bytes' statistics say."""
     split_at_form_feeds: bool = False
     """Whether each form feed (U+000C, a page or chapter end in many transcripts) begins a new document."""
-    max_chars: PositiveInt | None = None
-    """Characters of a document at most: a longer text is divided at the last
-    blank line before, else line end, else space, else right there."""
+    max_chars: PositiveInt | None = 1_000_000
+    """Characters of a document at most: a longer text is divided at the last blank line before, else line end, else
+    space, else right there. None: never; what is over `extract.max_body_bytes` is then dropped there."""
     max_file_mb: PositiveFloat = 64.0
     """Megabytes that a kept file has at most, decompressed."""
 

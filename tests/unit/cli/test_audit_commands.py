@@ -87,6 +87,23 @@ def test_forget_looks_without_writing_and_writes_without_asking(gristmill: Any, 
     assert line.endswith(" a letter\n")
 
 
+def test_forget_writes_to_the_list_that_the_last_run_had_from_any_folder(
+    gristmill: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    theirs = tmp_path / "project" / "opt_out.txt"
+    last = tmp_path / "home" / "last_run.json"
+    last.write_text(json.dumps(json.loads(last.read_text()) | {"opt_out_lists": ["https://a.org/list", str(theirs)]}))
+    monkeypatch.chdir(tmp_path / "home")
+    _, err = gristmill("forget", "--domain", "a.example", "--yes", code=2)
+    assert f"there is no {theirs}" in err
+    theirs.parent.mkdir()
+    theirs.touch()
+    out, _ = gristmill("forget", "--domain", "a.example", "--yes")
+    assert f"added to {theirs}: domain:a.example" in out
+    assert theirs.read_text().startswith("domain:a.example  # 2")
+    assert not list((tmp_path / "home").glob("opt_out*"))
+
+
 def test_forget_asks_a_person_and_writes_only_after_a_yes(
     gristmill: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
