@@ -40,11 +40,12 @@ def trace(
     for gone in scope.gone:
         print(f"  {gone} is gone from the store; what it decided is not known")
     for story in stories:
-        print("\n" + "\n".join(printable(line) for line in _lines(story)))
+        print("\n" + "\n".join(printable(line) for line in lines_of(story)))
     return 0
 
 
-def _lines(story: "Story") -> list[str]:
+def lines_of(story: "Story") -> list[str]:
+    """What is printed of one capture of a page."""
     page = story.page
     lines = [page["url"] or "(no URL)", f"  doc_id {page['doc_id']}, captured {page['date']}"]
     lines.append(f"  source {page['source']}, licence {page['license']}")

@@ -56,11 +56,13 @@ def line_up(
             seen = seen & (weights[group] > 0)
     visits = np.where(seen, np.ceil(max_epochs - pages.place).clip(0), 0).astype(np.int64)
     page = np.repeat(np.arange(len(visits), dtype=np.int32), visits)
-    nth = np.arange(len(page)) - np.repeat(np.cumsum(visits) - visits, visits)
-    position = (nth + pages.place[page]) / pages.rate[page]
-    del nth
+    position = np.arange(len(page), dtype=np.float64)
+    position -= np.repeat(np.cumsum(visits) - visits, visits)  # the n of the n-th visit
+    position += pages.place[page]
+    position /= pages.rate[page]
     order = np.argsort(position, kind="stable")  # of equal ones the smaller id is first
     queue = Queue(page[order], position[order] < 1)
+    del page, position, order
     if language_weights is not None and source_weights is not None:
         cells = pages.source * len(language_weights) + pages.language
         queue = _merged(queue, cells, np.tile(language_weights, len(source_weights)), pages.tokens)
@@ -75,12 +77,15 @@ def _merged(queue: Queue, group: Integers, weights: Floats, tokens: Integers) ->
     """Each group's visits in their order, in turns by weight. group: of each page."""
     mine = group[queue.page]
     by_group = np.argsort(mine, kind="stable")
-    total = np.cumsum(tokens[queue.page[by_group]])
-    sizes = np.bincount(mine, weights=tokens[queue.page], minlength=len(weights)).astype(np.int64)
+    turn = np.cumsum(tokens[queue.page[by_group]], dtype=np.float64)  # whole numbers below 2^53 are exact
+    sizes = np.bincount(mine, weights=tokens[queue.page], minlength=len(weights))
     mine = mine[by_group]
-    turn = np.empty(len(mine))
-    turn[by_group] = (total - (np.cumsum(sizes) - sizes)[mine]) / weights[mine]
-    order = np.argsort(turn, kind="stable")
+    turn -= (np.cumsum(sizes) - sizes)[mine]
+    turn /= weights[mine]
+    in_queue = np.empty_like(turn)
+    in_queue[by_group] = turn
+    del mine, by_group, turn
+    order = np.argsort(in_queue, kind="stable")
     return Queue(queue.page[order], queue.due[order])
 
 
