@@ -27,9 +27,9 @@ def contributions(table: pa.Table, *, by: Sequence[str], sizes: Sequence[str]) -
         {name: row[name] for name in by}
         | {name: row[f"{name}_sum"] for name in numbers}
         | {
-            "epochs_mean": row["documents_seen_sum"] / max(row["documents_sum"], 1),
+            "epochs_mean": round(row["documents_seen_sum"] / max(row["documents_sum"], 1), 6),
             "epochs_max": row["epochs_max"],
-            "share_seen": row[f"{sizes[-1]}_seen_sum"] / max(seen, 1),
+            "share_seen": round(row[f"{sizes[-1]}_seen_sum"] / max(seen, 1), 6),
         }
         for row in rows
     ]

@@ -29,9 +29,9 @@ from gristmill.text.documents import (
     verdict,
     write_judged,
 )
-from gristmill.tokens.contributions import contributions
 from gristmill.tokens.measured_pages import MeasuredPages, measure_shard
 from gristmill.tokens.mix_config import MixConfig
+from gristmill.tokens.mix_report import SIZES, manifest_rows, mixture_details
 from gristmill.tokens.mixture import (
     Floats,
     Pages,
@@ -46,7 +46,6 @@ from gristmill.tokens.mixture import (
 
 OPT_OUT = "mix.opt_out"
 MANIFEST = "manifest.jsonl"
-_SIZES = ("chars", "bytes", "estimated_tokens")
 
 
 def run_mix(documents: Path, out: Path, config: MixConfig, *, workers: int = 1) -> Report:
@@ -85,26 +84,15 @@ def run_mix(documents: Path, out: Path, config: MixConfig, *, workers: int = 1) 
     written = map_shards(_write_shard, shards, out, workers=workers, label="mix: documents")
     join_verdicts([out / path.name for path in paths], out, schema=schema)
     dropped = sum((Counter(shard["dropped"]) for shard in written), Counter())
-    table = measured.table(seen)
-    manifest = contributions(table, by=("source", "language", "bucket"), sizes=_SIZES)
+    manifest = manifest_rows(measured, seen)
     (out / MANIFEST).write_text("".join(json.dumps(row) + "\n" for row in manifest), encoding="utf-8")
     return Report(
         rows_in=sum(shard["rows_in"] for shard in written),
         rows_out=sum(shard["rows_out"] for shard in written),
         dropped=dict(sorted(dropped.items())),
-        metrics={
-            "documents_seen": end,
-            **{f"{name}_seen": sum(row[f"{name}_seen"] for row in manifest) for name in _SIZES},
-        },
-        details={
-            "ended": ended,
-            "sources": _asked(contributions(table, by=("source",), sizes=_SIZES), "source", config.source_weights),
-            "languages": _asked(
-                contributions(table, by=("language",), sizes=_SIZES), "language", config.language_weights
-            ),
-            "buckets": contributions(table, by=("bucket",), sizes=_SIZES) if config.buckets else [],
-            "bucket_edges": measured.edges,
-        },
+        metrics={"documents_seen": float(end)}
+        | {f"{name}_seen": float(sum(row[f"{name}_seen"] for row in manifest)) for name in SIZES},
+        details={"ended": ended} | mixture_details(measured, seen, config),
     )
 
 
@@ -188,12 +176,6 @@ def _length(queue: Queue, pages: Pages, measured: MeasuredPages, config: MixConf
                 ended = f"all of {names[first]} has been seen mix.max_epochs={config.max_epochs:g} times"
             break
     return end, ended
-
-
-def _asked(rows: list[dict[str, Any]], name: str, weights: dict[str, float]) -> list[dict[str, Any]]:
-    """With the share that was asked for, where weights are stated."""
-    total = sum(weights.values())
-    return [row | ({"share_asked": weights[row[name]] / total} if weights else {}) for row in rows]
 
 
 @dataclass(frozen=True)

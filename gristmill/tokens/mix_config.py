@@ -26,8 +26,8 @@ class BucketConfig(Schema):
     """In place of edges: so many buckets with equally many pages, by each language's own distribution, since the scores
     of two languages do not compare."""
     rates: list[NotNegative] = Field(min_length=2)
-    """One a bucket, from the lowest values on. A page at rate 2 is seen twice as often as one at rate 1; 0 leaves a
-    bucket out. Within a source and language they decide which pages are seen, not how much."""
+    """One a bucket, from the lowest values on. A page at rate 2 is seen twice as often as one at rate 1 of the same
+    source and language, up to `max_epochs`; 0 leaves a bucket out."""
     unmeasured_rate: NotNegative = 1.0
     """Of pages for which the signal is null; they lie in no bucket."""
 

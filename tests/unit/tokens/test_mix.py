@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from gristmill.text.documents import read_documents, read_shard
+from gristmill.tokens import mix
 from gristmill.tokens.mix import run_mix
 from gristmill.tokens.mix_config import MixConfig
 
@@ -87,7 +88,7 @@ def test_a_length_is_reached_by_repeating_up_to_max_epochs_and_a_used_up_source_
     assert {kept[page["url"]] for page in PAGES if page["source"] == "books"} == {2, 3}
     rows = {row["source"]: row for row in report.details["sources"]}
     assert rows["books"]["share_asked"] == 0.5
-    assert rows["books"]["share_seen"] == books / 8000
+    assert rows["books"]["share_seen"] == round(books / 8000, 6)
     assert report.details["ended"] == "mix.max_tokens=200000"
     kept, report = run(documents, tmp_path / "more", source_weights=HALVES, max_epochs=2, max_tokens=10**9)
     assert set(kept.values()) == {2}
@@ -140,6 +141,10 @@ def test_languages_have_their_share_within_each_source_and_one_that_lacks_leaves
     columns = {page["url"]: (page["source"], page["language"]) for page in pages}
     assert Counter(columns[url] for url in kept) == {("web", "en"): 100, ("web", "uk"): 300, ("code", "en"): 200}
     assert {row["language"]: row["share_seen"] for row in report.details["languages"]} == {"en": 0.5, "uk": 0.5}
+    # code is English whatever is asked for: a third, and a quarter of the other two
+    assert {row["language"]: row["share_asked"] for row in report.details["languages"]} == {"en": 0.5, "uk": 0.5}
+    kept, report = run(documents, tmp_path / "flat", language_weights={"en": 1, "uk": 3}, max_documents=600)
+    assert seen_by(kept, pages, "language") == {"en": 150, "uk": 450}
     assert {row["language"]: row["share_asked"] for row in report.details["languages"]} == {"en": 0.25, "uk": 0.75}
 
 
@@ -262,6 +267,31 @@ def test_the_mixture_depends_on_the_seed_but_not_on_order_sharding_or_workers(wr
     assert all((tmp_path / "out4" / name).read_bytes() == (tmp_path / "out2" / name).read_bytes() for name in files)
 
 
+def test_a_killed_mix_goes_on_and_writes_the_same_bytes(write_documents, tmp_path, monkeypatch):
+    documents = write_documents("documents", PAGES[:400], shards=4)
+    run(documents, tmp_path / "whole", max_documents=200)
+    write = mix._write_shard
+
+    def killed(shard):
+        if shard.documents.stem == "part-00002":
+            raise KeyboardInterrupt
+        return write(shard)
+
+    monkeypatch.setattr(mix, "_write_shard", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(documents, tmp_path / "killed", max_documents=200)
+    monkeypatch.setattr(mix, "_write_shard", write)
+
+    def again(*_, **__):
+        raise AssertionError("a committed shard is measured again")
+
+    monkeypatch.setattr(mix, "measure_shard", again)
+    run_mix(documents, tmp_path / "killed", MixConfig(max_documents=200))
+    files = [path.name for path in (tmp_path / "whole").iterdir() if path.is_file()]
+    assert len(files) == 6
+    assert all((tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes() for name in files)
+
+
 def test_the_manifest_says_what_each_group_had_and_gives_once_and_repeated(write_documents, tmp_path):
     pages = [
         {"source": "a", "language": "en", "quality": 0.1, "text": "é" * 8},
@@ -309,8 +339,9 @@ def test_a_source_of_weight_zero_is_shut_out_but_not_all_of_them(documents, tmp_
 
 
 def test_a_source_that_is_not_there_leaves_its_share_to_the_others(documents, tmp_path):
-    kept, _ = run(documents, tmp_path / "out", source_weights=HALVES | {"absent": 8}, max_documents=1000)
+    kept, report = run(documents, tmp_path / "out", source_weights=HALVES | {"absent": 8}, max_documents=1000)
     assert seen_by(kept) == {"web": 500, "books": 500}
+    assert [row["share_asked"] for row in report.details["sources"]] == [0.5, 0.5]
 
 
 def test_a_length_smaller_than_any_page_is_an_error(documents, tmp_path):
