@@ -1,6 +1,6 @@
 """What mixing knows of each page: numbers in arrays, no text and no object per page.
 
-Memory: some 80 bytes a page.
+Memory: some 120 bytes a page while they are read, then half of that.
 """
 
 from dataclasses import dataclass

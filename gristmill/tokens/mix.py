@@ -208,8 +208,9 @@ def _write_shard(shard: _Shard) -> dict[str, Any]:
             elif seen:
                 yield kept(document, stage="mix"), document
             else:
-                value = place + 1 if place >= 0 else _why_never(document, shard.config)
-                yield verdict(document, stage="mix", rule="mix", value=value, threshold=shard.end), None
+                value = f"place {place + 1}" if place >= 0 else _why_never(document, shard.config)
+                threshold = f"the first {shard.end} places"
+                yield verdict(document, stage="mix", rule="mix", value=value, threshold=threshold), None
 
     return write_judged(shard.out / shard.documents.name, judged(), schema=shard.schema)
 

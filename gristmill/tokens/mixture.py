@@ -8,7 +8,7 @@ queue holds up to there. A group at its end leaves its turns to the others. Firs
 source, then sources.
 
 Since the queue does not depend on the mixture's length, a longer mixture only adds visits.
-Memory: 8 arrays of a number a page, and at most some 45 bytes a visit while visits are sorted.
+Memory: some 60 bytes a visit while visits are sorted (benchmarks/mix_growth.py).
 """
 
 from dataclasses import dataclass

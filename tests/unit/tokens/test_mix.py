@@ -64,8 +64,8 @@ def test_weights_are_shares_of_the_mixture_and_what_stays_out_has_a_verdict(docu
     assert len(dropped) == 3000 == report.dropped["mix"]
     assert {row["rule"] for row in dropped} == {"mix"}
     # places in the queue, from 1: the first 1,000 are in the mixture
-    assert sorted(int(row["value"]) for row in dropped) == list(range(1001, 4001))
-    assert {row["threshold"] for row in dropped} == {"1000"}
+    assert {row["value"] for row in dropped} == {f"place {place}" for place in range(1001, 4001)}
+    assert {row["threshold"] for row in dropped} == {"the first 1000 places"}
 
 
 def test_without_a_length_the_mixture_ends_where_a_share_could_not_be_held(documents, tmp_path):
