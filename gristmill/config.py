@@ -14,7 +14,8 @@ from gristmill.model.config import ModelConfig
 from gristmill.schema import Resources, Schema
 from gristmill.serve.config import RegisterConfig
 from gristmill.text.config import ExtractConfig, SplitConfig
-from gristmill.tokens.config import MixConfig, TokenizeConfig, TokenizerConfig, TrainedTokenizer
+from gristmill.tokens.config import TokenizeConfig, TokenizerConfig, TrainedTokenizer
+from gristmill.tokens.mix_config import MixConfig
 from gristmill.train.config import PretrainConfig
 
 
@@ -49,13 +50,14 @@ class PipelineConfig(Schema):
                 "model.start is an open model, so the tokenizer must be that model's own: set "
                 "train_tokenizer: {kind: existing, path: …} to its folder"
             )
-        if self.mix.weights:
+        if self.mix.source_weights:
             raise ValueError(
-                "mix.weights is filled in by the pipeline; give each source a weight: ingest.sources[].weight"
+                "mix.source_weights is filled in by the pipeline; give each source a weight: ingest.sources[].weight"
             )
         return self
 
     @property
     def mixture(self) -> MixConfig:
         """`mix` with the weights that the sources state: a weight is written once, beside its source."""
-        return self.mix.model_copy(update={"weights": {source.name: source.weight for source in self.ingest.sources}})
+        weights = {source.name: source.weight for source in self.ingest.sources if source.weight is not None}
+        return self.mix.model_copy(update={"source_weights": weights})

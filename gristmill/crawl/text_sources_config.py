@@ -12,8 +12,9 @@ class LocalSource(StageConfig):
 
     name: str
     """Name of the source, in tables and in every document; also a folder name."""
-    weight: PositiveFloat = 1.0
-    """Share of this source in the training mix, relative to the other sources' weights."""
+    weight: PositiveFloat | None = None
+    """Share of this source in the tokens that training sees, relative to the other sources' weights (docs/mix.md). Null
+    for all of them: the share that its pages make."""
     license: str = "unknown"
     """Licence of the content, SPDX where there is one; travels with every document that has none of its own."""
     paths: list[str] = Field(min_length=1)

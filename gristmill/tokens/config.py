@@ -1,13 +1,12 @@
-"""What mixing, tokenizer and packing compute."""
+"""What tokenizer and packing compute."""
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, PositiveInt
 
 from gristmill.errors import SourceUnavailable
-from gristmill.filters.opt_out import OptOutConfig
 from gristmill.schema import StageConfig
 
 # everything that decides how text becomes ids; a tokenizer folder needs only the first two
@@ -18,26 +17,6 @@ TOKENIZER_FILES = (
     "added_tokens.json",
     "chat_template.jinja",
 )
-
-
-class MixConfig(StageConfig):
-    """How much of each source goes on."""
-
-    weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = {}
-    """Source → weight, 1 where absent. A page of weight 0.5 is half as likely to go on as one of weight 1; the sources
-    of the largest weight pass whole, 0 shuts a source out. No page is repeated."""
-    max_documents: PositiveInt | None = None
-    """At most this many documents, in the proportions above."""
-    max_chars: PositiveInt | None = None
-    """At most this many characters, in the proportions above."""
-    seed: int = 0
-    """Changes which pages are sampled."""
-    opt_out: OptOutConfig = OptOutConfig()
-    """Lists of domains, URLs and texts that are left out from here on: the same lists as the filter's, or newer ones,
-    applied without building again what lies before."""
-
-    def identity(self) -> dict[str, Any]:
-        return self.model_dump(mode="json") | {"opt_out": self.opt_out.identity(setting="mix.opt_out")}
 
 
 class TrainedTokenizer(StageConfig):

@@ -1,8 +1,10 @@
 """The `tokenize` stage: documents become full rows of token ids, nothing lost, nothing twice.
 
-The documents of a split stand in a seeded order. Each begins with the document start (BOS); one that does not fit
-continues in the next row, after another BOS. As a row's first token is never predicted and always is BOS, every token
-of every document is a target exactly once, and at most one row length - 1 of padding ends a split.
+The documents of a split stand in a seeded order. A training document of several `epochs` (gristmill.tokens.mix) stands
+there as often, its copies spread evenly over the split; one that validates stands once. Each begins with the document
+start (BOS); one that does not fit continues in the next row, after another BOS. As a row's first token is never
+predicted and always is BOS, every token of every copy is a target exactly once, and at most one row length - 1 of
+padding ends a split.
 Token ids are spilled to `.work/` in the output folder while the stage runs. Left out: the held-out split.
 """
 
@@ -26,6 +28,7 @@ from gristmill.shards import map_shards
 from gristmill.text.documents import read_documents, read_shard, shard_paths, write_shard
 from gristmill.text.order import place
 from gristmill.tokens.config import TokenizeConfig
+from gristmill.tokens.contributions import contributions
 from gristmill.tokens.tokenizer import Vocabulary, token_bytes
 
 SPLITS = ("train", "validation")
@@ -41,7 +44,13 @@ INDEX_SCHEMA = pa.schema(
     ]
 )
 
-_ENCODED_SCHEMA = pa.schema([("doc_id", pa.string()), ("tokens", pa.int64()), ("text_bytes", pa.int64())])
+_ENCODED_SCHEMA = pa.schema(
+    [
+        *(("doc_id", pa.string()), ("tokens", pa.int64()), ("text_bytes", pa.int64())),
+        # what `contributions` counts by; without `mix` a document is seen once and lies in no bucket
+        *(("source", pa.string()), ("language", pa.string()), ("bucket", pa.int32()), ("epochs", pa.int32())),
+    ]
+)
 
 
 def run_tokenize(splits: Path, tokenizer: Path, out: Path, config: TokenizeConfig, *, workers: int = 1) -> Report:
@@ -50,7 +59,8 @@ def run_tokenize(splits: Path, tokenizer: Path, out: Path, config: TokenizeConfi
     `train/` and `validation/`: tokens-00000.npy, …, each [rows, seq_len + 1], uint16 or, above 65,535 tokens, uint32.
     `index.parquet`: which document stands where. `token_bytes.npy`: int32 [vocab_size], bytes of text of each token.
     `meta.json`: sizes, special ids and the digest of the rows. Of a split it counts rows, documents, tokens (padding
-    left out), text_tokens (BOS left out too), bytes of text, and padding, which ends its last row.
+    left out), text_tokens (BOS left out too), bytes of text, and padding, which ends its last row; copies are counted.
+    The report's `mixture` has by split what each source, language and bucket contributes, once and with copies.
     """
     vocabulary = Vocabulary.load(tokenizer)
     dtype = "uint32" if vocabulary.size > 65_535 else "uint16"
@@ -67,6 +77,7 @@ def run_tokenize(splits: Path, tokenizer: Path, out: Path, config: TokenizeConfi
         counts = {
             split: _Packer(out, split, vocabulary, config, dtype, digest, index).pack(work / split) for split in SPLITS
         }
+    mixture = {split: _mixture(work / split) for split in SPLITS}
     shutil.rmtree(work)
     np.save(out / "token_bytes.npy", np.array(token_bytes(vocabulary.tokenizer, vocabulary.size), np.int32))
     meta = {
@@ -90,7 +101,7 @@ def run_tokenize(splits: Path, tokenizer: Path, out: Path, config: TokenizeConfi
             "gzip_bits_per_byte": _gzip_bits_per_byte(splits / "validation"),
             "row_fill": filled / (filled + sum(split["padding"] for split in counts.values())),
         },
-        details=meta,
+        details=meta | {"mixture": mixture},
     )
 
 
@@ -100,12 +111,16 @@ def _encode_shard(shard: tuple[str, Path], *, tokenizer: Path, work: Path, dtype
     vocabulary = Vocabulary.load(tokenizer)
     ids, lengths = [np.zeros(0, dtype)], []
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=256, columns=["doc_id", "text"]):
-            texts = batch.column("text").to_pylist()
+        facts = [name for name in file.schema_arrow.names if name in _ENCODED_SCHEMA.names]
+        for batch in file.iter_batches(batch_size=256, columns=["text", *facts]):
+            documents = batch.to_pylist()
+            texts = [document.pop("text") for document in documents]
             encodings = vocabulary.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-            for doc_id, text, encoding in zip(batch.column("doc_id").to_pylist(), texts, encodings, strict=True):
+            for document, text, encoding in zip(documents, texts, encodings, strict=True):
                 ids.append(np.array(encoding.ids, dtype))
-                lengths.append({"doc_id": doc_id, "tokens": len(encoding), "text_bytes": len(text.encode())})
+                counts = {"tokens": len(encoding), "text_bytes": len(text.encode())}
+                epochs = document.get("epochs", 1) if split == "train" else 1
+                lengths.append(document | counts | {"epochs": epochs})
     np.save(work / split / f"{path.stem}.npy", np.concatenate(ids))
     write_shard(work / split / path.name, lengths, schema=_ENCODED_SCHEMA)
     return {"rows_in": len(lengths)}
@@ -140,7 +155,7 @@ class _Packer:
 
     def pack(self, encoded: Path) -> dict[str, int]:
         """Pack all documents below `encoded`. Returns what `meta.json` says of the split."""
-        documents = text_tokens = text_bytes = 0
+        documents = text_tokens = text_bytes = 0  # of copies each counts
         for doc_id, ids, size in _in_order(encoded, self.config.seed):
             self._add(doc_id, ids)
             documents, text_tokens, text_bytes = documents + 1, text_tokens + len(ids), text_bytes + size
@@ -197,7 +212,8 @@ class _Packer:
 
 
 def _in_order(encoded: Path, seed: int) -> Iterator[tuple[str, NDArray, int]]:
-    """(doc_id, token ids, bytes of text) of all documents, in the seeded order; ids are read when they are needed."""
+    """(doc_id, token ids, bytes of text) of all documents, one of several epochs as often, in the seeded order; ids are
+    read when they are needed."""
     places = []
     shards = []
     for number, path in enumerate(shard_paths(encoded)):
@@ -205,10 +221,20 @@ def _in_order(encoded: Path, seed: int) -> Iterator[tuple[str, NDArray, int]]:
         start = 0
         for row in read_shard(path):
             position = place(row["doc_id"], seed=seed, purpose="tokenize")
-            places.append((position, row["doc_id"], number, start, row["tokens"], row["text_bytes"]))
+            for copy in range(row["epochs"]):
+                there = (position + copy / row["epochs"]) % 1
+                places.append((there, row["doc_id"], number, start, row["tokens"], row["text_bytes"]))
             start += row["tokens"]
     for _, doc_id, number, start, tokens, size in sorted(places):
         yield doc_id, shards[number][start : start + tokens], size
+
+
+def _mixture(encoded: Path) -> list[dict[str, Any]]:
+    """Exact tokens by source, language and bucket, once and as often as they stand in the rows."""
+    columns = ["source", "language", "bucket", "epochs", "text_bytes", "tokens"]
+    tables = [pq.read_table(path, columns=columns) for path in shard_paths(encoded)]
+    table = pa.concat_tables([_ENCODED_SCHEMA.empty_table().select(columns), *tables])
+    return contributions(table, by=("source", "language", "bucket"), sizes=("text_bytes", "tokens"))
 
 
 def _gzip_bits_per_byte(documents: Path) -> float:

@@ -36,14 +36,20 @@ def test_every_shipped_configuration_is_valid(path: Path):
 
 def test_weights_stand_beside_the_sources_and_reach_the_mix(tmp_path: Path):
     config = workspace.load_config("quickstart", ["ingest.sources=[{kind: python_docs, name: docs, weight: 0.25}]"])
-    assert config.mixture.weights == {"docs": 0.25}
+    assert config.mixture.source_weights == {"docs": 0.25}
+    assert workspace.load_config("quickstart", []).mixture.source_weights == {}
 
 
 @pytest.mark.parametrize(
     ("overrides", "complaint"),
     [
         (["model.start={kind: open, path: somewhere}"], "the tokenizer must be that model's own"),
-        (["mix.weights={web: 0.5}"], "give each source a weight"),
+        (["mix.source_weights={web: 0.5}"], "give each source a weight"),
+        (
+            ["ingest.sources=[{kind: python_docs, name: a, weight: 1}, {kind: python_docs, name: b}]"],
+            "b has no weight, other sources have one",
+        ),
+        (["mix.rehydrate=fineweb2"], "mix.max_epochs=1 only once; raise max_epochs"),
         (["register.modle=x"], "unknown key register.modle; did you mean model?"),
         (["registry.model=x"], "unknown key registry; did you mean register?"),
     ],

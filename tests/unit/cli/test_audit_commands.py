@@ -9,6 +9,8 @@ import pytest
 from audited_store import doc_id, make_store
 
 from flows.cli import main as front_desk
+from flows.cli.trace import lines_of
+from gristmill.trace import Event, Span, Story
 
 # the command reads sys.argv itself, which is what is tested
 pytestmark = pytest.mark.filterwarnings("ignore:Cyclopts application invoked without tokens")
@@ -42,6 +44,26 @@ def test_trace_tells_the_story_of_the_last_run(gristmill: Any):
     told = json.loads(gristmill("trace", doc_id("short"), "--json")[0])
     assert told["schema_version"] == 1
     assert told["pages"][0]["end"] == "dropped by filter: min_words, measured 2, kept: 3"
+
+
+def test_trace_has_a_line_for_each_copy_of_a_page_that_is_seen_several_times():
+    place = {"artifact": "tokens/tokenize-0", "split": "train"}
+    spans = [
+        Span(**place, file="train/tokens-00000.npy", row_in_file=1, row=1, start=3, tokens=2, continuation=False),
+        Span(**place, file="train/tokens-00000.npy", row_in_file=2, row=2, start=0, tokens=4, continuation=True),
+        Span(**place, file="train/tokens-00000.npy", row_in_file=5, row=5, start=1, tokens=4, continuation=False),
+        Span(**place, file="train/tokens-00001.npy", row_in_file=0, row=6, start=0, tokens=2, continuation=True),
+    ]
+    mixed = Event("mix", "documents/mix-0", "kept", measured={"epochs": 2, "bucket": 1})
+    page = {"url": "https://a.example/", "doc_id": "0", "date": "2026", "source": "web", "license": "CC0"}
+    lines = [" ".join(line.split()) for line in lines_of(Story(page, [mixed], spans, []))]
+    assert lines[3:] == [
+        "mix kept, and seen 2 times in training documents/mix-0",
+        "tokenize train/tokens-00000.npy rows 1 to 2, from token 3 to token 3 tokens/tokenize-0",
+        "tokenize train/tokens-00000.npy row 5, from token 1 to token 4 tokens/tokenize-0",
+        "tokenize train/tokens-00001.npy row 0, from token 0 to token 1 tokens/tokenize-0",
+        "→ 12 tokens in 4 rows of train, where it stands 2 times",
+    ]
 
 
 def test_trace_prints_no_character_that_steers_a_terminal(gristmill: Any):

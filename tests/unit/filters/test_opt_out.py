@@ -9,8 +9,8 @@ from gristmill.filters.language_data import shipped_thresholds
 from gristmill.filters.opt_out import OptOut, OptOutConfig
 from gristmill.forget import Forgotten, add_to_list
 from gristmill.text.documents import read_documents, read_shard
-from gristmill.tokens.config import MixConfig
 from gristmill.tokens.mix import run_mix
+from gristmill.tokens.mix_config import MixConfig
 
 OFF = (
     dict.fromkeys(Thresholds.model_fields)
