@@ -76,7 +76,7 @@ class ExtendedTokenizer(StageConfig):
     new_tokens: PositiveInt = 4000
     """Tokens to add. Exactly so many come out, each used in the training text, or the stage fails."""
     max_chars: PositiveInt | None = 20_000_000
-    """Learn from a sample of about this many characters; it takes seconds a million, on one core."""
+    """Learn from a sample of about this many characters; more text changes the merges little."""
     seed: int = 0
     """Changes which documents are sampled."""
 
