@@ -4,12 +4,13 @@ Words are what white space parts; of languages written without it the number say
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from gristmill.jsonl import read_jsonl
 from gristmill.text.documents import read_documents
 
 MEASURED_CHARS = 1_000_000
@@ -34,17 +35,29 @@ class Coverage:
 
 
 def coverage_of_documents(tokenizer: Tokenizer, documents: Path) -> dict[str, Coverage]:
-    """Like `coverage`, of documents by their language: of each the first million characters."""
+    """Like `coverage`, of the documents in a folder by their language: of each the first million characters."""
+    rows = read_documents(documents, columns=["text", "language"])
+    return coverage(tokenizer, heads((row["language"] or "unknown", row["text"]) for row in rows))
+
+
+def texts_of(path: Path) -> Iterator[tuple[str, str]]:
+    """(language, text) of a file of JSON lines: the language is in `language` or `lang`, else it is the file's name.
+
+    Raises ValueError for a row without text.
+    """
+    for place, row in read_jsonl(path):
+        if not isinstance(row.get("text"), str):
+            raise ValueError(f"{place}: no text under the key 'text'; it has {', '.join(row)}")
+        yield row.get("language") or row.get("lang") or path.name.partition(".")[0], row["text"]
+
+
+def heads(texts: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Of (language, text), so much that each language has its first million characters."""
     left: dict[str, int] = {}
-
-    def texts() -> Iterable[tuple[str, str]]:
-        for page in read_documents(documents, columns=["text", "language"]):
-            language = page["language"] or "unknown"
-            text = page["text"][: left.setdefault(language, MEASURED_CHARS)]
-            left[language] -= len(text)
-            yield language, text
-
-    return coverage(tokenizer, texts())
+    for language, text in texts:
+        head = text[: left.setdefault(language, MEASURED_CHARS)]
+        left[language] -= len(head)
+        yield language, head
 
 
 def coverage(tokenizer: Tokenizer, texts: Iterable[tuple[str, str]]) -> dict[str, Coverage]:

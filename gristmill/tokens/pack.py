@@ -4,7 +4,7 @@ The documents of a split stand in a seeded order. Each begins with the document 
 continues in the next row, after another BOS. As a row's first token is never predicted and always is BOS, every token
 of every document is a target exactly once, and at most one row length - 1 of padding ends a split.
 Token ids are spilled to `.work/` in the output folder while the stage runs, and rows are written as they fill: what
-stays in memory is some 70 bytes a document, for their order. Left out: the held-out split.
+stays in memory is some 100 bytes a document, for their order. Left out: the held-out split.
 """
 
 import hashlib
