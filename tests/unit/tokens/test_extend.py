@@ -163,6 +163,21 @@ def test_a_normalizer_stays_and_words_are_learned_as_it_leaves_them(base, before
     assert len(ids(made.tokenizer, "його")) < len(ids(before, "його"))
 
 
+def test_a_vocabulary_that_is_asked_for_whole_words_first_is_extended_too(base, before, tmp_path):
+    """Llama 3's way (`ignore_merges`): a word that is in the vocabulary is a token, whether merges reach it or not."""
+    state = json.loads(before.to_str())
+    word, *others = dict.fromkeys(ukrainian(0)[0].split()[1:9])
+    spelled = before.pre_tokenizer.pre_tokenize_str(f" {word}")[0][0]
+    state["model"]["vocab"][spelled] = 302  # no merge makes it
+    state["model"]["ignore_merges"] = True
+    (tmp_path / "tokenizer.json").write_text(json.dumps(state))
+    made = extend_tokenizer(tmp_path, [*ukrainian(0), f"{word} {word}ся " * 50], scripts=("Cyrillic",), new_tokens=NEW)
+    text = f"і {word} {' '.join(others)} {word}ся"
+    assert 302 in ids(made.tokenizer, text)
+    assert made.tokenizer.decode(ids(made.tokenizer, text)) == text
+    assert made.vocab_size == 303 + NEW
+
+
 def test_too_little_text_says_how_many_tokens_it_allows(base):
     with pytest.raises(
         ValueError, match=r"new_tokens=60, but 2 different words in Cyrillic allow only (\d+);"
