@@ -133,6 +133,11 @@ def test_an_artifact_named_by_its_address_stands_in_for_a_call(tmp_path: Path):
     assert pinned.steps[0].address == address
     assert pinned.steps[1].recipe.inputs == {"warcs": address}  # type: ignore[union-attr]
     assert documents.address == pinned.steps[1].address
+    running = Session(store=ArtifactStore(tmp_path), planning=False)
+    with session(running):
+        assert fetch.at(address).path.is_dir()
+    (step,) = running.steps
+    assert (step.state, step.report, step.record) == ("reused", Report(rows_in=1, rows_out=1), pinned.steps[0].record)
 
 
 def test_a_named_artifact_that_is_not_there_blocks_the_plan_and_what_needs_it(tmp_path: Path):
