@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from gristmill.artifacts import Examples, Splits, Tokenizer, Tokens
 from gristmill.config import PipelineConfig
+from gristmill.tokens.config import PinnedTokenizer
 from tasks.decontaminate import decontaminate
 from tasks.dedup import dedup
 from tasks.examples import examples
@@ -38,6 +39,7 @@ def data(config: PipelineConfig) -> Grist:
     documents = decontaminate(documents=documents, examples=made, config=config.decontaminate, split=config.split)
     documents = mix(documents=documents, config=config.mixture)
     splits = split(documents=documents, config=config.split)
-    tokenizer = train_tokenizer(splits=splits, config=config.train_tokenizer)
+    pinned = config.train_tokenizer.artifact if isinstance(config.train_tokenizer, PinnedTokenizer) else None
+    tokenizer = train_tokenizer.at(pinned) if pinned else train_tokenizer(splits=splits, config=config.tokenizer)
     tokens = tokenize(splits=splits, tokenizer=tokenizer, config=config.tokenize)
     return Grist(made, splits, tokenizer, tokens)

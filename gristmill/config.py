@@ -16,6 +16,7 @@ from gristmill.serve.config import RegisterConfig
 from gristmill.text.config import ExtractConfig, SplitConfig
 from gristmill.tokens.config import TokenizeConfig, TokenizerConfig, TrainedTokenizer
 from gristmill.tokens.mix_config import MixConfig
+from gristmill.tokens.vocab_size import optimal_vocab_size
 from gristmill.train.config import PretrainConfig
 
 
@@ -45,16 +46,29 @@ class PipelineConfig(Schema):
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
-        if self.model.start.kind == "open" and self.train_tokenizer.kind != "existing":
+        if self.model.start.kind == "open" and self.train_tokenizer.kind == "bpe":
             raise ValueError(
                 "model.start is an open model, so the tokenizer must be that model's own: set "
-                "train_tokenizer: {kind: existing, path: …} to its folder"
+                "train_tokenizer: {kind: existing, path: …} to its folder, or {kind: extend, path: …} to add tokens"
+            )
+        trained = self.train_tokenizer
+        if trained.kind == "bpe" and trained.vocab_size == "auto" and self.model.start.kind != "scratch":
+            raise ValueError(
+                "train_tokenizer.vocab_size=auto follows from the shape of a new model, but model.start is an existing "
+                "one; keep its vocabulary with train_tokenizer: {kind: artifact, artifact: …}"
             )
         if self.mix.source_weights:
             raise ValueError(
                 "mix.source_weights is filled in by the pipeline; give each source a weight: ingest.sources[].weight"
             )
         return self
+
+    @property
+    def tokenizer(self) -> TokenizerConfig:
+        """`train_tokenizer` with a number for `vocab_size: auto`, which follows from the model."""
+        if isinstance(self.train_tokenizer, TrainedTokenizer) and self.train_tokenizer.vocab_size == "auto":
+            return self.train_tokenizer.model_copy(update={"vocab_size": optimal_vocab_size(self.model.shape)})
+        return self.train_tokenizer
 
     @property
     def mixture(self) -> MixConfig:

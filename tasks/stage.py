@@ -33,6 +33,7 @@ A = TypeVar("A", bound=Artifact)
 Resumable = Literal["never", "same_code", "always"]
 State = Literal["reuse", "build", "blocked", "built", "reused"]
 Check = Callable[[Record, Path], str | None]
+Refuses = Callable[[ArtifactStore, dict[str, Recipe], dict[str, Any]], str | None]
 
 
 class StageFailed(RuntimeError):
@@ -92,7 +93,13 @@ def session(opened: Session) -> Iterator[Session]:
 
 
 def stage(
-    *, produces: type[A], version: int, resumable: Resumable = "never", retries: int = 0, check: Check | None = None
+    *,
+    produces: type[A],
+    version: int,
+    resumable: Resumable = "never",
+    retries: int = 0,
+    check: Check | None = None,
+    refuses: Refuses | None = None,
 ) -> Callable[[Callable[Concatenate[Path, P], Report]], "Stage[P, A]"]:
     """Declare a stage. Bump `version` when the output's meaning changes.
 
@@ -100,10 +107,13 @@ def stage(
     between, or always (a training that goes on from its checkpoint).
     check: asks the world outside the store whether a hit still holds (the registry may have been emptied); it returns
     what is wrong, or None. It raises SourceUnavailable when it cannot ask.
+    refuses: asks whether the inputs go together, before anything is built; it gets the store, the recipes so far by
+    address and the arguments, and returns what is wrong, or None.
     """
 
     def declare(function: Callable[Concatenate[Path, P], Report]) -> "Stage[P, A]":
-        return Stage(function, produces, version, resumable=resumable, retries=retries, check=check)
+        options = {"resumable": resumable, "retries": retries, "check": check, "refuses": refuses}
+        return Stage(function, produces, version, **options)
 
     return declare
 
@@ -118,10 +128,11 @@ class Stage(Generic[P, A]):
         resumable: Resumable,
         retries: int,
         check: Check | None,
+        refuses: Refuses | None = None,
         instance: str | None = None,
     ) -> None:
         self.function, self.produces, self.version = function, produces, version
-        self.resumable, self.retries, self.check = resumable, retries, check
+        self.resumable, self.retries, self.check, self.refuses = resumable, retries, check, refuses
         self.name: str = function.__name__
         self.label = f"{self.name}[{instance}]" if instance else self.name
         self.signature = inspect.signature(function)
@@ -129,8 +140,28 @@ class Stage(Generic[P, A]):
 
     def __getitem__(self, instance: str) -> "Stage[P, A]":
         """The same stage under a label of its own, `evaluate["sft"]` as `evaluate[sft]`; no part of the key."""
-        options = {"resumable": self.resumable, "retries": self.retries, "check": self.check}
+        options = {"resumable": self.resumable, "retries": self.retries, "check": self.check, "refuses": self.refuses}
         return Stage(self.function, self.produces, self.version, instance=instance, **options)
+
+    def at(self, address: str) -> A:
+        """An artifact that this stage made earlier and a configuration names, in place of a call.
+
+        Raises SourceUnavailable in a run when the store lacks it; a plan is blocked.
+        """
+        here = _session.get()
+        record = here.store.find(address)
+        if record is None:
+            missing = (
+                f"{address} is not (whole) in {here.store.root}; build it again with its configuration, or name another"
+            )
+            if not here.planning:
+                raise SourceUnavailable(missing)
+            step = Step(self.label, "blocked", address, [missing])
+        else:
+            step = Step(self.label, "reuse" if here.planning else "reused", address, recipe=record.recipe)
+            step.record, step.report = record, here.store.report(address)
+        self._append(here, step)
+        return self.produces(address, here.store.path(address))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> A:
         here = _session.get()
@@ -145,10 +176,13 @@ class Stage(Generic[P, A]):
         if not here.planning:
             planned, step = step, self._run(here, arguments, step)
             step.recipe, step.rebuild = planned.recipe, planned.rebuild
+        self._append(here, step)
+        return self.produces(step.address, here.store.path(step.address))
+
+    def _append(self, here: Session, step: Step) -> None:
         here.steps.append(step)
         if here.on_step:
             here.on_step(step)
-        return self.produces(step.address, here.store.path(step.address))
 
     def _plan(self, here: Session, arguments: dict[str, Any]) -> Step:
         """Whether this call is reused, would be built, or is blocked, and why."""
@@ -160,6 +194,9 @@ class Stage(Generic[P, A]):
         if waiting:
             return Step(self.label, "blocked", f"{self.produces.kind}/{self.name}-unknown", [f"waits for {waiting[0]}"])
         recipe = self._recipe(arguments)
+        recipes = {step.address: step.recipe for step in here.steps if step.recipe}
+        if self.refuses and (fault := self.refuses(here.store, recipes, arguments)):
+            raise ValueError(fault)
         step = Step(self.label, "reuse", recipe.address, recipe=recipe)
         step.record = here.store.find(recipe.address)
         if step.record is None:
