@@ -1,4 +1,4 @@
-"""Run one function over many shards in local processes: same bytes for 1 or N workers, in any order, after a kill.
+"""Run one function over many shards, here or on a cluster: same bytes for 1 or N workers, in any order, after a kill.
 
 A shard's result is committed by renaming a small JSON file into `.done/` of the output folder; a folder that is
 continued after a crash skips what is committed. Results come back in the shards' order, whoever finished first.
@@ -6,14 +6,17 @@ continued after a crash skips what is committed. Results come back in the shards
 
 import json
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, TypeVar
 
 from gristmill.progress import progress
+from gristmill.ray_engine import RayEngine
 
 S = TypeVar("S")
+Workers = int | RayEngine
+"""Who works on shards: so many processes of this machine, or a Ray cluster."""
 
 
 def map_shards(
@@ -21,14 +24,14 @@ def map_shards(
     shards: Sequence[tuple[str, S]],
     out: Path,
     *,
-    workers: int,
+    workers: Workers,
     label: str,
     unit: str = "shards",
 ) -> list[dict[str, Any]]:
     """Call `function(shard)` for each (name, shard); it writes its own files and returns a JSON-able summary.
 
     `function` must be picklable, and idempotent: after a crash it is called again for shards not committed.
-    A summary's `rows_in`, when there is one, is what the progress bar counts. Raises what a shard raised.
+    Raises what a shard raised; RuntimeError when a cluster loses the workers of one shard again and again.
     """
     done = out / ".done"
     done.mkdir(parents=True, exist_ok=True)
@@ -36,7 +39,7 @@ def map_shards(
     missing = [(name, shard) for name, shard in shards if name not in results]
     with progress(label, total=len(shards), unit=unit) as bar:
         bar.advance(len(results))
-        for name, summary in _run(function, missing, workers):
+        for name, summary in _run(function, missing, workers, out):
             commit = done / f"{name}.tmp"
             commit.write_text(json.dumps(summary))
             commit.rename(done / name)
@@ -47,7 +50,13 @@ def map_shards(
     return [results[name] for name, _ in shards]
 
 
-def _run(function: Callable[[S], dict[str, Any]], shards: Sequence[tuple[str, S]], workers: int):
+def _run(
+    function: Callable[[S], dict[str, Any]], shards: Sequence[tuple[str, S]], workers: Workers, out: Path
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(workers, RayEngine):
+        if shards:
+            yield from workers.run(function, shards, out)
+        return
     if workers == 1 or len(shards) <= 1:
         for name, shard in shards:
             yield name, function(shard)

@@ -14,4 +14,4 @@ def extract(out: Path, warcs: Warcs, config: ExtractConfig, resources: Resources
     """Read pages, identify their language on the fast text, extract the survivors' main text."""
     from gristmill.text.extract import run_extract
 
-    return run_extract(warcs.path, out, config, workers=resources.workers)
+    return run_extract(warcs.path, out, config, workers=resources.pool)

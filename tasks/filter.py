@@ -14,4 +14,4 @@ def filter(out: Path, documents: Documents, config: FilterConfig, resources: Res
     """Keep documents that pass every threshold; record the first one a dropped page failed."""
     from gristmill.filters.filter import run_filter
 
-    return run_filter(documents.path, out, config, workers=resources.workers)
+    return run_filter(documents.path, out, config, workers=resources.pool)

@@ -14,4 +14,4 @@ def signals(out: Path, documents: Documents, config: SignalsConfig, resources: R
     """Measure each document once; drop none."""
     from gristmill.filters.signals import run_signals
 
-    return run_signals(documents.path, out, config, workers=resources.workers)
+    return run_signals(documents.path, out, config, workers=resources.pool)

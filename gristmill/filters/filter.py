@@ -21,7 +21,7 @@ from gristmill.filters.pii_config import PiiConfig
 from gristmill.filters.poisoning import find_alarms
 from gristmill.filters.selection import Selection, select
 from gristmill.report import Report
-from gristmill.shards import map_shards
+from gristmill.shards import Workers, map_shards
 from gristmill.text.documents import (
     document_schema,
     join_verdicts,
@@ -36,7 +36,7 @@ from gristmill.text.documents import (
 OPT_OUT = "filter.opt_out"
 
 
-def run_filter(documents: Path, out: Path, config: FilterConfig, *, workers: int = 1) -> Report:
+def run_filter(documents: Path, out: Path, config: FilterConfig, *, workers: Workers = 1) -> Report:
     """Write on the documents that pass every rule, and for each other one the first rule that it failed.
 
     Raises ValueError when a signal was not measured, a list has a line that is no entry, or no document is left.

@@ -18,7 +18,7 @@ from gristmill.filters.language_data import PAGES_WITHOUT_CONTENT
 from gristmill.filters.model_signals import MODEL_FIELDS, ModelFiles, ModelSignals, prepare_models
 from gristmill.filters.repetition import DUP_NGRAMS, TOP_NGRAMS
 from gristmill.report import Report
-from gristmill.shards import map_shards
+from gristmill.shards import Workers, map_shards
 from gristmill.text.documents import document_schema, join_verdicts, kept, read_shard, shard_paths, write_judged
 
 COUNTS = (
@@ -42,7 +42,7 @@ SIGNAL_FIELDS = [
 """Columns that this stage adds. A null means: not measurable in this document's language."""
 
 
-def run_signals(documents: Path, out: Path, config: SignalsConfig, *, workers: int = 1) -> Report:
+def run_signals(documents: Path, out: Path, config: SignalsConfig, *, workers: Workers = 1) -> Report:
     """Add the signals to each document of an artifact, shard by shard.
 
     Raises ValueError when there are no documents to measure, or a model or word list cannot be read.

@@ -19,7 +19,7 @@ from gristmill.crawl.members import Damage
 from gristmill.crawl.records import Ignored, Page, read_responses
 from gristmill.crawl.url_filter import UrlFilter
 from gristmill.report import Report
-from gristmill.shards import map_shards
+from gristmill.shards import Workers, map_shards
 from gristmill.text.clean import clean_text
 from gristmill.text.config import ExtractConfig
 from gristmill.text.costly import MAX_PARSED_TAGS, is_costly, is_hopeless, simplify
@@ -38,7 +38,7 @@ CODE = "code"
 T = TypeVar("T")
 
 
-def run_extract(warcs: Path, out: Path, config: ExtractConfig, *, workers: int = 1) -> Report:
+def run_extract(warcs: Path, out: Path, config: ExtractConfig, *, workers: Workers = 1) -> Report:
     """Turn the archive files of an artifact of ingest into documents.
 
     The report counts pages: response records, and damaged ones, whose type is often unknown. A page that is split by
