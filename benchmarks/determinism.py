@@ -176,7 +176,7 @@ def start(
     asked = {"store": str(store), "crawl": str(crawl), "resources": resources, "shuffle_seed": shuffle_seed}
     request = store.with_suffix(".json")
     request.write_text(json.dumps(asked))
-    environment = os.environ | {name: "1" for name in ("OMP_NUM_THREADS", "RAYON_NUM_THREADS")}
+    environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
     return subprocess.Popen(
         [sys.executable, __file__, "--child", str(request)],
         stdout=subprocess.PIPE,
@@ -218,7 +218,8 @@ def run_flow(asked: dict[str, Any]) -> dict[str, Any]:
         data(config)
     stages = {}
     for step in here.steps:
-        assert step.record and step.report
+        assert step.record is not None
+        assert step.report is not None
         lines = sorted(f"{step.address} {entry.path} {entry.sha256}" for entry in step.record.files)
         digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
         stages[step.label] = {"hash": digest, "rows_in": step.report.rows_in, "rows_out": step.report.rows_out}
