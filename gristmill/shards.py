@@ -6,6 +6,7 @@ continued after a crash skips what is committed. Results come back in the shards
 
 import json
 import multiprocessing
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -37,6 +38,7 @@ def map_shards(
     done.mkdir(parents=True, exist_ok=True)
     results = {name: json.loads((done / name).read_text()) for name, _ in shards if (done / name).exists()}
     missing = [(name, shard) for name, shard in shards if name not in results]
+    reused = 0
     with progress(label, total=len(shards), unit=unit) as bar:
         bar.advance(len(results))
         for name, summary in _run(function, missing, workers, out):
@@ -44,7 +46,10 @@ def map_shards(
             commit.write_text(json.dumps(summary))
             commit.rename(done / name)
             results[name] = summary
+            reused += bool(summary.get("reused"))
             bar.advance()
+    if reused:
+        print(f"{label}: {reused} of {len(shards)} {unit} are those of earlier artifacts", file=sys.stderr)
     lost = [name for name, _ in shards if name not in results]
     assert not lost, f"shards without a result: {lost}"
     return [results[name] for name, _ in shards]

@@ -5,6 +5,7 @@ An artifact of documents is a folder of `part-00000.parquet`, `part-00001.parque
 the verdicts is a document without its text, and what the stage decided about it: kept, or by which rule not.
 """
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -106,6 +107,11 @@ def write_judged(
     return {"rows_in": verdicts.rows, "rows_out": documents.rows, "dropped": dropped}
 
 
+def judged_files(path: Path) -> list[Path]:
+    """The files that `write_judged` writes for a shard."""
+    return [path, _verdicts_of(path)]
+
+
 def join_verdicts(shards: Sequence[Path], out: Path, *, schema: pa.Schema = DOCUMENT_SCHEMA) -> None:
     """Write `verdicts.parquet` from what `write_judged` left for each of the shards, in their order."""
     rows = (row for path in shards for row in read_shard(_verdicts_of(path)))
@@ -168,6 +174,8 @@ class ShardWriter:
             self._flush()
         self._file.close()
         if kind is None:
+            with self._temporary.open("rb") as written:
+                os.fsync(written.fileno())  # a node that loses power after this has done its shard
             self._temporary.rename(self._path)
 
     def _flush(self) -> None:
