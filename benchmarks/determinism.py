@@ -4,14 +4,16 @@
 
 The flow `data` (ingest to tokenize) reads two packed WARC files, cut into `--files` files each so that there are shards
 to hand out. It runs with one local worker, with two, with its shards in shuffled order, killed with SIGKILL once in
-every stage that hands out shards and run again, and on a Ray cluster of two nodes on this machine, of which one is
-killed while it extracts a shard. A hash is the sha256 over address, name and sha256 of every file of every artifact.
-`record.json` is left out: it says when, by which run and in how many seconds. A stand-in for Prefect calls each task at
-once, so that no server is needed; store, drafts and stages are those of `gristmill run`. Takes some ten minutes on two
-cores.
+every stage that hands out shards and run again, in a store that has the shards of one of the two already, and on a Ray
+cluster of two nodes on this machine, of which one is killed while it extracts a shard.
+
+A hash is the sha256 over address, name and sha256 of every file of every artifact. `record.json` is left out: it says
+when, by which run and in how many seconds. A stand-in for Prefect calls each task at once, so that no server is needed;
+store, drafts and stages are those of `gristmill run`. Takes some fifteen minutes on two busy cores.
 """
 
 import argparse
+import atexit
 import hashlib
 import json
 import os
@@ -24,6 +26,7 @@ import sys
 import tempfile
 import time
 import types
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,6 +58,7 @@ def main() -> None:
                 "2 local workers": with_workers(2),
                 "shuffled shards": with_workers(2, shuffle_seed=1),
                 "killed and resumed": killed_and_resumed,
+                "half seen before": half_seen_before,
                 "Ray, a node killed": on_ray,
             }.items()
         }
@@ -109,6 +113,21 @@ def killed_and_resumed(work: Path, crawl: Path) -> dict[str, Any]:
             time.sleep(0.005)
         else:
             return finish(child) | {"seconds": time.monotonic() - started, "killed": kills}
+
+
+def half_seen_before(work: Path, crawl: Path) -> dict[str, Any]:
+    """An earlier crawl had the files of the second WARC file; their shards are taken from its artifacts."""
+    started, store = time.monotonic(), work / "incremental"
+    finish(start(store, crawl, {"workers": 2}, files=f"{WARCS[1].partition('.')[0]}-*"))
+    before = kept_shards(store)
+    result = finish(start(store, crawl, {"workers": 2}))
+    added = {stage: count - before[stage] for stage, count in kept_shards(store).items()}
+    note = {stage: f"{count} shards new" for stage, count in sorted(added.items())}
+    return result | {"seconds": time.monotonic() - started, "reused": note}
+
+
+def kept_shards(store: Path) -> Counter[str]:
+    return Counter(folder.parent.name.rpartition("-")[0] for folder in (store / ".shards").glob("*/*"))
 
 
 def on_ray(work: Path, crawl: Path) -> dict[str, Any]:
@@ -169,21 +188,30 @@ def commits(draft: Path) -> list[str]:
 
 
 def start(
-    store: Path, crawl: Path, resources: dict[str, Any], *, shuffle_seed: int | None = None
+    store: Path, crawl: Path, resources: dict[str, Any], *, shuffle_seed: int | None = None, files: str = "*"
 ) -> "subprocess.Popen[str]":
     """The flow in a process group of its own."""
     store.mkdir(exist_ok=True)
-    asked = {"store": str(store), "crawl": str(crawl), "resources": resources, "shuffle_seed": shuffle_seed}
+    paths = [f"{crawl}/{files}.warc.gz"]
+    asked = {"store": str(store), "paths": paths, "resources": resources, "shuffle_seed": shuffle_seed}
     request = store.with_suffix(".json")
     request.write_text(json.dumps(asked))
     environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
-    return subprocess.Popen(
+    child = subprocess.Popen(
         [sys.executable, __file__, "--child", str(request)],
         stdout=subprocess.PIPE,
         text=True,
         env=environment | {"TOKENIZERS_PARALLELISM": "false"},
         start_new_session=True,
     )
+    atexit.register(end, child)
+    return child
+
+
+def end(child: "subprocess.Popen[str]") -> None:
+    """Leave nothing behind when this program is interrupted."""
+    if child.poll() is None:
+        os.killpg(child.pid, signal.SIGKILL)
 
 
 def finish(child: "subprocess.Popen[str]") -> dict[str, Any]:
@@ -206,7 +234,7 @@ def run_flow(asked: dict[str, Any]) -> dict[str, Any]:
 
     config = PipelineConfig.model_validate(
         {
-            "ingest": {"sources": [{"kind": "warc", "name": "docs", "paths": [f"{asked['crawl']}/*.warc.gz"]}]},
+            "ingest": {"sources": [{"kind": "warc", "name": "docs", "paths": asked["paths"]}]},
             "extract": {"languages": LANGUAGES},
             "examples": {"source": {"max_modules": 150}, "benchmark_items": 100, "min_benchmark_items": 10},
             "train_tokenizer": {"vocab_size": 4096},
@@ -254,10 +282,11 @@ def shuffle_shards(seed: int) -> None:
 
 
 def table(summary: dict[str, Any]) -> str:
-    lines = [f"{'setting':<20}  {'seconds':>7}  hash of all files  killed"]
+    lines = [f"{'setting':<20}  {'seconds':>7}  hash of all files  what happened"]
     for setting, result in summary["results"].items():
-        killed = ", ".join(f"{what} {when}" for what, when in result.get("killed", {}).items())
-        lines.append(f"{setting:<20}  {result['seconds']:>7.0f}  {result['hash'][:16]}   {killed}")
+        notes = [f"killed: {what} {when}" for what, when in result.get("killed", {}).items()]
+        notes += [f"{stage}: {what}" for stage, what in result.get("reused", {}).items()]
+        lines.append(f"{setting:<20}  {result['seconds']:>7.0f}  {result['hash'][:16]}   {'; '.join(notes)}")
     first = next(iter(summary["results"].values()))["stages"]
     rows = ", ".join(f"{label} {stage['rows_in']:,} → {stage['rows_out']:,}" for label, stage in first.items())
     for label in first:

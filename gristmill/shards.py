@@ -10,14 +10,28 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from gristmill.progress import progress
-from gristmill.ray_engine import RayEngine
 
 S = TypeVar("S")
-Workers = int | RayEngine
-"""Who works on shards: so many processes of this machine, or a Ray cluster."""
+
+
+class Engine(Protocol):
+    """Machines that shards are worked on, all of which see the folder `out`: a Ray cluster, an executor of datatrove's.
+
+    A shard that is lost with its machine runs again there or fails the call; it is never left out.
+    """
+
+    def run(
+        self, function: Callable[[Any], dict[str, Any]], shards: Sequence[tuple[str, Any]], out: Path
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield (name, function(shard)) for each shard, whichever is finished first."""
+        ...
+
+
+Workers = int | Engine
+"""Who works on shards: so many processes of this machine, or an engine."""
 
 
 def map_shards(
@@ -36,15 +50,13 @@ def map_shards(
     """
     done = out / ".done"
     done.mkdir(parents=True, exist_ok=True)
-    results = {name: json.loads((done / name).read_text()) for name, _ in shards if (done / name).exists()}
+    results = {name: summary for name, _ in shards if (summary := committed(done, name)) is not None}
     missing = [(name, shard) for name, shard in shards if name not in results]
     reused = 0
     with progress(label, total=len(shards), unit=unit) as bar:
         bar.advance(len(results))
         for name, summary in _run(function, missing, workers, out):
-            commit = done / f"{name}.tmp"
-            commit.write_text(json.dumps(summary))
-            commit.rename(done / name)
+            commit(done, name, summary)
             results[name] = summary
             reused += bool(summary.get("reused"))
             bar.advance()
@@ -55,10 +67,25 @@ def map_shards(
     return [results[name] for name, _ in shards]
 
 
+def commit(done: Path, name: str, summary: dict[str, Any]) -> None:
+    """Say that a shard is done, at once or not at all."""
+    temporary = done / f"{name}.tmp"
+    temporary.write_text(json.dumps(summary))
+    temporary.rename(done / name)
+
+
+def committed(done: Path, name: str) -> dict[str, Any] | None:
+    """The summary of a shard that is done."""
+    try:
+        return json.loads((done / name).read_text())
+    except (FileNotFoundError, ValueError):  # a power cut may leave a name without its content
+        return None
+
+
 def _run(
     function: Callable[[S], dict[str, Any]], shards: Sequence[tuple[str, S]], workers: Workers, out: Path
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    if isinstance(workers, RayEngine):
+    if not isinstance(workers, int):
         if shards:
             yield from workers.run(function, shards, out)
         return
