@@ -43,6 +43,8 @@ _DECISION_FIELDS = [
     ("threshold", pa.string()),
 ]
 
+_JOINED_ROWS = 65_536
+
 
 def shard_paths(folder: Path) -> list[Path]:
     """The document shards of an artifact, in their order."""
@@ -114,8 +116,14 @@ def judged_files(path: Path) -> list[Path]:
 
 def join_verdicts(shards: Sequence[Path], out: Path, *, schema: pa.Schema = DOCUMENT_SCHEMA) -> None:
     """Write `verdicts.parquet` from what `write_judged` left for each of the shards, in their order."""
-    rows = (row for path in shards for row in read_shard(_verdicts_of(path)))
-    write_shard(out / "verdicts.parquet", rows, schema=verdict_schema(schema))
+    table, temporary = out / "verdicts.parquet", out / "verdicts.parquet.tmp"
+    with pq.ParquetWriter(temporary, verdict_schema(schema), compression="zstd") as joined:
+        for path in shards:
+            with pq.ParquetFile(_verdicts_of(path)) as part:
+                # large row groups: a reader holds what the footer says of each of them
+                for batch in part.iter_batches(batch_size=_JOINED_ROWS):
+                    joined.write_batch(batch)
+    temporary.rename(table)
 
 
 def verdict_schema(documents: pa.Schema = DOCUMENT_SCHEMA) -> pa.Schema:
