@@ -132,9 +132,9 @@ def kept_shards(store: Path) -> Counter[str]:
 
 def on_ray(work: Path, crawl: Path) -> dict[str, Any]:
     """Two nodes of one CPU each; the second is killed while a shard of `extract` runs on it and others are done."""
-    from gristmill.ray_engine import SETTINGS
+    from gristmill.ray_engine import JOINING, SETTINGS
 
-    os.environ |= SETTINGS | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    os.environ |= SETTINGS | JOINING | {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
     from ray.cluster_utils import Cluster
 
     started, store = time.monotonic(), work / "ray"

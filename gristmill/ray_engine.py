@@ -29,11 +29,12 @@ SETTINGS = {
     "RAY_task_oom_retries": str(MAX_RETRIES),  # Ray's own default is to try for ever
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's coming default; without it every worker warns
 }
-"""Environment of this process, and of a cluster it starts, where the user has set nothing else.
-
-Token authentication is not among them: with RAY_AUTH_MODE unset Ray turns it on for a cluster it starts, and for one it
-joins where there is a token.
-"""
+"""Environment of this process, and of a cluster it starts, where the user has set nothing else."""
+JOINING = {
+    "RAY_AUTH_MODE": "token",  # unset, Ray turns it on for a cluster it starts, and not for one it is told to join
+    "RAY_NUM_REDIS_GET_RETRIES": "2",  # of 40 s each where something that is no Ray answers
+}
+"""The same where a cluster is joined."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def _result(ray: Any, ref: Any, name: str) -> dict[str, Any]:
 
 def _connected(engine: RayEngine) -> Any:
     """The module ray, connected to the engine's cluster; a connection that is there is used again."""
-    for name, value in SETTINGS.items():
+    for name, value in (SETTINGS | (JOINING if engine.address else {})).items():
         os.environ.setdefault(name, value)  # before ray is imported, which reads them
     try:
         import ray
@@ -177,11 +178,15 @@ def _join(ray: Any, address: str, quiet: dict[str, Any]) -> None:
     try:
         ray.init(address=address, **quiet)
     except ray.exceptions.AuthenticationError as error:
-        raise ValueError(
-            f"the Ray cluster at {address} refuses this token; set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the token "
-            "the cluster was started with, or RAY_AUTH_MODE=disabled if it was started with none"
-        ) from error
+        raise ValueError(f"no token for the Ray cluster at {address}; {_TOKEN}") from error
     except (ConnectionError, RuntimeError) as error:
         raise ValueError(
-            f"resources.ray_address={address} answers, but no Ray cluster that this machine is a node of: {error}"
+            f"resources.ray_address={address} answers, but lets nobody in: it is no Ray cluster that this machine is a "
+            f"node of, or has another token ({str(error).splitlines()[0]}); {_TOKEN}"
         ) from error
+
+
+_TOKEN = (
+    "set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH to a file, to the token that the cluster was started with, or "
+    "RAY_AUTH_MODE=disabled if it was started with none"
+)
