@@ -22,4 +22,4 @@ def decontaminate(
     """Trim or drop documents that contain a benchmark item."""
     from gristmill.dedup.decontaminate import run_decontaminate
 
-    return run_decontaminate(documents.path, examples.path, out, config, split=split, workers=resources.workers)
+    return run_decontaminate(documents.path, examples.path, out, config, split=split, workers=resources.pool)

@@ -14,4 +14,4 @@ def dedup(out: Path, documents: Documents, config: DedupConfig, resources: Resou
     """Drop exact and near duplicates across the whole crawl."""
     from gristmill.dedup.minhash import run_dedup
 
-    return run_dedup(documents.path, out, config, workers=resources.workers)
+    return run_dedup(documents.path, out, config, workers=resources.pool)

@@ -14,4 +14,4 @@ def mix(out: Path, documents: Documents, config: MixConfig, resources: Resources
     """Decide how often each document is seen, by shares and rates, up to the mixture's length."""
     from gristmill.tokens.mix import run_mix
 
-    return run_mix(documents.path, out, config, workers=resources.workers)
+    return run_mix(documents.path, out, config, workers=resources.pool)

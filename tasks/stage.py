@@ -4,7 +4,8 @@
     def dedup(out: Path, documents: Documents, config: DedupConfig, resources: Resources = Resources()) -> Report: ...
 
 Callers see `dedup(documents=…, config=…) -> Documents`. What decides the result (stage, version, configurations,
-addresses of the inputs) makes the artifact's address; `resources` do not. Inside `session(...)` a call either plans
+addresses of the inputs) makes the artifact's address; `resources` do not. A stage that takes `cache` has one input, and
+keeps the results of its shards there for other artifacts. Inside `session(...)` a call either plans
 (nothing is computed, Prefect is not imported) or runs.
 
 The store decides what is cached, inside the task and under the address's lock; the task run's state is named Cached
@@ -26,6 +27,7 @@ from gristmill.artifacts import Artifact, Checkpoint
 from gristmill.provenance import changed_modules, git_commit, reachable_code
 from gristmill.report import Report
 from gristmill.schema import Resources, SourceUnavailable, StageConfig
+from gristmill.shard_cache import FOLDER, ShardCache, fingerprint
 from gristmill.store import ArtifactStore, Recipe, Record
 
 P = ParamSpec("P")
@@ -260,7 +262,7 @@ class Stage(Generic[P, A]):
                     report = here.store.report(artifact)
                     result = Step(self.label, "reused", artifact, record=record, report=report)
                     return Completed(name="Cached", message=f"{artifact}, built by {record.run}")
-                result = self._build(here, arguments, recipe, draft)
+                result = self._build(here, arguments, recipe, draft, fresh=planned.rebuild)
                 return Completed(message=f"{artifact} in {result.seconds:.1f} s")
 
         runnable = task(
@@ -274,17 +276,25 @@ class Stage(Generic[P, A]):
         runnable(artifact=recipe.address, inputs=recipe.inputs)
         return result
 
+    def _cache(self, store: ArtifactStore, recipe: Recipe, *, fresh: bool) -> ShardCache:
+        """Results of shards that earlier artifacts of this stage were made of, by the same configuration and code."""
+        code = reachable_code(Path(inspect.getfile(self.function)))
+        decisive = recipe.model_dump(mode="json", include={"stage", "version", "config"})
+        return ShardCache(store.root / FOLDER / f"{self.name}-{fingerprint(**decisive, code=code)}", fresh=fresh)
+
     def _resume(self) -> str | None:
         """What must be the same for a draft to be continued."""
         if self.resumable != "same_code":
             return None if self.resumable == "never" else "always"
         return json.dumps(reachable_code(Path(inspect.getfile(self.function))))
 
-    def _build(self, here: Session, arguments: dict[str, Any], recipe: Recipe, draft: Path) -> Step:
+    def _build(self, here: Session, arguments: dict[str, Any], recipe: Recipe, draft: Path, *, fresh: bool) -> Step:
         from tasks.tracking import stage_run
 
         if "resources" in self.signature.parameters:
             arguments = arguments | {"resources": here.resources}
+        if "cache" in self.signature.parameters:
+            arguments = arguments | {"cache": self._cache(here.store, recipe, fresh=fresh)}
         started = time.monotonic()
         with stage_run(self.label, recipe) as tracked:
             try:

@@ -16,4 +16,4 @@ def tokenize(
     """Encode and pack the splits."""
     from gristmill.tokens.pack import run_tokenize
 
-    return run_tokenize(splits.path, tokenizer.path, out, config, workers=resources.workers)
+    return run_tokenize(splits.path, tokenizer.path, out, config, workers=resources.pool)

@@ -23,7 +23,7 @@ from gristmill.crawl.urls import canonical_url
 from gristmill.dedup.config import DecontaminateConfig
 from gristmill.dedup.items import Item, ItemIndex, Match, Matcher
 from gristmill.report import Report
-from gristmill.shards import map_shards
+from gristmill.shards import Workers, map_shards
 from gristmill.text.config import HELD_OUT_INDEX, SplitConfig
 from gristmill.text.documents import (
     document_schema,
@@ -39,7 +39,7 @@ from gristmill.text.words import Hashes, text_hash, word_hashes, words
 
 
 def run_decontaminate(
-    documents: Path, examples: Path, out: Path, config: DecontaminateConfig, *, split: SplitConfig, workers: int = 1
+    documents: Path, examples: Path, out: Path, config: DecontaminateConfig, *, split: SplitConfig, workers: Workers = 1
 ) -> Report:
     """Write the documents without the lines that benchmark items stand on, and a verdict for each page touched.
 

@@ -20,7 +20,7 @@ from gristmill.crawl.urls import canonical_url
 from gristmill.dedup.bands import band_keys, empty_sketch, jaccard, keepers, shingles, verified_groups
 from gristmill.dedup.config import DedupConfig
 from gristmill.report import Report
-from gristmill.shards import map_shards
+from gristmill.shards import Workers, map_shards
 from gristmill.text.documents import (
     document_schema,
     join_verdicts,
@@ -46,7 +46,7 @@ _PAGE_SCHEMA = pa.schema(
 )
 
 
-def run_dedup(documents: Path, out: Path, config: DedupConfig, *, workers: int = 1) -> Report:
+def run_dedup(documents: Path, out: Path, config: DedupConfig, *, workers: Workers = 1) -> Report:
     """Write the surviving documents with a column `cluster_size`, and a verdict for each dropped one.
 
     `cluster_size` (int32) counts the pages a document stands for, itself included.

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from gristmill.report import Report
-from gristmill.shards import map_shards
+from gristmill.shards import Workers, map_shards
 from gristmill.text.documents import read_documents, shard_paths, write_shard
 from gristmill.text.order import place
 from gristmill.tokens.config import TokenizeConfig
@@ -55,7 +55,7 @@ _ENCODED_SCHEMA = pa.schema(
 )
 
 
-def run_tokenize(splits: Path, tokenizer: Path, out: Path, config: TokenizeConfig, *, workers: int = 1) -> Report:
+def run_tokenize(splits: Path, tokenizer: Path, out: Path, config: TokenizeConfig, *, workers: Workers = 1) -> Report:
     """Write packed rows of the training and validation splits.
 
     `train/` and `validation/`: tokens-00000.npy, …, each [rows, seq_len + 1], uint16 or, above 65,535 tokens, uint32.
