@@ -3,10 +3,10 @@
     .venv/bin/python benchmarks/dedup_growth.py [--documents 10000 50000 200000] [--memory-mb 64] [--json]
 
 Documents are generated: 20 to 120 words of a Zipf-like lexicon; three in ten are copies of an earlier one with a few
-words changed (similarity .5 to 1), one in twenty has the same words. Each size runs in a process of its own, one worker,
-`signatures` and `dedup` one after the other, twice: first nothing but the imports and one document, whose peak is
-`base_mb`. `peak_mb` is VmHWM, the most that was resident, mapped files included. `disk_mb` is what the run holds at its
-end: signatures, scratch files of dedup, documents.
+words changed, one in twenty has the same words. Each size runs in a process of its own, one worker, `signatures` and
+`dedup` one after the other. `peak_mb` is VmHWM, the most that was resident, mapped files included; `base_mb` the same
+for a single document: the interpreter and its libraries. `disk_mb` is what the run holds at its end: signatures,
+scratch files of dedup, documents.
 """
 
 import argparse

@@ -14,8 +14,8 @@ from gristmill.text.words import Hashes, ngram_hashes
 
 Shingles = NDArray[np.uint32]
 
-# 256 shingles × 256 hashes stay in the processor's cache: four times as fast as a page at once, and bounded memory
-_SHINGLES_AT_ONCE = 256
+# 32 hashes × 1024 shingles stay in the processor's cache: several times as fast as a page at once, and bounded memory
+_HASHES_AT_ONCE, _SHINGLES_AT_ONCE = 32, 1024
 
 
 def shingles(hashes: Hashes, n: int) -> Shingles:
@@ -39,11 +39,14 @@ def jaccard(left: Shingles, right: Shingles) -> float:
 def signature(shingles: Shingles, config: SignaturesConfig) -> NDArray[np.uint32]:
     """uint32 [num_perm]: for each hash function the smallest value that a shingle takes; all ones without shingles."""
     multipliers, offsets = _permutations(config.num_perm, config.seed)
-    mixed = _mix(shingles)[:, None]
+    mixed = _mix(shingles)
     smallest = np.full(config.num_perm, 0xFFFFFFFF, np.uint32)
     for start in range(0, len(mixed), _SHINGLES_AT_ONCE):
-        values = mixed[start : start + _SHINGLES_AT_ONCE] * multipliers + offsets
-        np.minimum(smallest, values.min(axis=0), out=smallest)
+        for first in range(0, config.num_perm, _HASHES_AT_ONCE):
+            some = slice(first, first + _HASHES_AT_ONCE)
+            values = multipliers[some, None] * mixed[start : start + _SHINGLES_AT_ONCE]
+            values += offsets[some, None]
+            np.minimum(smallest[some], values.min(axis=1), out=smallest[some])
     return smallest
 
 
