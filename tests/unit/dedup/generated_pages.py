@@ -28,7 +28,8 @@ def corpus() -> list[dict[str, Any]]:
             {"url": f"https://b.org/{number}", "text": " ".join(altered(original, changes=number, seed=number))},
             {"url": f"https://c.org/{number}", "text": " ".join(prose(1000 + number)).upper()},
         ]
-    return rows + [
+    return [
+        *rows,
         {"url": "http://www.c.org/3/#top", "text": " ".join(prose(77)), "date": "2026-05-01T00:00:00Z"},
         {"url": "https://d.org/9", "text": ", ".join(prose(1009))},
         {"url": "https://d.org/empty", "text": ""},

@@ -31,7 +31,7 @@ def test_match_probability_is_the_published_formula():
 
 def test_bands_that_would_miss_most_pairs_are_refused():
     sources = {"sources": [{"kind": "warc", "name": "a", "paths": ["a.warc.gz"]}]}
-    with pytest.raises(ValueError, match="find only 4% of the pairs at dedup.threshold=0.8"):
+    with pytest.raises(ValueError, match=r"find only 4% of the pairs at dedup\.threshold=0\.8"):
         PipelineConfig.model_validate({"ingest": sources, "signatures": {"bands": 1, "rows_per_band": 15}})
 
 

@@ -6,8 +6,8 @@ from itertools import combinations
 
 import pyarrow.parquet as pq
 import pytest
-
 from generated_pages import altered, chain, corpus, prose
+
 from gristmill.dedup import near
 from gristmill.dedup.bands import jaccard, shingles
 from gristmill.dedup.config import DedupConfig

@@ -35,7 +35,8 @@ def test_similarities_are_those_of_python_sets_whatever_the_memory(write_documen
     in_order = [python_set(text) for shard in range(3) for text in texts[shard::3]]
     left, right = (index.ravel() for index in np.indices((60, 60)))
     expected = [
-        len(in_order[i] & in_order[j]) / max(len(in_order[i] | in_order[j]), 1) for i, j in zip(left, right, strict=True)
+        len(in_order[i] & in_order[j]) / max(len(in_order[i] | in_order[j]), 1)
+        for i, j in zip(left, right, strict=True)
     ]
     assert sets.similarities(left, right) == pytest.approx(expected)
     bounded = sets.similarities(left, right, at_least=0.5)
