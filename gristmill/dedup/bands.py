@@ -55,10 +55,15 @@ def band_keys(signatures: NDArray[np.uint32], config: SignaturesConfig) -> Hashe
 
     The number of the band is hashed too, so that keys of different bands meet only by a 64-bit collision.
     """
-    rows = signatures.reshape(len(signatures), config.bands, config.rows_per_band).astype(np.uint64)
-    keys = np.broadcast_to(np.arange(config.bands, dtype=np.uint64), rows.shape[:2]).copy()
-    for column in range(config.rows_per_band):
-        keys = (keys ^ rows[:, :, column]) * np.uint64(0x9E3779B97F4A7C15)
+    bands = signatures.reshape(len(signatures), config.bands, config.rows_per_band)
+    return keys_of(bands, np.arange(config.bands))
+
+
+def keys_of(bands: NDArray[np.uint32], numbers: NDArray[np.int64]) -> Hashes:
+    """uint64 [pages, some bands]: keys of the hashes [pages, some bands, rows_per_band] of the bands so numbered."""
+    keys = np.broadcast_to(numbers.astype(np.uint64), bands.shape[:2]).copy()
+    for column in range(bands.shape[2]):
+        keys = (keys ^ bands[:, :, column]) * np.uint64(0x9E3779B97F4A7C15)
         keys ^= keys >> np.uint64(29)
     return keys
 

@@ -31,7 +31,7 @@ from gristmill.dedup.sorted_keys import write_sorted
 from gristmill.report import Report
 from gristmill.shards import map_shards
 from gristmill.text.documents import document_schema, read_shard, shard_paths, write_shard
-from gristmill.text.words import WordHashes, text_hash_of, words
+from gristmill.text.scanned_words import scanned_word_hashes, text_key
 
 NO_DATE = np.iinfo(np.int64).min
 _COLUMNS = ("doc_id", "url", "date", "text", "language", "source")
@@ -70,16 +70,15 @@ def run_signatures(documents: Path, out: Path, config: SignaturesConfig, *, work
 
 
 def _sign_shard(path: Path, *, out: Path, config: SignaturesConfig, columns: list[str]) -> dict[str, Any]:
-    word_hashes = WordHashes()
     with ShardOfSignatures(out / path.stem, config) as shard:
         for document in read_shard(path, columns=columns):
-            sequence = words(document["text"])
-            page = shingles(word_hashes.of(sequence), config.shingle_words)
+            hashes = scanned_word_hashes(document["text"])
+            page = shingles(hashes, config.shingle_words)
             url = canonical_url(document["url"] or "")
             fact = (
                 _doc_id(document["doc_id"], path),
                 name_hash(url),
-                int(text_hash_of(sequence, document["text"]), 16),
+                text_key(hashes, document["text"]),
                 shard.named("languages", document["language"]),
                 shard.named("sources", document["source"]),
                 microseconds(document["date"]),

@@ -29,36 +29,16 @@ def words(text: str) -> list[str]:
 
 def text_hash(text: str) -> str:
     """16 hex digits, equal for texts of equal words. A text without words is compared as it is, stripped."""
-    return text_hash_of(words(text), text)
-
-
-def text_hash_of(sequence: list[str], text: str) -> str:
-    """`text_hash` of a text whose words are known."""
-    normalized = " ".join(sequence) or text.strip()
+    normalized = " ".join(words(text)) or text.strip()
     return hashlib.blake2b(normalized.encode(), digest_size=8).hexdigest()
-
-
-class WordHashes(dict[str, int]):
-    """Word → 64 bits of BLAKE2b, remembered: most words of a text stood in the texts before it."""
-
-    def __init__(self, *, remembered: int = 500_000) -> None:
-        super().__init__()
-        self._remembered = remembered
-
-    def __missing__(self, word: str) -> int:
-        hashed = self[word] = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
-        return hashed
-
-    def of(self, sequence: list[str]) -> Hashes:
-        """uint64 [words], in order."""
-        if len(self) > self._remembered:
-            self.clear()
-        return np.fromiter(map(self.__getitem__, sequence), np.uint64, len(sequence))
 
 
 def word_hashes(sequence: list[str]) -> Hashes:
     """uint64 [words], in order: 64 bits of BLAKE2b for each word."""
-    return WordHashes().of(sequence)
+    table = {
+        word: int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little") for word in set(sequence)
+    }
+    return np.fromiter((table[word] for word in sequence), np.uint64, len(sequence))
 
 
 def ngram_hashes(hashes: Hashes, n: int) -> Hashes:

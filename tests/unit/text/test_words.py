@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from gristmill.text.words import WordHashes, ngram_hashes, text_hash, word_hashes, words
+from gristmill.text.words import ngram_hashes, text_hash, word_hashes, words
 
 
 def test_words_are_letters_and_digits_without_case_and_punctuation():
@@ -40,10 +40,3 @@ def test_ascii_is_cut_into_the_words_that_other_text_is_cut_into():
     text = "".join(chr(code) + "x" for code in range(128)) + " A_b C3-po\r\nI'm 'x'"
     assert words(text) == words(text + " é")[:-1]
     assert len(words(text)) > 60
-
-
-def test_remembered_hashes_are_those_of_each_word_alone():
-    remembering = WordHashes(remembered=3)
-    for sequence in (["a", "b", "a"], ["b", "c", "d", "e"], ["a", "e"], []):
-        assert remembering.of(sequence).tolist() == [int(word_hashes([word])[0]) for word in sequence]
-    assert remembering.keys() == {"a", "e"}
