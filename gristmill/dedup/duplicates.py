@@ -106,6 +106,7 @@ def find_duplicates(
     (shingles,) = signatures.facts("shingles")
     sources, source_codes = np.unique(source, return_inverse=True)
     sizes = np.bincount(source_codes[first_new:], minlength=len(sources))
+    del source
     pages = Pages(
         rank=np.where((found.rule == 0) & (shingles > 0), place, np.int32(-1)),
         scope=scope,

@@ -8,9 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 from generated_pages import altered, chain, corpus, prose
 
-from gristmill.dedup import near
+from gristmill.dedup import minhash, near, repeated_lines
 from gristmill.dedup.bands import jaccard, shingles
 from gristmill.dedup.config import DedupConfig
+from gristmill.dedup.minhash import run_dedup
 from gristmill.text.words import word_hashes, words
 
 
@@ -177,8 +178,6 @@ def test_memory_is_no_part_of_the_key():
 
 
 def test_signatures_of_other_documents_are_refused(write_documents, deduplicate, tmp_path):
-    from gristmill.dedup.minhash import run_dedup
-
     deduplicate(write_documents("one", corpus()))
     other = write_documents("other", corpus()[:50])
     with pytest.raises(ValueError, match="was not made from"):
@@ -223,3 +222,25 @@ def test_max_leaders_bounds_the_comparisons_and_says_what_was_left_out(write_doc
     assert bounded.report.details["pairs_compared"] < full.report.details["pairs_compared"]
     assert set(full.survivors) < set(bounded.survivors)
     assert list(bounded.verdicts) == ["01"]
+
+
+def test_a_killed_stage_goes_on_to_the_same_bytes(write_documents, deduplicate, monkeypatch, tmp_path):
+    documents = write_documents("documents", corpus(), shards=4)
+    whole = deduplicate(documents, repeated_lines={"max_documents": 1})
+    out = tmp_path / "killed"
+    config = DedupConfig.model_validate({"repeated_lines": {"max_documents": 1}})
+
+    def dedup() -> None:
+        run_dedup(documents, whole.out.parent / "signatures", out, config)
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    for module, step in ((near, "_decide"), (repeated_lines, "_merge_range"), (minhash, "join_verdicts")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, step, killed)
+            with pytest.raises(KeyboardInterrupt):
+                dedup()
+    dedup()
+    for name in ("part-00000.parquet", "part-00003.parquet", "verdicts.parquet"):
+        assert (out / name).read_bytes() == (whole.out / name).read_bytes()
