@@ -61,12 +61,12 @@ def main() -> None:
         generated = generated_pairs(work / "generated")
     result = {
         **speed,
-        "recall_at_0_8": ratio([found.recall for found in (real["near"], *generated.values())]),
+        "recall_at_0_8": ratio([real["near"], *(found.recall for found in generated.values())]),
         "precision": ratio([real["precision"], *(found.precision for found in generated.values())]),
         "all_pairs_of_docs": {
             "documents": real["documents"],
-            "identical": real["identical"].as_json(),
-            "near": real["near"].as_json(),
+            "identical_pairs_found": as_json(real["identical"]),
+            "near_pairs_found": as_json(real["near"]),
             "precision": as_json(real["precision"]),
         },
         "generated": {f"{step:.2f}": found.as_json() for step, found in generated.items()},
@@ -89,7 +89,8 @@ class Found:
     precision: Share
 
     def as_json(self) -> dict[str, Any]:
-        return {"pairs": self.pairs, "recall": as_json(self.recall), "precision": as_json(self.precision)}
+        shares = {"recall": as_json(self.recall), "precision": as_json(self.precision)}
+        return {"pairs": self.pairs, "dropped": self.precision[1], **shares}
 
 
 def ratio(shares: Iterable[Share]) -> float:
@@ -168,9 +169,8 @@ def real_pairs(documents: Path, work: Path) -> dict[str, Any]:
     near = [pair for pair in close if words[pair[0]] != words[pair[1]]]
     right = sum(jaccard(sets[doc_id], sets[kept]) >= THRESHOLD for doc_id, kept in instead.items())
 
-    def found(pairs: list[tuple[str, str]]) -> Found:
-        hits = sum(left in instead or right in instead for left, right in pairs)
-        return Found(len(pairs), (hits, len(pairs)), (0, 0))
+    def found(pairs: list[tuple[str, str]]) -> Share:
+        return sum(left in instead or right in instead for left, right in pairs), len(pairs)
 
     return {
         "documents": len(rows),
@@ -275,10 +275,12 @@ def show(result: dict[str, Any]) -> None:
     print(f"{result['ratio_datatrove']:.1f} times datatrove, {result['ratio_datasketch']:.1f} times datasketch")
     docs = result["all_pairs_of_docs"]
     for kind in ("identical", "near"):
-        print(f"{docs['documents']} pages, {docs[kind]['pairs']} {kind} pairs: recall {line(docs[kind]['recall'])}")
-    print(f"precision {line(docs['precision'])}\n\n| similarity | pairs | recall | precision |\n|---|---|---|---|")
+        print(f"{docs['documents']} pages, {kind} pairs: recall {line(docs[f'{kind}_pairs_found'])}")
+    print(f"precision {line(docs['precision'])}\n")
+    print("| similarity from | pairs | pages dropped | recall | precision |\n|---|---|---|---|---|")
     for step, found in result["generated"].items():
-        print(f"| {step} | {found['pairs']} | {line(found['recall'])} | {line(found['precision'])} |")
+        shares = f"{line(found['recall'])} | {line(found['precision'])}"
+        print(f"| {step} | {found['pairs']} | {found['dropped']} | {shares} |")
 
 
 def line(share: dict[str, Any] | None) -> str:

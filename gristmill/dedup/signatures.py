@@ -34,6 +34,7 @@ from gristmill.text.documents import document_schema, read_shard, shard_paths, w
 from gristmill.text.scanned_words import scanned_word_hashes, text_key
 
 NO_DATE = np.iinfo(np.int64).min
+_SIGNATURES_AT_ONCE = 512
 _COLUMNS = ("doc_id", "url", "date", "text", "language", "source")
 
 FACTS = np.dtype(
@@ -101,6 +102,7 @@ class ShardOfSignatures:
         self._urls: list[str | None] = []
         self._sets: list[Shingles] = [np.zeros(0, np.uint32)]
         self._signatures: list[NDArray[np.uint32]] = []
+        self._keys = [np.zeros((0, config.bands), np.uint64)]
 
     def __enter__(self) -> "ShardOfSignatures":
         return self
@@ -116,19 +118,27 @@ class ShardOfSignatures:
         self._sets.append(page)
         self._urls.append(url)
         self._signatures.append(signature(page, self.config))
+        if len(self._signatures) == _SIGNATURES_AT_ONCE:
+            self._to_keys()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             return
         facts = np.array(self._facts, FACTS)
-        signatures = np.array(self._signatures, np.uint32).reshape(len(facts), self.config.num_perm)
+        self._to_keys()
         # a page without words has no shingles, and resembles nothing
         rows = np.flatnonzero(facts["shingles"]).astype(np.uint32)
-        keys = band_keys(signatures[rows], self.config)
+        keys = np.concatenate(self._keys)[rows]
         rows_of_keys = np.repeat(rows, self.config.bands)
         self.summary = write_shard_files(
             self.stem, facts, np.concatenate(self._sets), keys.ravel(), rows_of_keys, self._urls, self.names
         )
+
+    def _to_keys(self) -> None:
+        # keys take a quarter of the signatures' memory
+        if self._signatures:
+            self._keys.append(band_keys(np.array(self._signatures), self.config))
+            self._signatures.clear()
 
 
 def write_shard_files(
