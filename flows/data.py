@@ -11,8 +11,10 @@ from tasks.examples import examples
 from tasks.extract import extract
 from tasks.filter import filter
 from tasks.ingest import ingest
+from tasks.known import known
 from tasks.mix import mix
 from tasks.signals import signals
+from tasks.signatures import signatures
 from tasks.split import split
 from tasks.tokenize import tokenize
 from tasks.train_tokenizer import train_tokenizer
@@ -34,7 +36,9 @@ def data(config: PipelineConfig) -> Grist:
     documents = extract(warcs=warcs, config=config.extract)
     documents = signals(documents=documents, config=config.signals)
     documents = filter(documents=documents, config=config.filter)
-    documents = dedup(documents=documents, config=config.dedup)
+    signed = signatures(documents=documents, config=config.signatures)
+    documents = dedup(documents=documents, signatures=signed, config=config.dedup)
+    known(documents=documents, signatures=signed, config=config.known)
     made = examples(config=config.examples, split=config.split)
     documents = decontaminate(documents=documents, examples=made, config=config.decontaminate, split=config.split)
     documents = mix(documents=documents, config=config.mixture)

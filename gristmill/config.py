@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from gristmill.align.config import AlignConfig, RewardModelConfig, SftConfig
 from gristmill.crawl.config import IngestConfig
-from gristmill.dedup.config import DecontaminateConfig, DedupConfig
+from gristmill.dedup.config import DecontaminateConfig, DedupConfig, KnownConfig, SignaturesConfig
 from gristmill.evaluate.config import EvaluateConfig, PromoteConfig
 from gristmill.examples.config import ExamplesConfig
 from gristmill.filters.config import FilterConfig, SignalsConfig
@@ -27,7 +27,9 @@ class PipelineConfig(Schema):
     extract: ExtractConfig = ExtractConfig()
     signals: SignalsConfig = SignalsConfig()
     filter: FilterConfig = FilterConfig()
+    signatures: SignaturesConfig = SignaturesConfig()
     dedup: DedupConfig = DedupConfig()
+    known: KnownConfig = KnownConfig()
     examples: ExamplesConfig = ExamplesConfig()
     decontaminate: DecontaminateConfig = DecontaminateConfig()
     mix: MixConfig = MixConfig()
@@ -51,6 +53,7 @@ class PipelineConfig(Schema):
                 "model.start is an open model, so the tokenizer must be that model's own: set "
                 "train_tokenizer: {kind: existing, path: …} to its folder, or {kind: extend, path: …} to add tokens"
             )
+        self.signatures.check_threshold(self.dedup.threshold)
         trained = self.train_tokenizer
         if trained.kind == "bpe" and trained.vocab_size == "auto" and self.model.start.kind != "scratch":
             raise ValueError(

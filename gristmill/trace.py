@@ -182,6 +182,8 @@ def _signals(scope: Scope, record: Record) -> set[str]:
 def _company(scope: Scope, record: Record, row: dict[str, Any]) -> dict[str, Any]:
     """The page kept instead of this one, or the pages this one stands for."""
     table = scope.path(record) / VERDICTS
+    if row["rule"] == "repeated_lines":
+        return {}
     if row["decision"] == "dropped":
         keeper = row["value"].rpartition(" ")[2]
         found = rows_of(table, [keeper])

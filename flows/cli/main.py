@@ -18,6 +18,7 @@ from flows.cli.classifier import app as classifier
 from flows.cli.forget import forget
 from flows.cli.profile import profile
 from flows.cli.report import app as report
+from flows.cli.seen import seen
 from flows.cli.tokenizer import app as tokenizer
 from flows.cli.trace import trace
 from gristmill.errors import ConfigError
@@ -31,7 +32,7 @@ app = App(
 config_app = App(name="config", help="Look at configurations.")
 for group in (report, artifacts, classifier, tokenizer, config_app):
     app.command(group)
-for command in (trace, forget, profile):
+for command in (trace, forget, seen, profile):
     app.command(command)
 
 FlowName = Literal["pipeline", "data"]

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from gristmill.filters.opt_out import OptOut, OptOutConfig
 from gristmill.report import Report
-from gristmill.shards import map_shards
+from gristmill.shards import Workers, map_shards
 from gristmill.text.documents import (
     document_schema,
     join_verdicts,
@@ -48,7 +48,7 @@ OPT_OUT = "mix.opt_out"
 MANIFEST = "manifest.jsonl"
 
 
-def run_mix(documents: Path, out: Path, config: MixConfig, *, workers: int = 1) -> Report:
+def run_mix(documents: Path, out: Path, config: MixConfig, *, workers: Workers = 1) -> Report:
     """Write the documents that are seen, with columns `epochs` (int32) and, where there are buckets, `bucket` (int32,
     from 0), and a verdict with the rule `mix` for each of the others.
 
@@ -110,7 +110,7 @@ def _require_columns(schema: pa.Schema, config: MixConfig, documents: Path) -> N
             )
 
 
-def _measured(paths: list[Path], out: Path, config: MixConfig, lists: OptOutConfig, workers: int) -> MeasuredPages:
+def _measured(paths: list[Path], out: Path, config: MixConfig, lists: OptOutConfig, workers: Workers) -> MeasuredPages:
     # beside the commits of the measurements: one is never there without the other
     work = out / ".done" / "measured"
     work.mkdir(parents=True, exist_ok=True)

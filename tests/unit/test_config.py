@@ -135,7 +135,7 @@ NO_OPS: dict[str, Callable[[Path], None]] = {
     "a file listed twice": paths("{0}/crawl/**/*.warc.gz", "{0}/crawl/a.warc.gz"),
     "a comment": edit("# a comment\n"),
     "blank lines": edit("\n\n\n"),
-    "a default written out": edit("dedup: {minhash: {}}\n"),
+    "a default written out": edit("dedup: {cap: {}}\n"),
     "a number spelled another way": edit("extract: {min_language_score: 65e-2}\n"),
     "workers": edit("resources: {workers: 7}\n"),
     "threads": edit("resources: {threads: 3}\n"),
@@ -167,7 +167,8 @@ def test_twenty_edits_are_checked():
         ("ingest.sources=[{kind: warc, name: web, license: MIT, paths: ['CRAWL/**/*.warc.gz']}]", 0),
         ("extract.min_chars=51", 1),
         ("filter.min_words=51", 3),
-        ("tokenize.seq_len=64", 10),
+        ("signatures.bands=33", 4),
+        ("tokenize.seq_len=64", 12),
     ],
 )
 def test_an_edit_that_changes_results_changes_its_stage_and_what_follows(
