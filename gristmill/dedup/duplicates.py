@@ -15,6 +15,7 @@ from gristmill.dedup.config import DedupConfig
 from gristmill.dedup.near import Pages, near_duplicates
 from gristmill.dedup.signatures import NO_DATE, Signatures
 from gristmill.dedup.similarity import shingle_starts
+from gristmill.shards import Workers
 
 RULES = ("kept", "duplicate_url", "duplicate_text", "near_duplicate")
 URL, TEXT, NEAR = 1, 2, 3
