@@ -35,7 +35,7 @@ def data(config: PipelineConfig) -> Grist:
     documents = filter(documents=documents, config=config.filter)
     documents = dedup(documents=documents, config=config.dedup)
     made = examples(config=config.examples, split=config.split)
-    documents = decontaminate(documents=documents, examples=made, config=config.decontaminate, split=config.split)
+    documents = decontaminate(documents=documents, examples=made, config=config.decontamination, split=config.split)
     documents = mix(documents=documents, config=config.mixture)
     splits = split(documents=documents, config=config.split)
     tokenizer = train_tokenizer(splits=splits, config=config.train_tokenizer)

@@ -6,8 +6,9 @@ from pydantic import Field, model_validator
 
 from gristmill.align.config import AlignConfig, RewardModelConfig, SftConfig
 from gristmill.crawl.config import IngestConfig
-from gristmill.dedup.config import DecontaminateConfig, DedupConfig
-from gristmill.evaluate.config import EvaluateConfig, PromoteConfig
+from gristmill.dedup.config import DedupConfig
+from gristmill.dedup.decontaminate_config import DecontaminateConfig, ItemFile
+from gristmill.evaluate.config import EvaluateConfig, JsonlItems, PromoteConfig
 from gristmill.examples.config import ExamplesConfig
 from gristmill.filters.config import FilterConfig, SignalsConfig
 from gristmill.model.config import ModelConfig
@@ -53,9 +54,20 @@ class PipelineConfig(Schema):
             raise ValueError(
                 "mix.weights is filled in by the pipeline; give each source a weight: ingest.sources[].weight"
             )
+        assert self.decontamination  # raises where two benchmarks share a name
         return self
 
     @property
     def mixture(self) -> MixConfig:
         """`mix` with the weights that the sources state: a weight is written once, beside its source."""
         return self.mix.model_copy(update={"weights": {source.name: source.weight for source in self.ingest.sources}})
+
+    @property
+    def decontamination(self) -> DecontaminateConfig:
+        """`decontaminate` with the item files of `evaluate`: whatever is asked is kept out of the training text."""
+        asked = [
+            ItemFile(path=benchmark.data.path, name=benchmark.name)
+            for benchmark in self.evaluate.benchmarks
+            if isinstance(benchmark.data, JsonlItems)
+        ]
+        return self.decontaminate.with_benchmarks(asked)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gristmill.dedup.config import DecontaminateConfig
+from gristmill.dedup.decontaminate_config import DecontaminateConfig
 from gristmill.dedup.decontaminate import run_decontaminate
 from gristmill.errors import SourceUnavailable
 from gristmill.report import Report
