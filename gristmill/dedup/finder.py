@@ -17,7 +17,7 @@ from pyarrow import feather
 
 from gristmill.dedup.decontaminate_config import DecontaminateConfig
 from gristmill.dedup.item_files import Item
-from gristmill.dedup.items import ItemIndex, index_items, lookup, mapped_arrays, write_arrays
+from gristmill.dedup.items import Hits, ItemIndex, index_items, lookup, mapped_arrays, write_arrays
 from gristmill.dedup.matching import Match, Matcher, PageCounts, Rarity, measure_rarity
 from gristmill.dedup.views import VIEWS, Reader
 from gristmill.text.words import ngram_hashes
@@ -60,17 +60,19 @@ class PageCounter:
         self._counts = {name: _no_pages(index) for name, _, index in self._views}
 
     def add(self, text: str, *, speech: bool) -> bool:
-        """Count one page. speech: whether its words count, should it hold no item. Returns whether it may hold one."""
+        """Count one page. speech: whether its words count, too. Returns whether the page may hold an item."""
         suspect = False
         for name, reader, index in self._views:
             counts, page = self._counts[name], reader.hashes(text)
-            if hits := index.hits(page):
+            hits = index.hits(page)
+            if hits:
                 counts.ngrams[np.unique(hits.ngrams)] += 1
                 counts.phrases[np.unique(hits.phrases)] += 1
                 suspect = True
-            elif speech:
-                np.add.at(counts.words, lookup(page, index.vocabulary)[1], 1)
-                np.add.at(counts.pairs, lookup(ngram_hashes(page, 2), index.pairs)[1], 1)
+            if speech:
+                counted = _outside(hits, len(page), *index.shape.tolist())
+                np.add.at(counts.words, lookup(page[counted], index.vocabulary)[1], 1)
+                np.add.at(counts.pairs, lookup(ngram_hashes(page, 2)[counted[:-1]], index.pairs)[1], 1)
         return suspect
 
     def counts(self) -> dict[str, Sparse]:
@@ -114,7 +116,7 @@ class Finder:
             match.item == item
             for text in texts
             for reader, matcher in self._views
-            for match in matcher.matches(reader.hashes(text))
+            for match in matcher.matches(reader.hashes(text), item=item)
         )
 
     def name(self, item: int) -> dict[str, Any]:
@@ -137,6 +139,15 @@ def _rarity(folder: Path, view: str) -> Rarity:
 def _no_pages(index: ItemIndex) -> PageCounts:
     sizes = {"ngrams": index.ngrams, "phrases": index.anchors, "words": index.vocabulary, "pairs": index.pairs}
     return PageCounts(**{field: np.zeros(len(keys), np.int64) for field, keys in sizes.items()})
+
+
+def _outside(hits: Hits, words: int, ngram_words: int, phrase_words: int) -> NDArray[np.bool_]:
+    """[words]: false where an n-gram or phrase of an item begins or goes on: a leak must not make itself common."""
+    edges = np.zeros(words + 1, np.int64)
+    for starts, length in ((hits.positions, ngram_words), (hits.phrase_positions, phrase_words)):
+        np.add.at(edges, starts, 1)
+        np.add.at(edges, starts + length, -1)
+    return np.cumsum(edges[:-1]) == 0
 
 
 def _sparse(counts: NDArray[np.int64]) -> list[list[int]]:

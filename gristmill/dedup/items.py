@@ -48,6 +48,8 @@ class ItemIndex:
     """[ngrams] sorted; the items of n-gram g are owners[bounds[g] : bounds[g + 1]]."""
     bounds: Indices
     owners: NDArray[np.int32]
+    sieve: NDArray[np.bool_]
+    """[a power of two]: whether an n-gram begins with these bits; four of five that are not in the index stop here."""
     anchors: Hashes
     """[phrases] sorted: hash of the phrase's first `min_phrase_words` words."""
     phrase_bounds: Indices
@@ -72,9 +74,11 @@ class ItemIndex:
     def hits(self, page: Hashes) -> Hits:
         """The n-grams and phrases of items in a page given as word hashes."""
         length, anchor_length = self.shape.tolist()
-        positions, rows = lookup(ngram_hashes(page, length), self.ngrams)
+        ngrams = ngram_hashes(page, length)
+        likely = np.flatnonzero(self.sieve[ngrams >> _shift(self.sieve)])
+        places, rows = lookup(ngrams[likely], self.ngrams)
         starts, phrases = self._phrases(page, lookup(ngram_hashes(page, anchor_length), self.anchors))
-        return Hits(positions, rows, starts, phrases)
+        return Hits(likely[places], rows, starts, phrases)
 
     def _phrases(self, page: Hashes, anchored: tuple[Indices, Indices]) -> tuple[Indices, Indices]:
         found: list[tuple[int, int]] = []
@@ -136,7 +140,14 @@ def _ngram_arrays(of_items: list[Hashes]) -> dict[str, NDArray]:
     owners = np.repeat(np.arange(len(of_items), dtype=np.int32), [len(ngrams) for ngrams in of_items])
     order = np.argsort(flat, kind="stable")
     ngrams, first = np.unique(flat[order], return_index=True)
-    return {"ngrams": ngrams, "bounds": np.append(first, len(flat)), "owners": owners[order]}
+    sieve = np.zeros(4 << len(ngrams).bit_length(), np.bool_)
+    sieve[ngrams >> _shift(sieve)] = True
+    return {"ngrams": ngrams, "bounds": np.append(first, len(flat)), "owners": owners[order], "sieve": sieve}
+
+
+def _shift(sieve: NDArray[np.bool_]) -> np.uint64:
+    """How far to shift a 64-bit hash for its place in the sieve."""
+    return np.uint64(65 - len(sieve).bit_length())
 
 
 def _phrase_arrays(phrases: dict[tuple[int, bytes], bool], anchor_length: int) -> dict[str, NDArray]:
@@ -199,4 +210,5 @@ def write_arrays(folder: Path, arrays: Any) -> None:
 
 def mapped_arrays(folder: Path) -> dict[str, NDArray]:
     """The arrays as they lie on disk, by field; what is not looked at is not read."""
-    return {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
+    # plain arrays: every slice of an np.memmap is one again, which costs more than what is done with it
+    return {path.stem: np.asarray(np.load(path, mmap_mode="r")) for path in sorted(folder.glob("*.npy"))}

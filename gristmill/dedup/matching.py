@@ -51,21 +51,23 @@ class Match:
 class Rarity:
     """How common the parts of an index are, on the pages that may train and among the items."""
 
-    holders: Indices
-    """[ngrams]: pages and items that hold it."""
-    phrase_holders: Indices
+    pages: Indices
+    """[ngrams]: pages that hold it, at least 1: a leak's own page."""
+    weights: NDArray[np.float64]
+    """[ngrams]: 1 / pages and items that hold it, one of these not counted."""
+    phrase_pages: Indices
     word_bits: NDArray[np.float32]
     """[words]: -log2 of a word's probability."""
     pair_bits: NDArray[np.float32]
     """[pairs]: -log2 of the second word's probability after the first."""
     totals: NDArray[np.float64]
-    """[items]: sum of 1 / holders over the item's n-grams."""
+    """[items]: sum of the weights of the item's n-grams."""
 
 
 @dataclass(frozen=True)
 class PageCounts:
     """What a count over pages found. [ngrams] and [phrases]: pages that hold it. [words] and [pairs]: how often it
-    stands on pages that hold no item: a leak must not make itself common."""
+    stands on pages outside of them: a leak must not make itself common."""
 
     ngrams: Indices
     phrases: Indices
@@ -76,16 +78,18 @@ class PageCounts:
 def measure_rarity(index: ItemIndex, counts: PageCounts, *, items: int) -> Rarity:
     """Rarity of everything in the index. items: how many there are."""
     owners = np.diff(index.bounds)
-    holders = np.maximum(counts.ngrams, 1) + owners - 1
-    totals = np.bincount(index.owners, np.repeat(1 / holders, owners), minlength=items).astype(np.float64)
+    pages = np.maximum(counts.ngrams, 1)
+    weights = 1 / (pages + owners - 1)
+    totals = np.bincount(index.owners, np.repeat(weights, owners), minlength=items).astype(np.float64)
     # one occurrence is the item's own
     words, pairs = index.word_counts + counts.words, np.maximum(index.pair_counts + counts.pairs - 1, 0)
     probability = np.maximum(words, 1) / max(words.sum() + len(words), _FEWEST_WORDS)
     first, second = index.pair_words.T
     followed = (pairs + _SMOOTHING * probability[second]) / (np.maximum(words[first] - 1, 0) + _SMOOTHING)
     return Rarity(
-        holders=holders,
-        phrase_holders=np.maximum(counts.phrases, 1) + index.phrase_copies - 1,
+        pages=pages,
+        weights=weights,
+        phrase_pages=np.maximum(counts.phrases, 1),
         word_bits=-np.log2(probability, dtype=np.float32),
         pair_bits=-np.log2(followed, dtype=np.float32),
         totals=totals,
@@ -94,10 +98,11 @@ def measure_rarity(index: ItemIndex, counts: PageCounts, *, items: int) -> Rarit
 
 @dataclass(frozen=True)
 class _Run:
-    """Consecutive words of one item. holders: pages and items that hold its rarest n-gram."""
+    """Consecutive words of one item. pages, items: how many of them hold its rarest n-gram."""
 
     words: int
-    holders: int
+    pages: int
+    items: int
     bits: float
 
 
@@ -106,14 +111,15 @@ class Matcher:
 
     def __init__(self, index: ItemIndex, rarity: Rarity, config: DecontaminateConfig) -> None:
         self.index, self.rarity, self.config = index, rarity, config
+        self._items_with = np.diff(index.bounds)
 
-    def matches(self, page: Hashes) -> list[Match]:
-        """All items found in a page given as word hashes, by place; they may overlap."""
+    def matches(self, page: Hashes, *, item: int | None = None) -> list[Match]:
+        """All items found in a page given as word hashes, by place; they may overlap. item: the only one looked for."""
         hits = self.index.hits(page)
         if not hits:
             return []
         bits = self._bits_within(page)
-        found = [*self._phrases(hits, bits), *self._passages(hits, bits)]
+        found = [*self._phrases(hits, bits), *self._passages(hits, bits, item)]
         return sorted(found, key=lambda match: (match.start, -match.stop, match.item))
 
     def _phrases(self, hits: Hits, bits: Callable[[int, int], float]) -> Iterator[Match]:
@@ -121,17 +127,18 @@ class Matcher:
         bounds = self.index.phrase_bounds
         for start, phrase in zip(hits.phrase_positions.tolist(), hits.phrases.tolist(), strict=True):
             stop = start + int(bounds[phrase + 1] - bounds[phrase])
-            run = _Run(stop - start, int(self.rarity.phrase_holders[phrase]), bits(start, stop))
+            pages, items = int(self.rarity.phrase_pages[phrase]), int(self.index.phrase_copies[phrase])
+            run = _Run(stop - start, pages, items, bits(start, stop))
             is_summary = bool(self.index.phrase_is_summary[phrase])
             if is_summary or self._tells(run):
                 owner = int(self.index.phrase_owners[phrase])
                 rule, overlap = ("summary", None) if is_summary else ("whole", 1.0)
                 yield Match(start, stop, owner, rule, run.words, overlap, f"no {rule}")
 
-    def _passages(self, hits: Hits, bits: Callable[[int, int], float]) -> Iterator[Match]:
+    def _passages(self, hits: Hits, bits: Callable[[int, int], float], sought: int | None) -> Iterator[Match]:
         """Passages that hold a telling run of one item's words, or most of its weighted n-grams."""
         n = self.config.ngram_words
-        owners, positions, ngrams = self._by_item(hits)
+        owners, positions, ngrams = self._by_item(hits, sought)
         # 2^33 words lie between two items, so that no passage holds the hits of both
         apart = (owners.astype(np.int64) << 33) + positions
         for first, last in _stretches(apart, max_step=_GAP_IN_NGRAMS * n):
@@ -139,12 +146,14 @@ class Matcher:
             runs = []
             for begin, end in _stretches(place, max_step=1):
                 start, stop = int(place[begin]), int(place[end]) + n
-                holders = int(self.rarity.holders[inside[begin : end + 1]].min())
-                runs.append(_Run(stop - start, holders, bits(start, stop)))
+                ngrams_of_run = inside[begin : end + 1]
+                pages = int(self.rarity.pages[ngrams_of_run].min())
+                items = int(self._items_with[ngrams_of_run].min())
+                runs.append(_Run(stop - start, pages, items, bits(start, stop)))
             item = int(owners[first])
-            overlap = float((1 / self.rarity.holders[np.unique(inside)]).sum() / self.rarity.totals[item])
+            overlap = float(self.rarity.weights[np.unique(inside)].sum() / self.rarity.totals[item])
             span = (int(place[0]), int(place[-1]) + n, item)
-            if telling := [run for run in runs if self._tells(run)]:
+            if telling := [run for run in runs if self._tells(run) and run.words > self._kept_words(run)]:
                 longest = max(telling, key=lambda run: run.words)
                 yield Match(*span, "run", longest.words, overlap, f"{self._kept_words(longest)} words")
             elif overlap >= self.config.max_overlap and self._tells(_together(runs)):
@@ -153,12 +162,12 @@ class Matcher:
 
     def _tells(self, run: _Run) -> bool:
         """Whether a run of this length, that so many hold, says something about its item."""
-        not_of_many = run.words >= run.holders or run.words > self.config.max_boilerplate_words
+        not_of_many = run.words >= max(run.pages, run.items) or run.words > self.config.max_boilerplate_words
         return not_of_many and run.bits > self.config.max_bits
 
     def _kept_words(self, run: _Run) -> int:
-        """The longest run that would be kept where so many hold it."""
-        return min(max(self.config.ngram_words, run.holders) - 1, self.config.max_boilerplate_words)
+        """The longest run that is kept on so many pages, if it is less than most of an item."""
+        return min(self.config.ngram_words - 2 + run.pages, self.config.max_boilerplate_words)
 
     def _bits_within(self, page: Hashes) -> Callable[[int, int], float]:
         """bits(start, stop): what the words of a run, which all stand in one item, tell. A pair of words that is
@@ -172,19 +181,23 @@ class Matcher:
 
         return bits
 
-    def _by_item(self, hits: Hits) -> tuple[NDArray[np.int32], Indices, Indices]:
-        """(item, position, n-gram) of each hit once for every item that owns the n-gram, sorted by item, position."""
+    def _by_item(self, hits: Hits, sought: int | None) -> tuple[NDArray[np.int32], Indices, Indices]:
+        """(item, position, n-gram) of each hit once for every item (that is sought) that owns the n-gram, sorted so."""
         bounds = self.index.bounds
         counts = bounds[hits.ngrams + 1] - bounds[hits.ngrams]
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         owners = self.index.owners[np.repeat(bounds[hits.ngrams], counts) + within]
         positions, ngrams = np.repeat(hits.positions, counts), np.repeat(hits.ngrams, counts)
         order = np.lexsort((positions, owners))
+        if sought is not None:
+            order = order[owners[order] == sought]
         return owners[order], positions[order], ngrams[order]
 
 
 def _together(runs: list[_Run]) -> _Run:
-    return _Run(sum(run.words for run in runs), min(run.holders for run in runs), sum(run.bits for run in runs))
+    """Runs of one passage as if they were one."""
+    words, bits = sum(run.words for run in runs), sum(run.bits for run in runs)
+    return _Run(words, min(run.pages for run in runs), min(run.items for run in runs), bits)
 
 
 def _stretches(positions: Indices, *, max_step: int) -> Iterator[tuple[int, int]]:

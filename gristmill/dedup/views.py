@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from gristmill.text.words import UNSPACED, Hashes, word_hashes, words
 
 _WORD_OR_SYMBOL = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+|[^\w\s]")
+# symbols that prose is full of; they count as words do
+_PROSE = frozenset(",.;:!?'\"“”„‘’«»…–—")
 _REMEMBERED = 1 << 18
 
 
@@ -39,9 +41,9 @@ def _not_mostly_numbers(tokens: list[str], n: int) -> NDArray[np.bool_]:
 
 def _mostly_symbols(tokens: list[str], n: int) -> NDArray[np.bool_]:
     """At least three quarters of the n-gram is symbols or numbers, a quarter symbols: the rest is the words' part."""
-    words_and_numbers = _count(tokens, n, lambda token: token[0].isalnum() or token[0] == "_")
+    no_symbols = _count(tokens, n, lambda token: token[0].isalnum() or token[0] == "_" or token in _PROSE)
     numbers = _count(tokens, n, str.isdecimal)
-    return (4 * (words_and_numbers - numbers) <= n) & (4 * words_and_numbers <= 3 * n)
+    return (4 * (no_symbols - numbers) <= n) & (4 * no_symbols <= 3 * n)
 
 
 def _count(tokens: list[str], n: int, of: Callable[[str], bool]) -> NDArray[np.int64]:
