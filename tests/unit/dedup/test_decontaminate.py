@@ -103,7 +103,7 @@ def test_a_copy_with_scattered_changes_is_cut(write_documents, items):
     texts, verdicts, _ = run(write_documents("d", [{"url": url_in("train", 0), "text": with_leak(1, lines(words))}]))
     # of 113 n-grams, those that hold no changed word: 19 - 7 in each of five runs, 5 before the first, none after
     assert verdicts[url_in("train", 0)]["value"] == f"examples:item5: 19 words, overlap {(5 * 12 + 5) / 113:.2f}"
-    assert not set(items[5]["text"].split()[20:100]) & set(texts[url_in("train", 0)].split())
+    assert not set(items[5]["text"].split()[20:100]) <= set(texts[url_in("train", 0)].split())
 
 
 def test_phrases_that_stand_on_many_pages_contaminate_none(write_documents, items, tmp_path):
@@ -239,26 +239,25 @@ def test_items_of_symbols_are_told_apart_by_their_symbols(write_documents, items
 
 
 @pytest.fixture(scope="module")
-def finder(tmp_path_factory) -> Finder:
-    """Sixty items of 50 to 400 words of ten thousand, and none of their pages."""
+def lexicon(tmp_path_factory) -> tuple[Finder, list[Item]]:
+    """Sixty items of 50 to 400 words out of ten thousand, and what finds them."""
     folder = tmp_path_factory.mktemp("index")
-    lexicon = [f"{left}{right}" for left in "abcdefghij" for right in range(1000)]
+    known = [f"{left}{right}" for left in "abcdefghij" for right in range(1000)]
     items = [
-        Item("lexicon", str(number), number + 1, (" ".join(random.Random(number).choices(lexicon, k=50 + 6 * number)),))
+        Item("lexicon", str(number), number + 1, (" ".join(random.Random(number).choices(known, k=50 + 6 * number)),))
         for number in range(60)
     ]
     write_indexes(folder, items, DecontaminateConfig())
     write_rarity(folder, [], items=len(items))
-    finder = Finder(folder, DecontaminateConfig())
-    finder.items = items  # type: ignore[reportAttributeAccessIssue]
-    return finder
+    return Finder(folder, DecontaminateConfig()), items
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.data(), st.text(max_size=200), st.text(max_size=200), st.sampled_from([str, str.upper, str.title]))
-def test_fifty_words_of_an_item_are_found_whatever_surrounds_them(finder, data, before, after, spelled):
+def test_fifty_words_of_an_item_are_found_whatever_surrounds_them(lexicon, data, before, after, spelled):
+    finder, items = lexicon
     item = data.draw(st.integers(0, 59))
-    sequence = finder.items[item].texts[0].split()
+    sequence = items[item].texts[0].split()
     start = data.draw(st.integers(0, len(sequence) - 50))
     separators = data.draw(
         st.lists(st.sampled_from([" ", "\n", ", ", " — ", "\u00a0", ".\n\n"]), min_size=49, max_size=49)

@@ -34,7 +34,7 @@ def read(tmp_path: Path):
          ["A text.\nA question?\na", "A text.\nA question?\nb"]),
         ({"context_options": ["Ann saw Eve so Ann", "Ann saw Eve so Eve"], "continuation": "ran.", "gold": 1},
          ["Ann saw Eve so Ann ran.", "Ann saw Eve so Eve ran."]),
-        ({"sentence_good": "He goes.", "sentence_bad": "He go.", "UID": "x", "field": "syntax"}, ["He goes.", "He go."]),
+        ({"sentence_good": "He goes.", "sentence_bad": "He go.", "UID": "x", "field": "y"}, ["He goes.", "He go."]),
         ({"ID": "c", "Body": "Ann has 3.", "Question": "How many?", "Answer": 3.0, "Equation": "3"},
          ["Ann has 3.\nHow many?"]),
         ({"key": 7, "prompt": "Write.", "instruction_id_list": ["a:b"], "kwargs": [{}]}, ["Write."]),
