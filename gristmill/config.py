@@ -54,7 +54,7 @@ class PipelineConfig(Schema):
             raise ValueError(
                 "mix.weights is filled in by the pipeline; give each source a weight: ingest.sources[].weight"
             )
-        assert self.decontamination  # raises where two benchmarks share a name
+        _ = self.decontamination  # raises where two sets of items have one name
         return self
 
     @property

@@ -54,7 +54,7 @@ def _count(tokens: list[str], n: int, of: Callable[[str], bool]) -> NDArray[np.i
 
 VIEWS: Mapping[str, View] = {
     "words": View(words, _not_mostly_numbers, min_telling_ratio=0),
-    "symbols": View(words_and_symbols, _mostly_symbols, min_telling_ratio=0.25),
+    "symbols": View(words_and_symbols, _mostly_symbols, min_telling_ratio=0.1),
 }
 
 
