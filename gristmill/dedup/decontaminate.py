@@ -162,9 +162,8 @@ def _without(text: str, found: list[Found]) -> str:
 def _named(found: list[Found], finder: Finder) -> str:
     """What a verdict says: the item with the longest run, and how many others there are."""
     longest = found[0].match
-    name = finder.name(longest.item)
     others = len({one.match.item for one in found}) - 1
-    return f"{name['benchmark']}:{name['item_id']}: {longest.value}" + (f", and {others} more items" if others else "")
+    return f"{finder.name(longest.item)['key']}: {longest.value}" + (f", and {others} more items" if others else "")
 
 
 def _contaminated(document: dict[str, Any], decision: str, value: str, threshold: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Items looked for in pages, in both views of their text, through an index that lies in a folder.
 
-<folder>/names.arrow             benchmark, item_id and row of each item
+<folder>/names.arrow             key, benchmark, item_id and row of each item
 <folder>/<view>/index/*.npy      `ItemIndex`
 <folder>/<view>/rarity/*.npy     `Rarity`, once pages are counted
 """
@@ -30,6 +30,7 @@ def write_indexes(folder: Path, items: Sequence[Item], config: DecontaminateConf
     """Index the items in each view. A view in which nothing is looked for has no folder."""
     folder.mkdir(parents=True, exist_ok=True)
     names = {
+        "key": pa.array([item.key for item in items], pa.string()),
         "benchmark": pa.array([item.benchmark for item in items], pa.string()),
         "item_id": pa.array([item.item_id for item in items], pa.string()),
         "row": pa.array([item.row for item in items], pa.int64()),
@@ -120,7 +121,7 @@ class Finder:
         )
 
     def name(self, item: int) -> dict[str, Any]:
-        """benchmark, item_id and row of an item."""
+        """key, benchmark, item_id and row of an item."""
         return self._names.slice(item, 1).to_pylist()[0]
 
 

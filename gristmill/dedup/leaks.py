@@ -41,7 +41,8 @@ def leak_rows(document: Mapping[str, Any], found: Iterable[Found], finder: Finde
     for item, one in sorted(best.items()):
         page = {name: document[name] for name in ("doc_id", "url", "source")}
         match = {name: getattr(one.match, name) for name in ("rule", "words", "overlap", "threshold")}
-        yield finder.name(item) | page | {"decision": decision} | match
+        of_item = {name: finder.name(item)[name] for name in ("benchmark", "item_id", "row")}
+        yield of_item | page | {"decision": decision} | match
 
 
 def _strength(found: Found) -> tuple[float, int]:
