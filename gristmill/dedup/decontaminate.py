@@ -64,7 +64,7 @@ def run_decontaminate(
     counts = map_shards(
         count, [(f"count-{path.stem}", path) for path in paths], out, workers=workers, label="decontaminate: n-grams"
     )
-    write_rarity(index, [shard["counts"] for shard in counts], items=len(items))
+    write_rarity(index, [shard["counts"] for shard in counts])
     suspects = [(f"cut-{path.stem}", (path, shard["suspects"])) for path, shard in zip(paths, counts, strict=True)]
     earlier = _Earlier.read(config.against)
     cut = partial(_cut_shard, index=index, config=config, earlier=earlier, out=out, schema=schema, split=split)

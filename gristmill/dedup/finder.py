@@ -42,7 +42,7 @@ def write_indexes(folder: Path, items: Sequence[Item], config: DecontaminateConf
             write_arrays(folder / name / "index", index)
 
 
-def write_rarity(folder: Path, counted: Sequence[dict[str, Sparse]], *, items: int) -> None:
+def write_rarity(folder: Path, counted: Sequence[dict[str, Sparse]]) -> None:
     """Add up what `PageCounter` found in each shard of pages, and write how rare everything in the index is."""
     for name in _views(folder):
         index = _index(folder, name)
@@ -50,7 +50,7 @@ def write_rarity(folder: Path, counted: Sequence[dict[str, Sparse]], *, items: i
         for shard in counted:
             for field, (rows, counts) in shard[name].items():
                 getattr(sums, field)[np.array(rows, np.int64)] += np.array(counts, np.int64)
-        write_arrays(folder / name / "rarity", measure_rarity(index, sums, items=items))
+        write_arrays(folder / name / "rarity", measure_rarity(index, sums))
 
 
 class PageCounter:

@@ -45,9 +45,13 @@ class ItemIndex:
     """
 
     ngrams: Hashes
-    """[ngrams] sorted; the items of n-gram g are owners[bounds[g] : bounds[g + 1]]."""
+    """[ngrams] sorted; the texts that hold n-gram g are holders[bounds[g] : bounds[g + 1]]."""
     bounds: Indices
-    owners: NDArray[np.int32]
+    holders: NDArray[np.int32]
+    text_items: NDArray[np.int32]
+    """[texts] ascending: the item of each text that has n-grams."""
+    items_with: Indices
+    """[ngrams]: how many items hold it, in one text or several."""
     sieve: NDArray[np.bool_]
     """[a power of two]: whether an n-gram begins with these bits; four of five that are not in the index stop here."""
     anchors: Hashes
@@ -95,11 +99,11 @@ class ItemIndex:
 def index_items(items: Sequence[Item], view: View, config: DecontaminateConfig) -> ItemIndex:
     """The index of what this view looks for: n-grams, phrases, and the words and pairs of the texts they are from."""
     n, anchor_length = config.ngram_words, config.min_phrase_words
-    ngrams: list[Hashes] = []
+    ngrams: list[tuple[int, Hashes]] = []  # (item, those of one text)
     speech: list[Hashes] = []
     phrases: dict[tuple[int, bytes], bool] = {}  # (item, words) → whether it is a summary
     for number, item in enumerate(items):
-        of_item, pairs_of_item = [np.zeros(0, np.uint64)], [np.zeros((0, 4), np.uint64)]
+        pairs_of_item = [np.zeros((0, 4), np.uint64)]
         for text, is_summary in [*((text, False) for text in item.texts), (item.summary, True)]:
             tokens = view.tokenize(text)
             whole = is_summary or len(tokens) < n
@@ -111,8 +115,7 @@ def index_items(items: Sequence[Item], view: View, config: DecontaminateConfig) 
             if whole:
                 phrases[number, hashes.tobytes()] = is_summary
             else:
-                of_item.append(ngram_hashes(hashes, n)[telling])
-        ngrams.append(np.unique(np.concatenate(of_item)))
+                ngrams.append((number, np.unique(ngram_hashes(hashes, n)[telling])))
         speech.append(_unique_rows(np.concatenate(pairs_of_item)))
     return ItemIndex(
         **_ngram_arrays(ngrams),
@@ -135,14 +138,26 @@ def _pairs_in_context(hashes: Hashes, n: int) -> Hashes:
     return np.stack([np.append(contexts, beyond), ngram_hashes(hashes, 2), hashes[:-1], hashes[1:]], axis=1)
 
 
-def _ngram_arrays(of_items: list[Hashes]) -> dict[str, NDArray]:
-    flat = np.concatenate([np.zeros(0, np.uint64), *of_items])
-    owners = np.repeat(np.arange(len(of_items), dtype=np.int32), [len(ngrams) for ngrams in of_items])
+def _ngram_arrays(of_texts: list[tuple[int, Hashes]]) -> dict[str, NDArray]:
+    flat = np.concatenate([np.zeros(0, np.uint64), *(ngrams for _, ngrams in of_texts)])
+    text_items = np.array([item for item, _ in of_texts], np.int32)
     order = np.argsort(flat, kind="stable")
-    ngrams, first = np.unique(flat[order], return_index=True)
+    holders = np.repeat(np.arange(len(of_texts), dtype=np.int32), [len(ngrams) for _, ngrams in of_texts])[order]
+    ngrams, first, row = np.unique(flat[order], return_index=True, return_inverse=True)
+    # texts of one item follow each other, so among the holders of an n-gram each of its items begins once
+    items = text_items[holders]
+    begins = np.ones(len(flat), np.bool_)
+    begins[1:] = (row[1:] != row[:-1]) | (items[1:] != items[:-1])
     sieve = np.zeros(4 << len(ngrams).bit_length(), np.bool_)
     sieve[ngrams >> _shift(sieve)] = True
-    return {"ngrams": ngrams, "bounds": np.append(first, len(flat)), "owners": owners[order], "sieve": sieve}
+    return {
+        "ngrams": ngrams,
+        "bounds": np.append(first, len(flat)),
+        "holders": holders,
+        "text_items": text_items,
+        "items_with": np.bincount(row[begins], minlength=len(ngrams)),
+        "sieve": sieve,
+    }
 
 
 def _shift(sieve: NDArray[np.bool_]) -> np.uint64:

@@ -27,8 +27,8 @@ _FEWEST_WORDS = 1 << 16
 class Match:
     """An item found in the words `start` to `stop` (exclusive) of a page.
 
-    rule: `run`, `overlap`, `whole` or `summary`. words: of its longest run. overlap: weighted share of its n-grams that
-    stand in this passage; None for a summary. threshold: what would have been kept.
+    rule: `run`, `overlap`, `whole` or `summary`. words: of its longest run. overlap: weighted share of the n-grams of
+    one of its texts that stand in this passage; None for a summary. threshold: what would have been kept.
     """
 
     start: int
@@ -61,7 +61,7 @@ class Rarity:
     pair_bits: NDArray[np.float32]
     """[pairs]: -log2 of the second word's probability after the first."""
     totals: NDArray[np.float64]
-    """[items]: sum of the weights of the item's n-grams."""
+    """[texts]: sum of the weights of the text's n-grams."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,12 @@ class PageCounts:
     pairs: Indices
 
 
-def measure_rarity(index: ItemIndex, counts: PageCounts, *, items: int) -> Rarity:
-    """Rarity of everything in the index. items: how many there are."""
-    owners = np.diff(index.bounds)
+def measure_rarity(index: ItemIndex, counts: PageCounts) -> Rarity:
+    """Rarity of everything in the index."""
     pages = np.maximum(counts.ngrams, 1)
-    weights = 1 / (pages + owners - 1)
-    totals = np.bincount(index.owners, np.repeat(weights, owners), minlength=items).astype(np.float64)
+    weights = 1 / (pages + index.items_with - 1)
+    of_holders = np.repeat(weights, np.diff(index.bounds))
+    totals = np.bincount(index.holders, of_holders, minlength=len(index.text_items)).astype(np.float64)
     # one occurrence is the item's own
     words, pairs = index.word_counts + counts.words, np.maximum(index.pair_counts + counts.pairs - 1, 0)
     probability = np.maximum(words, 1) / max(words.sum() + len(words), _FEWEST_WORDS)
@@ -111,7 +111,6 @@ class Matcher:
 
     def __init__(self, index: ItemIndex, rarity: Rarity, config: DecontaminateConfig) -> None:
         self.index, self.rarity, self.config = index, rarity, config
-        self._items_with = np.diff(index.bounds)
 
     def matches(self, page: Hashes, *, item: int | None = None) -> list[Match]:
         """All items found in a page given as word hashes, by place; they may overlap. item: the only one looked for."""
@@ -136,11 +135,11 @@ class Matcher:
                 yield Match(start, stop, owner, rule, run.words, overlap, f"no {rule}")
 
     def _passages(self, hits: Hits, bits: Callable[[int, int], float], sought: int | None) -> Iterator[Match]:
-        """Passages that hold a telling run of one item's words, or most of its weighted n-grams."""
+        """Passages that hold a telling run of the words of one text of an item, or most of its weighted n-grams."""
         n = self.config.ngram_words
-        owners, positions, ngrams = self._by_item(hits, sought)
-        # 2^33 words lie between two items, so that no passage holds the hits of both
-        apart = (owners.astype(np.int64) << 33) + positions
+        texts, positions, ngrams = self._by_text(hits, sought)
+        # 2^33 words lie between two texts, so that no passage holds the hits of both
+        apart = (texts.astype(np.int64) << 33) + positions
         for first, last in _stretches(apart, max_step=_GAP_IN_NGRAMS * n):
             place, inside = positions[first : last + 1], ngrams[first : last + 1]
             runs = []
@@ -148,12 +147,12 @@ class Matcher:
                 start, stop = int(place[begin]), int(place[end]) + n
                 ngrams_of_run = inside[begin : end + 1]
                 pages = int(self.rarity.pages[ngrams_of_run].min())
-                items = int(self._items_with[ngrams_of_run].min())
+                items = int(self.index.items_with[ngrams_of_run].min())
                 runs.append(_Run(stop - start, pages, items, bits(start, stop)))
-            item = int(owners[first])
-            overlap = float(self.rarity.weights[np.unique(inside)].sum() / self.rarity.totals[item])
-            span = (int(place[0]), int(place[-1]) + n, item)
-            if telling := [run for run in runs if self._tells(run) and run.words > self._kept_words(run)]:
+            text = int(texts[first])
+            overlap = float(self.rarity.weights[np.unique(inside)].sum() / self.rarity.totals[text])
+            span = (int(place[0]), int(place[-1]) + n, int(self.index.text_items[text]))
+            if telling := [run for run in runs if self._tells(run)]:
                 longest = max(telling, key=lambda run: run.words)
                 yield Match(*span, "run", longest.words, overlap, f"{self._kept_words(longest)} words")
             elif overlap >= self.config.max_overlap and self._tells(_together(runs)):
@@ -166,8 +165,8 @@ class Matcher:
         return not_of_many and run.bits > self.config.max_bits
 
     def _kept_words(self, run: _Run) -> int:
-        """The longest run that is kept on so many pages, if it is less than most of an item."""
-        return min(self.config.ngram_words - 2 + run.pages, self.config.max_boilerplate_words)
+        """The longest run that is kept where so many hold it."""
+        return min(max(self.config.ngram_words, run.pages, run.items) - 1, self.config.max_boilerplate_words)
 
     def _bits_within(self, page: Hashes) -> Callable[[int, int], float]:
         """bits(start, stop): what the words of a run, which all stand in one item, tell. A pair of words that is
@@ -181,17 +180,18 @@ class Matcher:
 
         return bits
 
-    def _by_item(self, hits: Hits, sought: int | None) -> tuple[NDArray[np.int32], Indices, Indices]:
-        """(item, position, n-gram) of each hit once for every item (that is sought) that owns the n-gram, sorted so."""
+    def _by_text(self, hits: Hits, sought: int | None) -> tuple[NDArray[np.int32], Indices, Indices]:
+        """(text, position, n-gram) of each hit once for every text (of the item that is sought) that holds the n-gram,
+        sorted by text and position."""
         bounds = self.index.bounds
         counts = bounds[hits.ngrams + 1] - bounds[hits.ngrams]
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        owners = self.index.owners[np.repeat(bounds[hits.ngrams], counts) + within]
+        texts = self.index.holders[np.repeat(bounds[hits.ngrams], counts) + within]
         positions, ngrams = np.repeat(hits.positions, counts), np.repeat(hits.ngrams, counts)
-        order = np.lexsort((positions, owners))
+        order = np.lexsort((positions, texts))
         if sought is not None:
-            order = order[owners[order] == sought]
-        return owners[order], positions[order], ngrams[order]
+            order = order[self.index.text_items[texts[order]] == sought]
+        return texts[order], positions[order], ngrams[order]
 
 
 def _together(runs: list[_Run]) -> _Run:

@@ -248,7 +248,7 @@ def lexicon(tmp_path_factory) -> tuple[Finder, list[Item]]:
         for number in range(60)
     ]
     write_indexes(folder, items, DecontaminateConfig())
-    write_rarity(folder, [], items=len(items))
+    write_rarity(folder, [])
     return Finder(folder, DecontaminateConfig()), items
 
 

@@ -40,7 +40,7 @@ def test_bits_are_those_of_a_smoothed_bigram_model():
     counts.words[the] += 98  # beside the two of the item
     counts.words[quick] += 9_999  # beside the one
     counts.pairs[the_quick] += 50
-    rarity = measure_rarity(index, counts, items=1)
+    rarity = measure_rarity(index, counts)
     # fewer than 65,536 words were read, so it is as if so many had been; one occurrence of the pair is the item's own
     assert rarity.word_bits[quick] == pytest.approx(-math.log2(10_000 / 65_536))
     expected = (50 + 1 - 1 + 10 * 10_000 / 65_536) / (100 - 1 + 10)
@@ -61,7 +61,7 @@ def test_n_grams_weigh_one_by_the_pages_and_items_that_hold_them():
     counts = no_pages(index)
     first = row_of(index.ngrams, *LONG.split()[:8])
     counts.ngrams[first] += 4
-    rarity = measure_rarity(index, counts, items=2)
+    rarity = measure_rarity(index, counts)
     assert rarity.weights[first] == 1 / (4 + 2 - 1)
     # 13 words make 6 n-grams: the first on 4 pages and in 2 items, the others in 2 items and on their leak's page
     assert rarity.totals[0] == pytest.approx(1 / 5 + 5 * 1 / 2)
@@ -71,7 +71,7 @@ def test_n_grams_weigh_one_by_the_pages_and_items_that_hold_them():
 def test_a_line_of_one_symbol_tells_nothing_however_long():
     view, config = VIEWS["symbols"], DecontaminateConfig()
     index = index_items([item(0, "# " * 80)], view, config)
-    matcher = Matcher(index, measure_rarity(index, no_pages(index), items=1), config)
+    matcher = Matcher(index, measure_rarity(index, no_pages(index)), config)
     assert len(index.ngrams) == 1
     assert matcher.matches(Reader(view).hashes("#" * 200)) == []
 
