@@ -40,7 +40,7 @@ def data(config: PipelineConfig) -> Grist:
     documents = dedup(documents=documents, signatures=signed, config=config.dedup)
     known(documents=documents, signatures=signed, config=config.known)
     made = examples(config=config.examples, split=config.split)
-    documents = decontaminate(documents=documents, examples=made, config=config.decontaminate, split=config.split)
+    documents = decontaminate(documents=documents, examples=made, config=config.decontamination, split=config.split)
     documents = mix(documents=documents, config=config.mixture)
     splits = split(documents=documents, config=config.split)
     pinned = config.train_tokenizer.artifact if isinstance(config.train_tokenizer, PinnedTokenizer) else None

@@ -6,8 +6,9 @@ from pydantic import Field, model_validator
 
 from gristmill.align.config import AlignConfig, RewardModelConfig, SftConfig
 from gristmill.crawl.config import IngestConfig
-from gristmill.dedup.config import DecontaminateConfig, DedupConfig, KnownConfig, SignaturesConfig
-from gristmill.evaluate.config import EvaluateConfig, PromoteConfig
+from gristmill.dedup.config import DedupConfig, KnownConfig, SignaturesConfig
+from gristmill.dedup.decontaminate_config import DecontaminateConfig, ItemFile
+from gristmill.evaluate.config import EvaluateConfig, JsonlItems, PromoteConfig
 from gristmill.examples.config import ExamplesConfig
 from gristmill.filters.config import FilterConfig, SignalsConfig
 from gristmill.model.config import ModelConfig
@@ -64,6 +65,7 @@ class PipelineConfig(Schema):
             raise ValueError(
                 "mix.source_weights is filled in by the pipeline; give each source a weight: ingest.sources[].weight"
             )
+        _ = self.decontamination  # raises where two sets of items have one name
         return self
 
     @property
@@ -78,3 +80,13 @@ class PipelineConfig(Schema):
         """`mix` with the weights that the sources state: a weight is written once, beside its source."""
         weights = {source.name: source.weight for source in self.ingest.sources if source.weight is not None}
         return self.mix.model_copy(update={"source_weights": weights})
+
+    @property
+    def decontamination(self) -> DecontaminateConfig:
+        """`decontaminate` with the item files of `evaluate`: whatever is asked is kept out of the training text."""
+        asked = [
+            ItemFile(path=benchmark.data.path, name=benchmark.name)
+            for benchmark in self.evaluate.benchmarks
+            if isinstance(benchmark.data, JsonlItems)
+        ]
+        return self.decontaminate.with_benchmarks(asked)

@@ -1,4 +1,4 @@
-"""What signatures, deduplication and decontamination compute."""
+"""What signatures and deduplication compute."""
 
 import hashlib
 from pathlib import Path
@@ -8,7 +8,6 @@ from pydantic import Field, model_validator
 
 from gristmill.errors import SourceUnavailable
 from gristmill.schema import Schema, StageConfig
-from gristmill.text.config import HELD_OUT_INDEX
 
 SIGNATURES_INDEX = "signatures.json"
 
@@ -129,49 +128,3 @@ def _known_sha256(path: Path) -> str:
         raise SourceUnavailable(
             f"dedup.against: cannot read {path} ({error.strerror}); name folders of known or signatures artifacts"
         ) from error
-
-
-class DecontaminateConfig(StageConfig):
-    """Cut benchmark items out of pages that may train."""
-
-    benchmarks: list[str] = []
-    """More JSON-lines files of benchmark items, one `{"id", "text", "summary"}` a line (id and summary optional)."""
-    against: list[str] = []
-    """Folders of earlier `split` artifacts. A page they validated or held out, by URL or text, does not train now."""
-    ngram_words: int = Field(default=8, ge=2)
-    """Consecutive words in one n-gram; items are looked up by their n-grams."""
-    min_summary_words: int = Field(default=5, ge=2)
-    """A summary of at least this many words is cut wherever it stands verbatim; shorter ones are common phrases."""
-    max_overlap: float = Field(default=0.5, gt=0, le=1)
-    """A passage is kept when it shares less than this of an item's n-grams, each weighted by 1 / pages it stands on."""
-    max_verbatim_words: int = Field(default=12, ge=2)
-    """Consecutive words of an item, in its order, that a kept passage may hold: with one more for each page they stand
-    on, since a phrase of many pages says nothing about an item. GPT-3 cut at 13 words."""
-    max_boilerplate_words: int = Field(default=49, ge=2)
-    """A longer run of an item's words is cut, on however many pages it stands."""
-    min_kept_ratio: float = Field(default=0.5, ge=0, le=1)
-    """A page is kept, without the cut lines, when at least this share of its characters remains."""
-
-    @model_validator(mode="after")
-    def _runs_are_made_of_ngrams(self) -> Self:
-        if not self.ngram_words <= self.max_verbatim_words + 1 <= self.max_boilerplate_words + 1:
-            raise ValueError(
-                f"decontaminate: ngram_words={self.ngram_words}, max_verbatim_words={self.max_verbatim_words} and "
-                f"max_boilerplate_words={self.max_boilerplate_words} must ascend: runs are seen by their n-grams"
-            )
-        return self
-
-    def identity(self) -> dict[str, Any]:
-        """Files stand for their content: the same items under another path are the same stage."""
-        return self.model_dump(mode="json") | {
-            "benchmarks": [_sha256("decontaminate.benchmarks", Path(path)) for path in self.benchmarks],
-            "against": [_sha256("decontaminate.against", Path(path) / HELD_OUT_INDEX) for path in self.against],
-        }
-
-
-def _sha256(key: str, path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise SourceUnavailable(f"{key}: cannot read {path} ({error.strerror}); correct the path") from error

@@ -180,6 +180,19 @@ def test_an_edit_that_changes_results_changes_its_stage_and_what_follows(
     assert before[-1] != after[-1]
 
 
+def test_what_evaluate_asks_is_decontaminated_by_its_content(crawl: Path):
+    asked = crawl / "mine.jsonl"
+    override = f"evaluate.benchmarks=[{{name: mine, data: {{kind: jsonl, path: {asked}}}}}]"
+    decontaminate = 6
+    asked.write_text('{"question": "Who?", "choices": ["I", "you"], "answer": 0}\n')
+    before = keys(crawl, override)
+    asked.write_text('{"question": "What?", "choices": ["I", "you"], "answer": 0}\n')
+    after = keys(crawl, override)
+    assert before[decontaminate].startswith("documents/decontaminate-")
+    assert before[:decontaminate] == after[:decontaminate]
+    assert before[decontaminate] != after[decontaminate]
+
+
 def test_a_changed_byte_in_a_source_changes_every_key_after_it(crawl: Path):
     before = keys(crawl)
     path = crawl / "crawl" / "a.warc.gz"
