@@ -4,14 +4,17 @@ from dataclasses import dataclass
 
 from gristmill.artifacts import Examples, Splits, Tokenizer, Tokens
 from gristmill.config import PipelineConfig
+from gristmill.tokens.config import PinnedTokenizer
 from tasks.decontaminate import decontaminate
 from tasks.dedup import dedup
 from tasks.examples import examples
 from tasks.extract import extract
 from tasks.filter import filter
 from tasks.ingest import ingest
+from tasks.known import known
 from tasks.mix import mix
 from tasks.signals import signals
+from tasks.signatures import signatures
 from tasks.split import split
 from tasks.tokenize import tokenize
 from tasks.train_tokenizer import train_tokenizer
@@ -33,11 +36,14 @@ def data(config: PipelineConfig) -> Grist:
     documents = extract(warcs=warcs, config=config.extract)
     documents = signals(documents=documents, config=config.signals)
     documents = filter(documents=documents, config=config.filter)
-    documents = dedup(documents=documents, config=config.dedup)
+    signed = signatures(documents=documents, config=config.signatures)
+    documents = dedup(documents=documents, signatures=signed, config=config.dedup)
+    known(documents=documents, signatures=signed, config=config.known)
     made = examples(config=config.examples, split=config.split)
-    documents = decontaminate(documents=documents, examples=made, config=config.decontaminate, split=config.split)
+    documents = decontaminate(documents=documents, examples=made, config=config.decontamination, split=config.split)
     documents = mix(documents=documents, config=config.mixture)
     splits = split(documents=documents, config=config.split)
-    tokenizer = train_tokenizer(splits=splits, config=config.train_tokenizer)
+    pinned = config.train_tokenizer.artifact if isinstance(config.train_tokenizer, PinnedTokenizer) else None
+    tokenizer = train_tokenizer.at(pinned) if pinned else train_tokenizer(splits=splits, config=config.tokenizer)
     tokens = tokenize(splits=splits, tokenizer=tokenizer, config=config.tokenize)
     return Grist(made, splits, tokenizer, tokens)

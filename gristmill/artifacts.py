@@ -29,6 +29,12 @@ class Documents(Artifact):
     kind = "documents"
 
 
+class Signatures(Artifact):
+    """What tells documents apart without their texts: MinHash bands, shingles, facts; `signatures.json`."""
+
+    kind = "signatures"
+
+
 class Splits(Artifact):
     """`train/`, `validation/` and `held_out/`, each a folder of document shards."""
 

@@ -6,15 +6,18 @@ from pydantic import Field, model_validator
 
 from gristmill.align.config import AlignConfig, RewardModelConfig, SftConfig
 from gristmill.crawl.config import IngestConfig
-from gristmill.dedup.config import DecontaminateConfig, DedupConfig
-from gristmill.evaluate.config import EvaluateConfig, PromoteConfig
+from gristmill.dedup.config import DedupConfig, KnownConfig, SignaturesConfig
+from gristmill.dedup.decontaminate_config import DecontaminateConfig, ItemFile
+from gristmill.evaluate.config import EvaluateConfig, JsonlItems, PromoteConfig
 from gristmill.examples.config import ExamplesConfig
 from gristmill.filters.config import FilterConfig, SignalsConfig
 from gristmill.model.config import ModelConfig
 from gristmill.schema import Resources, Schema
 from gristmill.serve.config import RegisterConfig
 from gristmill.text.config import ExtractConfig, SplitConfig
-from gristmill.tokens.config import MixConfig, TokenizeConfig, TokenizerConfig, TrainedTokenizer
+from gristmill.tokens.config import TokenizeConfig, TokenizerConfig, TrainedTokenizer
+from gristmill.tokens.mix_config import MixConfig
+from gristmill.tokens.vocab_size import optimal_vocab_size
 from gristmill.train.config import PretrainConfig
 
 
@@ -25,7 +28,9 @@ class PipelineConfig(Schema):
     extract: ExtractConfig = ExtractConfig()
     signals: SignalsConfig = SignalsConfig()
     filter: FilterConfig = FilterConfig()
+    signatures: SignaturesConfig = SignaturesConfig()
     dedup: DedupConfig = DedupConfig()
+    known: KnownConfig = KnownConfig()
     examples: ExamplesConfig = ExamplesConfig()
     decontaminate: DecontaminateConfig = DecontaminateConfig()
     mix: MixConfig = MixConfig()
@@ -44,18 +49,44 @@ class PipelineConfig(Schema):
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
-        if self.model.start.kind == "open" and self.train_tokenizer.kind != "existing":
+        if self.model.start.kind == "open" and self.train_tokenizer.kind == "bpe":
             raise ValueError(
                 "model.start is an open model, so the tokenizer must be that model's own: set "
-                "train_tokenizer: {kind: existing, path: …} to its folder"
+                "train_tokenizer: {kind: existing, path: …} to its folder, or {kind: extend, path: …} to add tokens"
             )
-        if self.mix.weights:
+        self.signatures.check_threshold(self.dedup.threshold)
+        trained = self.train_tokenizer
+        if trained.kind == "bpe" and trained.vocab_size == "auto" and self.model.start.kind != "scratch":
             raise ValueError(
-                "mix.weights is filled in by the pipeline; give each source a weight: ingest.sources[].weight"
+                "train_tokenizer.vocab_size=auto follows from the shape of a new model, but model.start is an existing "
+                "one; keep its vocabulary with train_tokenizer: {kind: artifact, artifact: …}"
             )
+        if self.mix.source_weights:
+            raise ValueError(
+                "mix.source_weights is filled in by the pipeline; give each source a weight: ingest.sources[].weight"
+            )
+        _ = self.decontamination  # raises where two sets of items have one name
         return self
+
+    @property
+    def tokenizer(self) -> TokenizerConfig:
+        """`train_tokenizer` with a number for `vocab_size: auto`, which follows from the model."""
+        if isinstance(self.train_tokenizer, TrainedTokenizer) and self.train_tokenizer.vocab_size == "auto":
+            return self.train_tokenizer.model_copy(update={"vocab_size": optimal_vocab_size(self.model.shape)})
+        return self.train_tokenizer
 
     @property
     def mixture(self) -> MixConfig:
         """`mix` with the weights that the sources state: a weight is written once, beside its source."""
-        return self.mix.model_copy(update={"weights": {source.name: source.weight for source in self.ingest.sources}})
+        weights = {source.name: source.weight for source in self.ingest.sources if source.weight is not None}
+        return self.mix.model_copy(update={"source_weights": weights})
+
+    @property
+    def decontamination(self) -> DecontaminateConfig:
+        """`decontaminate` with the item files of `evaluate`: whatever is asked is kept out of the training text."""
+        asked = [
+            ItemFile(path=benchmark.data.path, name=benchmark.name)
+            for benchmark in self.evaluate.benchmarks
+            if isinstance(benchmark.data, JsonlItems)
+        ]
+        return self.decontaminate.with_benchmarks(asked)

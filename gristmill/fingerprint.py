@@ -13,8 +13,7 @@ def file_sha256(path: Path) -> str:
     memory = cache_folder() / "sha256.json"
     known = _read(memory)
     if key not in known:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = read_sha256(path)
         # read again: another process may have added entries meanwhile; what the last writer loses is a shortcut only
         known = _read(memory) | {key: digest}
         memory.parent.mkdir(parents=True, exist_ok=True)
@@ -22,6 +21,12 @@ def file_sha256(path: Path) -> str:
         temporary.write_text(json.dumps(known, indent=0))
         temporary.replace(memory)
     return known[key]
+
+
+def read_sha256(path: Path) -> str:
+    """Digest of what a local file holds now."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def cache_folder() -> Path:

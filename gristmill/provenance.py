@@ -2,8 +2,12 @@
 
 import ast
 import hashlib
+import platform
+import re
 import subprocess
+from contextlib import suppress
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
@@ -38,6 +42,24 @@ def reachable_code(path: Path) -> dict[str, str]:
 def changed_modules(then: dict[str, str], now: dict[str, str]) -> list[str]:
     """Modules whose source differs between two digests, was added, or is gone."""
     return sorted(module for module in then.keys() | now.keys() if then.get(module) != now.get(module))
+
+
+@cache
+def installation() -> dict[str, str]:
+    """What computes here: a digest of gristmill's sources, the version of Python and of each package it requires.
+
+    A required package that is absent is left out; builds of one version (`+cpu`, `+cu130`) are the same.
+    """
+    sources = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        sources.update(f"{path.relative_to(PACKAGE)}\0{path.read_text(encoding='utf-8')}\0".encode())
+    found = {"gristmill": sources.hexdigest()[:12], "Python": platform.python_version()}
+    for requirement in metadata.requires("gristmill") or ():
+        name = re.match(r"[\w.-]+", requirement)
+        if name and "extra ==" not in requirement:
+            with suppress(metadata.PackageNotFoundError):
+                found[name[0]] = metadata.version(name[0]).partition("+")[0]
+    return found
 
 
 @cache

@@ -5,11 +5,13 @@ threads, devices) is `Resources` and never is.
 """
 
 import os
-from typing import Any
+import re
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
 from gristmill.errors import SourceUnavailable as SourceUnavailable
+from gristmill.ray_engine import RayEngine
 
 
 class Schema(BaseModel):
@@ -47,10 +49,35 @@ class Resources(Schema):
     """How work is done on this machine. Changing it never changes a result, nor a key."""
 
     workers: PositiveInt = Field(default_factory=lambda: os.cpu_count() or 1)
-    """Processes that work on shards of data at the same time."""
+    """Processes that work on shards of data at the same time; a Ray cluster at an address has its own number."""
+    engine: Literal["local", "ray"] = "local"
+    """Where shards of data are worked on: processes of this machine, or a Ray cluster (`gristmill[ray]`)."""
+    ray_address: str | None = None
+    """`HOST:PORT` of a Ray cluster that this machine is a node of and whose nodes share the artifact store's file
+    system; unset: a cluster of this machine alone."""
     threads: PositiveInt = Field(default_factory=lambda: os.cpu_count() or 1)
     """Threads of a training or evaluation process on CPU. With several processes use 1: oversubscription is slow."""
     device: str = "auto"
     """`auto` (CUDA when present, else CPU), `cpu`, `cuda`, `cuda:1`."""
     processes: PositiveInt = 1
     """Pretraining processes on this machine; more than one starts torchrun."""
+
+    @property
+    def pool(self) -> int | RayEngine:
+        """What `map_shards` takes as `workers`."""
+        return self.workers if self.engine == "local" else RayEngine(self.workers, self.ray_address)
+
+    @field_validator("ray_address")
+    @classmethod
+    def _is_host_and_port(cls, address: str | None) -> str | None:
+        if address is not None and not re.fullmatch(r"[^:/\s]+:[0-9]{1,5}", address):
+            raise ValueError(f"{address!r} is no address of a Ray cluster; write HOST:PORT, such as 10.0.0.1:6379")
+        return address
+
+    @model_validator(mode="after")
+    def _address_has_an_engine(self) -> Self:
+        if self.ray_address and self.engine != "ray":
+            raise ValueError(
+                f"resources.ray_address={self.ray_address} is not used by engine={self.engine}; set engine: ray"
+            )
+        return self

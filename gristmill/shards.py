@@ -1,4 +1,4 @@
-"""Run one function over many shards in local processes: same bytes for 1 or N workers, in any order, after a kill.
+"""Run one function over many shards, here or on a cluster: same bytes for 1 or N workers, in any order, after a kill.
 
 A shard's result is committed by renaming a small JSON file into `.done/` of the output folder; a folder that is
 continued after a crash skips what is committed. Results come back in the shards' order, whoever finished first.
@@ -6,14 +6,32 @@ continued after a crash skips what is committed. Results come back in the shards
 
 import json
 import multiprocessing
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from gristmill.progress import progress
 
 S = TypeVar("S")
+
+
+class Engine(Protocol):
+    """Machines that shards are worked on, all of which see the folder `out`: a Ray cluster, an executor of datatrove's.
+
+    A shard that is lost with its machine runs again there or fails the call; it is never left out.
+    """
+
+    def run(
+        self, function: Callable[[Any], dict[str, Any]], shards: Sequence[tuple[str, Any]], out: Path
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield (name, function(shard)) for each shard, whichever is finished first."""
+        ...
+
+
+Workers = int | Engine
+"""Who works on shards: so many processes of this machine, or an engine."""
 
 
 def map_shards(
@@ -21,33 +39,56 @@ def map_shards(
     shards: Sequence[tuple[str, S]],
     out: Path,
     *,
-    workers: int,
+    workers: Workers,
     label: str,
     unit: str = "shards",
 ) -> list[dict[str, Any]]:
     """Call `function(shard)` for each (name, shard); it writes its own files and returns a JSON-able summary.
 
     `function` must be picklable, and idempotent: after a crash it is called again for shards not committed.
-    A summary's `rows_in`, when there is one, is what the progress bar counts. Raises what a shard raised.
+    Raises what a shard raised; RuntimeError when a cluster loses the workers of one shard again and again.
     """
     done = out / ".done"
     done.mkdir(parents=True, exist_ok=True)
-    results = {name: json.loads((done / name).read_text()) for name, _ in shards if (done / name).exists()}
+    results = {name: summary for name, _ in shards if (summary := committed(done, name)) is not None}
     missing = [(name, shard) for name, shard in shards if name not in results]
+    reused = 0
     with progress(label, total=len(shards), unit=unit) as bar:
         bar.advance(len(results))
-        for name, summary in _run(function, missing, workers):
-            commit = done / f"{name}.tmp"
-            commit.write_text(json.dumps(summary))
-            commit.rename(done / name)
+        for name, summary in _run(function, missing, workers, out):
+            commit(done, name, summary)
             results[name] = summary
+            reused += bool(summary.get("reused"))
             bar.advance()
+    if reused:
+        print(f"{label}: {reused} of {len(shards)} {unit} are those of earlier artifacts", file=sys.stderr)
     lost = [name for name, _ in shards if name not in results]
     assert not lost, f"shards without a result: {lost}"
     return [results[name] for name, _ in shards]
 
 
-def _run(function: Callable[[S], dict[str, Any]], shards: Sequence[tuple[str, S]], workers: int):
+def commit(done: Path, name: str, summary: dict[str, Any]) -> None:
+    """Say that a shard is done, at once or not at all."""
+    temporary = done / f"{name}.tmp"
+    temporary.write_text(json.dumps(summary))
+    temporary.rename(done / name)
+
+
+def committed(done: Path, name: str) -> dict[str, Any] | None:
+    """The summary of a shard that is done."""
+    try:
+        return json.loads((done / name).read_text())
+    except (FileNotFoundError, ValueError):  # a power cut may leave a name without its content
+        return None
+
+
+def _run(
+    function: Callable[[S], dict[str, Any]], shards: Sequence[tuple[str, S]], workers: Workers, out: Path
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    if not isinstance(workers, int):
+        if shards:
+            yield from workers.run(function, shards, out)
+        return
     if workers == 1 or len(shards) <= 1:
         for name, shard in shards:
             yield name, function(shard)

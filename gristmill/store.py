@@ -10,6 +10,7 @@ Left out: remote roots (the interface is paths of one local or shared disk), and
 MLflow registry alone.
 """
 
+import ctypes
 import fcntl
 import hashlib
 import json
@@ -178,9 +179,11 @@ class ArtifactStore:
     def publish(self, draft: Path, recipe: Recipe, report: Report, **facts: Any) -> Record:
         """Turn a draft into the artifact: report, record, fsync, rename. `facts` are the remaining Record fields.
 
-        What lay there before (a broken artifact, or one being refreshed) is removed only once the draft is whole.
+        What lay there before (a broken artifact, or one being refreshed) is removed only once the draft is in its
+        place. After any failure or kill the old artifact is there, or the new one.
         """
-        shutil.rmtree(draft / SCRATCH, ignore_errors=True)
+        if (draft / SCRATCH).exists():
+            shutil.rmtree(draft / SCRATCH)
         (draft / "report.json").write_text(report.model_dump_json(indent=2))
         (draft / "record.json").unlink(missing_ok=True)  # of a builder that died between writing it and the rename
         files = sorted(path for path in draft.rglob("*") if path.is_file())
@@ -196,13 +199,10 @@ class ArtifactStore:
         _sync(draft)
         final = self.path(recipe.address)
         final.parent.mkdir(parents=True, exist_ok=True)
-        old = draft.with_name(draft.name + ".old")
-        if final.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            final.rename(old)
-        draft.rename(final)
+        replaced = _put_in_place(draft, final)
         _sync(final.parent)
-        shutil.rmtree(old, ignore_errors=True)
+        if replaced:
+            shutil.rmtree(replaced, ignore_errors=True)
         return record
 
     def lineage(self, address: str) -> Iterator[tuple[int, str, Record | None]]:
@@ -241,6 +241,34 @@ class ArtifactStore:
             except BlockingIOError:
                 return True
             return False
+
+
+def _put_in_place(draft: Path, final: Path) -> Path | None:
+    """Rename the draft to its final name. Returns where the folder is now that had the name before."""
+    if not final.exists():
+        draft.rename(final)
+        return None
+    if _exchange(draft, final):
+        return draft
+    old = draft.with_name(draft.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    final.rename(old)
+    try:
+        draft.rename(final)  # a kill just here leaves no artifact, and the old one among the drafts
+    except OSError:
+        old.rename(final)
+        raise
+    return old
+
+
+def _exchange(left: Path, right: Path) -> bool:
+    """Swap two folders in one step: renameat2(2) with RENAME_EXCHANGE. False where it cannot be had, such as on NFS."""
+    try:
+        renameat2 = ctypes.CDLL(None).renameat2
+    except (AttributeError, OSError):
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return renameat2(here, os.fsencode(left), here, os.fsencode(right), exchange) == 0
 
 
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")

@@ -62,6 +62,8 @@ class Span:
     start: int
     """Position in the row; a document start (BOS) stands there."""
     tokens: int
+    continuation: bool
+    """Goes on where the span before ends. Else the page begins here: one of several epochs does so several times."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,10 @@ class Story:
             rows = len({(span.split, span.row) for span in self.spans})
             tokens = sum(span.tokens for span in self.spans)
             split = self.spans[0].split
+            copies = sum(not span.continuation for span in self.spans)
+            times = f", where it stands {copies} times" if copies > 1 else ""
             use = "" if split == "train" else ": models are measured on it, none is trained on it"
-            return f"{tokens} tokens in {rows} row{'s'[: rows != 1]} of {split}{use}"
+            return f"{tokens} tokens in {rows} row{'s'[: rows != 1]} of {split}{times}{use}"
         if last.measured.get("split") == "held_out":
             return "held out of training and validation"
         return f"kept by {last.stage}; no later stage of this run has it"
@@ -157,6 +161,8 @@ def _event(scope: Scope, record: Record, row: dict[str, Any]) -> Event:
         margins = thresholds_for(row, record.recipe.config.get("filter", {}))
     elif stage == "dedup":
         measured = _company(scope, record, row)
+    elif stage == "mix":
+        measured = {name: row.get(name) for name in ("epochs", "bucket")}
     elif stage == "split":
         measured = {"split": row["value"]}
         decided = dict.fromkeys(decided)
@@ -176,6 +182,8 @@ def _signals(scope: Scope, record: Record) -> set[str]:
 def _company(scope: Scope, record: Record, row: dict[str, Any]) -> dict[str, Any]:
     """The page kept instead of this one, or the pages this one stands for."""
     table = scope.path(record) / VERDICTS
+    if row["rule"] == "repeated_lines":
+        return {}
     if row["decision"] == "dropped":
         keeper = row["value"].rpartition(" ")[2]
         found = rows_of(table, [keeper])
@@ -195,7 +203,7 @@ def _spans(scope: Scope, doc_ids: list[str]) -> dict[str, list[Span]]:
             file, row_in_file = shards.place(piece["split"], piece["row"])
             span = Span(
                 *(record.address, piece["split"], file, row_in_file),
-                *(piece["row"], piece["start"], piece["length"]),
+                *(piece["row"], piece["start"], piece["length"], piece["continuation"]),
             )
             found[piece["doc_id"]].append(span)
     return found

@@ -6,12 +6,13 @@ from gristmill.artifacts import Checkpoint, Tokenizer, Tokens
 from gristmill.model.config import ModelConfig
 from gristmill.report import Report
 from gristmill.schema import Resources
+from gristmill.tokens.continuity import another_vocabulary
 from gristmill.train.config import PretrainConfig
 from tasks.launch import launch
 from tasks.stage import stage
 
 
-@stage(produces=Checkpoint, version=1, resumable="always")
+@stage(produces=Checkpoint, version=1, resumable="always", refuses=another_vocabulary)
 def pretrain(
     out: Path,
     tokens: Tokens,

@@ -4,7 +4,8 @@
     def dedup(out: Path, documents: Documents, config: DedupConfig, resources: Resources = Resources()) -> Report: ...
 
 Callers see `dedup(documents=…, config=…) -> Documents`. What decides the result (stage, version, configurations,
-addresses of the inputs) makes the artifact's address; `resources` do not. Inside `session(...)` a call either plans
+addresses of the inputs) makes the artifact's address; `resources` do not. A stage that takes `cache` has one input, and
+keeps the results of its shards there for other artifacts. Inside `session(...)` a call either plans
 (nothing is computed, Prefect is not imported) or runs.
 
 The store decides what is cached, inside the task and under the address's lock; the task run's state is named Cached
@@ -26,6 +27,7 @@ from gristmill.artifacts import Artifact, Checkpoint
 from gristmill.provenance import changed_modules, git_commit, reachable_code
 from gristmill.report import Report
 from gristmill.schema import Resources, SourceUnavailable, StageConfig
+from gristmill.shard_cache import FOLDER, ShardCache, fingerprint
 from gristmill.store import ArtifactStore, Recipe, Record
 
 P = ParamSpec("P")
@@ -33,6 +35,7 @@ A = TypeVar("A", bound=Artifact)
 Resumable = Literal["never", "same_code", "always"]
 State = Literal["reuse", "build", "blocked", "built", "reused"]
 Check = Callable[[Record, Path], str | None]
+Refuses = Callable[[ArtifactStore, dict[str, Recipe], dict[str, Any]], str | None]
 
 
 class StageFailed(RuntimeError):
@@ -92,7 +95,13 @@ def session(opened: Session) -> Iterator[Session]:
 
 
 def stage(
-    *, produces: type[A], version: int, resumable: Resumable = "never", retries: int = 0, check: Check | None = None
+    *,
+    produces: type[A],
+    version: int,
+    resumable: Resumable = "never",
+    retries: int = 0,
+    check: Check | None = None,
+    refuses: Refuses | None = None,
 ) -> Callable[[Callable[Concatenate[Path, P], Report]], "Stage[P, A]"]:
     """Declare a stage. Bump `version` when the output's meaning changes.
 
@@ -100,10 +109,13 @@ def stage(
     between, or always (a training that goes on from its checkpoint).
     check: asks the world outside the store whether a hit still holds (the registry may have been emptied); it returns
     what is wrong, or None. It raises SourceUnavailable when it cannot ask.
+    refuses: asks whether the inputs go together, before anything is built; it gets the store, the recipes so far by
+    address and the arguments, and returns what is wrong, or None.
     """
 
     def declare(function: Callable[Concatenate[Path, P], Report]) -> "Stage[P, A]":
-        return Stage(function, produces, version, resumable=resumable, retries=retries, check=check)
+        options = {"resumable": resumable, "retries": retries, "check": check, "refuses": refuses}
+        return Stage(function, produces, version, **options)
 
     return declare
 
@@ -118,10 +130,11 @@ class Stage(Generic[P, A]):
         resumable: Resumable,
         retries: int,
         check: Check | None,
+        refuses: Refuses | None = None,
         instance: str | None = None,
     ) -> None:
         self.function, self.produces, self.version = function, produces, version
-        self.resumable, self.retries, self.check = resumable, retries, check
+        self.resumable, self.retries, self.check, self.refuses = resumable, retries, check, refuses
         self.name: str = function.__name__
         self.label = f"{self.name}[{instance}]" if instance else self.name
         self.signature = inspect.signature(function)
@@ -129,8 +142,28 @@ class Stage(Generic[P, A]):
 
     def __getitem__(self, instance: str) -> "Stage[P, A]":
         """The same stage under a label of its own, `evaluate["sft"]` as `evaluate[sft]`; no part of the key."""
-        options = {"resumable": self.resumable, "retries": self.retries, "check": self.check}
+        options = {"resumable": self.resumable, "retries": self.retries, "check": self.check, "refuses": self.refuses}
         return Stage(self.function, self.produces, self.version, instance=instance, **options)
+
+    def at(self, address: str) -> A:
+        """An artifact that this stage made earlier and a configuration names, in place of a call.
+
+        Raises SourceUnavailable in a run when the store lacks it; a plan is blocked.
+        """
+        here = _session.get()
+        record = here.store.find(address)
+        if record is None:
+            missing = (
+                f"{address} is not (whole) in {here.store.root}; build it again with its configuration, or name another"
+            )
+            if not here.planning:
+                raise SourceUnavailable(missing)
+            step = Step(self.label, "blocked", address, [missing])
+        else:
+            step = Step(self.label, "reuse" if here.planning else "reused", address, recipe=record.recipe)
+            step.record, step.report = record, here.store.report(address)
+        self._append(here, step)
+        return self.produces(address, here.store.path(address))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> A:
         here = _session.get()
@@ -145,10 +178,13 @@ class Stage(Generic[P, A]):
         if not here.planning:
             planned, step = step, self._run(here, arguments, step)
             step.recipe, step.rebuild = planned.recipe, planned.rebuild
+        self._append(here, step)
+        return self.produces(step.address, here.store.path(step.address))
+
+    def _append(self, here: Session, step: Step) -> None:
         here.steps.append(step)
         if here.on_step:
             here.on_step(step)
-        return self.produces(step.address, here.store.path(step.address))
 
     def _plan(self, here: Session, arguments: dict[str, Any]) -> Step:
         """Whether this call is reused, would be built, or is blocked, and why."""
@@ -160,6 +196,9 @@ class Stage(Generic[P, A]):
         if waiting:
             return Step(self.label, "blocked", f"{self.produces.kind}/{self.name}-unknown", [f"waits for {waiting[0]}"])
         recipe = self._recipe(arguments)
+        recipes = {step.address: step.recipe for step in here.steps if step.recipe}
+        if self.refuses and (fault := self.refuses(here.store, recipes, arguments)):
+            raise ValueError(fault)
         step = Step(self.label, "reuse", recipe.address, recipe=recipe)
         step.record = here.store.find(recipe.address)
         if step.record is None:
@@ -223,7 +262,7 @@ class Stage(Generic[P, A]):
                     report = here.store.report(artifact)
                     result = Step(self.label, "reused", artifact, record=record, report=report)
                     return Completed(name="Cached", message=f"{artifact}, built by {record.run}")
-                result = self._build(here, arguments, recipe, draft)
+                result = self._build(here, arguments, recipe, draft, fresh=planned.rebuild)
                 return Completed(message=f"{artifact} in {result.seconds:.1f} s")
 
         runnable = task(
@@ -237,17 +276,25 @@ class Stage(Generic[P, A]):
         runnable(artifact=recipe.address, inputs=recipe.inputs)
         return result
 
+    def _cache(self, store: ArtifactStore, recipe: Recipe, *, fresh: bool) -> ShardCache:
+        """Results of shards that earlier artifacts of this stage were made of, by the same configuration and code."""
+        code = reachable_code(Path(inspect.getfile(self.function)))
+        decisive = recipe.model_dump(mode="json", include={"stage", "version", "config"})
+        return ShardCache(store.root / FOLDER / f"{self.name}-{fingerprint(**decisive, code=code)}", fresh=fresh)
+
     def _resume(self) -> str | None:
         """What must be the same for a draft to be continued."""
         if self.resumable != "same_code":
             return None if self.resumable == "never" else "always"
         return json.dumps(reachable_code(Path(inspect.getfile(self.function))))
 
-    def _build(self, here: Session, arguments: dict[str, Any], recipe: Recipe, draft: Path) -> Step:
+    def _build(self, here: Session, arguments: dict[str, Any], recipe: Recipe, draft: Path, *, fresh: bool) -> Step:
         from tasks.tracking import stage_run
 
         if "resources" in self.signature.parameters:
             arguments = arguments | {"resources": here.resources}
+        if "cache" in self.signature.parameters:
+            arguments = arguments | {"cache": self._cache(here.store, recipe, fresh=fresh)}
         started = time.monotonic()
         with stage_run(self.label, recipe) as tracked:
             try:

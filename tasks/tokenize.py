@@ -9,11 +9,11 @@ from gristmill.tokens.config import TokenizeConfig
 from tasks.stage import stage
 
 
-@stage(produces=Tokens, version=1)
+@stage(produces=Tokens, version=2)
 def tokenize(
     out: Path, splits: Splits, tokenizer: Tokenizer, config: TokenizeConfig, resources: Resources = Resources()
 ) -> Report:
     """Encode and pack the splits."""
     from gristmill.tokens.pack import run_tokenize
 
-    return run_tokenize(splits.path, tokenizer.path, out, config, workers=resources.workers)
+    return run_tokenize(splits.path, tokenizer.path, out, config, workers=resources.pool)

@@ -1,11 +1,16 @@
 """`gristmill artifacts`: what is in the store, where it came from, whether its bytes still hold."""
 
 import json
-from typing import Annotated
+import shutil
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
 from flows.cli import workspace
+
+if TYPE_CHECKING:
+    from gristmill.store import ArtifactStore
 
 app = App(name="artifacts", help="Look into the artifact store.")
 Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON object on stdout.")]
@@ -79,7 +84,7 @@ def verify(address: str | None = None, /, *, as_json: Json = False) -> int:
 
 @app.command
 def gc(*, yes: Annotated[bool, Parameter(negative="", help="Delete; without it only listed.")] = False) -> int:
-    """Drafts that nobody is building any more: listed, and deleted with --yes."""
+    """Drafts that nobody is building any more, and shards that no artifact holds: listed, and deleted with --yes."""
     store = workspace.store()
     drafts = store.drafts()
     for draft in drafts:
@@ -91,4 +96,22 @@ def gc(*, yes: Annotated[bool, Parameter(negative="", help="Delete; without it o
         print("no drafts are left over")
     elif not yes:
         print("a training draft holds the checkpoints its next run resumes from; delete with --yes")
+    _collect_shards(store, yes)
     return 0
+
+
+def _collect_shards(store: "ArtifactStore", yes: bool) -> None:
+    from gristmill.shard_cache import unused_entries
+
+    recorded = {entry.sha256 for record in store.records() for entry in record.files}
+    counts, sizes = Counter(), Counter()
+    for entry in unused_entries(store.root, recorded):
+        counts[entry.parent.name] += 1
+        sizes[entry.parent.name] += sum(path.stat().st_size for path in entry.iterdir())
+        if yes:
+            shutil.rmtree(entry)
+    for name, count in sorted(counts.items()):
+        verb = "deleted" if yes else "would delete"
+        print(f"{verb} {count:,} shards of {name} that no artifact holds, {sizes[name] / 1e6:,.1f} MB")
+    if not counts:
+        print("every kept shard belongs to an artifact")

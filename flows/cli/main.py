@@ -18,6 +18,8 @@ from flows.cli.classifier import app as classifier
 from flows.cli.forget import forget
 from flows.cli.profile import profile
 from flows.cli.report import app as report
+from flows.cli.seen import seen
+from flows.cli.tokenizer import app as tokenizer
 from flows.cli.trace import trace
 from gristmill.errors import ConfigError
 
@@ -28,9 +30,9 @@ app = App(
     name="gristmill", help="From a web crawl to a registered, aligned language model.", version=gristmill.__version__
 )
 config_app = App(name="config", help="Look at configurations.")
-for group in (report, artifacts, classifier, config_app):
+for group in (report, artifacts, classifier, tokenizer, config_app):
     app.command(group)
-for command in (trace, forget, profile):
+for command in (trace, forget, seen, profile):
     app.command(command)
 
 FlowName = Literal["pipeline", "data"]

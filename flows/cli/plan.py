@@ -4,6 +4,7 @@ import json
 import statistics
 import sys
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,20 @@ from gristmill.schema import SourceUnavailable
 from tasks.stage import Session, Step, session
 
 
-def make_plan(flow: str, config: PipelineConfig, refresh: frozenset[str] = frozenset()) -> list[Step]:
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
+
+
+def make_plan(
+    flow: str, config: PipelineConfig, refresh: frozenset[str] = frozenset(), *, warn: Callable[[str], None] = _note
+) -> list[Step]:
     """Every stage in order, with its state, key and reasons; nothing is computed or written."""
     planned = Session(
         store=workspace.store(),
         planning=True,
         refresh=refresh,
         earlier=workspace.earlier_recipes(),
-        warn=lambda text: print(f"note: {text}", file=sys.stderr),
+        warn=warn,
     )
     use_own_servers()
     with session(planned):

@@ -16,7 +16,7 @@ Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON obje
 
 def profile(
     references: Annotated[
-        tuple[Path, ...], Parameter(help="Good text: .jsonl, .parquet or .txt, the first two .gz too.")
+        tuple[Path, ...], Parameter(help="Good text: .jsonl, .parquet or .txt; .jsonl.gz and .txt.gz too.")
     ],
     /,
     *,

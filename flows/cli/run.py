@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.cli import workspace
+from flows.cli.plan import make_plan
 from flows.cli.servers import ServerUnavailable, ensure_servers
 from flows.pipeline import FLOWS
 from gristmill.config import PipelineConfig
@@ -34,6 +35,9 @@ def run_flow(flow: str, config: PipelineConfig, config_name: str, *, refresh: fr
     os.environ.update(endpoints.environment())
     # Prefect's own console log repeats what the table says; it stays complete in the UI
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    if refused := refusal(flow, config, refresh):
+        print(f"gristmill: nothing was run: {refused}", file=sys.stderr)
+        return 1
     name = f"{config_name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     running = Session(
         store=workspace.store(),
@@ -63,6 +67,16 @@ def run_flow(flow: str, config: PipelineConfig, config_name: str, *, refresh: fr
 
     show(result, running, endpoints)
     return 0
+
+
+def refusal(flow: str, config: PipelineConfig, refresh: frozenset[str]) -> str | None:
+    """Why training cannot go on from the model that is named; known from the plan, hours before training is reached."""
+    if config.model.start.kind == "scratch":
+        return None
+    steps = make_plan(flow, config, refresh, warn=lambda text: None)  # the run itself will say it
+    return next(
+        ("; ".join(step.because) for step in steps if (step.label, step.state) == ("pretrain", "blocked")), None
+    )
 
 
 def _under_prefect(flow: str, config: PipelineConfig, config_name: str, running: Session) -> None:

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict
-from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -41,19 +40,19 @@ def trace(
     for gone in scope.gone:
         print(f"  {gone} is gone from the store; what it decided is not known")
     for story in stories:
-        print("\n" + "\n".join(printable(line) for line in _lines(story)))
+        print("\n" + "\n".join(printable(line) for line in lines_of(story)))
     return 0
 
 
-def _lines(story: "Story") -> list[str]:
+def lines_of(story: "Story") -> list[str]:
+    """What is printed of one capture of a page."""
     page = story.page
     lines = [page["url"] or "(no URL)", f"  doc_id {page['doc_id']}, captured {page['date']}"]
     lines.append(f"  source {page['source']}, licence {page['license']}")
     for event in story.events:
         lines.append(_line(event.stage, _sentence(event), event.artifact))
         lines += [f"  {'':<14} {more}" for more in _details(event)]
-    for (artifact, file), spans in groupby(story.spans, key=lambda span: (span.artifact, span.file)):
-        lines.append(_line("tokenize", _place(file, list(spans)), artifact))
+    lines += [_line("tokenize", _place(spans), spans[0].artifact) for spans in _copies(story.spans)]
     lines += [_line(built.label, _use(built), built.artifact) for built in story.built]
     return [*lines, f"  → {story.end}"]
 
@@ -79,6 +78,8 @@ def _sentence(event: "Event") -> str:
         return f"kept: {measured['language']}{score}{status}, {measured['chars']:,} characters"
     if event.stage == "filter":
         return f"{event.decision}: within all {len(event.margins)} thresholds"
+    if event.stage == "mix" and (event.measured.get("epochs") or 1) > 1:
+        return f"kept, and seen {event.measured['epochs']} times in training"
     if event.stage == "dedup" and (event.measured.get("cluster_size") or 1) > 1:
         return f"kept, and stands for {event.measured['cluster_size']} pages"
     return event.decision
@@ -102,13 +103,25 @@ def _details(event: "Event") -> list[str]:
     return [f"for it was dropped: {other['doc_id']} {other['url']} ({other['rule']})" for other in dropped[:NEAREST]]
 
 
-def _place(file: str, spans: "list[Span]") -> str:
-    """Where the page's tokens stand in one file. A page goes on in the next row, so its rows follow each other."""
+def _copies(spans: "list[Span]") -> "list[list[Span]]":
+    """Spans that follow each other in one file: a page that is seen several times begins several times."""
+    copies: list[list[Span]] = []
+    for span in spans:
+        before = copies[-1][-1] if copies else None
+        if before and span.continuation and (span.artifact, span.file) == (before.artifact, before.file):
+            copies[-1].append(span)
+        else:
+            copies.append([span])
+    return copies
+
+
+def _place(spans: "list[Span]") -> str:
+    """Where a copy's tokens stand in one file. A page goes on in the next row, so its rows follow each other."""
     first, last = spans[0], spans[-1]
     rows = f"row {first.row_in_file:,}"
     if last.row_in_file > first.row_in_file:
         rows = f"rows {first.row_in_file:,} to {last.row_in_file:,}"
-    return f"{file} {rows}, from token {first.start} to token {last.start + last.tokens - 1}"
+    return f"{first.file} {rows}, from token {first.start} to token {last.start + last.tokens - 1}"
 
 
 def _use(built: "Built") -> str:

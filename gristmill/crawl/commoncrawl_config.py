@@ -35,8 +35,9 @@ class CommonCrawlSource(StageConfig):
     kind: Literal["commoncrawl"] = "commoncrawl"
     name: str = "commoncrawl"
     """Name of the source, in tables and in every document; also a folder name."""
-    weight: PositiveFloat = 1.0
-    """Share of this source in the training mix, relative to the other sources' weights."""
+    weight: PositiveFloat | None = None
+    """Share of this source in the tokens that training sees, relative to the other sources' weights (docs/mix.md). Null
+    for all of them: the share that its pages make."""
     license: str = "each page's own; commoncrawl.org/terms-of-use"
     """Licence of the content; travels with every document."""
     crawl: str = "latest"

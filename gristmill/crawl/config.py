@@ -17,8 +17,9 @@ class WarcSource(StageConfig):
     kind: Literal["warc"] = "warc"
     name: str
     """Name of the source, in tables and in every document; also a folder name."""
-    weight: PositiveFloat = 1.0
-    """Share of this source in the training mix, relative to the other sources' weights."""
+    weight: PositiveFloat | None = None
+    """Share of this source in the tokens that training sees, relative to the other sources' weights (docs/mix.md). Null
+    for all of them: the share that its pages make."""
     license: str = "unknown"
     """Licence of the content, SPDX where there is one; travels with every document."""
     paths: list[str] = Field(min_length=1)
@@ -67,4 +68,14 @@ class IngestConfig(StageConfig):
                 )
             if names.count(name) > 1:
                 raise ValueError(f"{names.count(name)} sources are called {name!r}; give each its own name")
+        return self
+
+    @model_validator(mode="after")
+    def _all_sources_have_weights_or_none(self) -> Self:
+        without = [source.name for source in self.sources if source.weight is None]
+        if 0 < len(without) < len(self.sources):
+            raise ValueError(
+                f"{', '.join(without)} has no weight, other sources have one; a weight is a share beside the others': "
+                "give all sources one, or none"
+            )
         return self

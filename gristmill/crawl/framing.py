@@ -78,6 +78,10 @@ def _records(member: Member, max_content_bytes: int) -> Iterator[Record | Damage
         if head and head.declared is not None:
             is_arc = head.is_arc
             window.skip(head.size)
+            if opens_record(window.peek(LINE_BYTES)):
+                found = f"declared {head.declared} bytes, found none: the next record stands right behind the head"
+                yield Damage(offset, member.failure or "length", found, head.url)
+                continue
             rest = window.peek_to_next_record(max_content_bytes, is_arc=is_arc)
             there = window.skip_to_next_record(is_arc=is_arc)
             found = f"declared {head.declared} bytes, found {there}"

@@ -39,8 +39,9 @@ class PythonDocsSource(StageConfig):
     kind: Literal["python_docs"] = "python_docs"
     name: str = "python_docs"
     """Name of the source, in tables and in every document; also a folder name."""
-    weight: PositiveFloat = 1.0
-    """Share of this source in the training mix, relative to the other sources' weights."""
+    weight: PositiveFloat | None = None
+    """Share of this source in the tokens that training sees, relative to the other sources' weights (docs/mix.md). Null
+    for all of them: the share that its pages make."""
     license: str = "each package's own: PSF-2.0, BSD-3-Clause, Apache-2.0 or MIT"
     """Licence of the content; travels with every document."""
     packages: list[str] | None = Field(default=None, min_length=1)

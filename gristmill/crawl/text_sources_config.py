@@ -12,8 +12,9 @@ class LocalSource(StageConfig):
 
     name: str
     """Name of the source, in tables and in every document; also a folder name."""
-    weight: PositiveFloat = 1.0
-    """Share of this source in the training mix, relative to the other sources' weights."""
+    weight: PositiveFloat | None = None
+    """Share of this source in the tokens that training sees, relative to the other sources' weights (docs/mix.md). Null
+    for all of them: the share that its pages make."""
     license: str = "unknown"
     """Licence of the content, SPDX where there is one; travels with every document that has none of its own."""
     paths: list[str] = Field(min_length=1)
@@ -60,8 +61,8 @@ class JsonlSource(RowsSource):
     """JSON Lines: one object a line, plain or `.gz`, `.bz2`, `.xz`, `.zst`."""
 
     kind: Literal["jsonl"] = "jsonl"
-    max_line_mb: PositiveFloat = 64.0
-    """Megabytes that a kept line has at most."""
+    max_line_mb: PositiveFloat = 8.0
+    """Megabytes that a kept line has at most; `extract.max_body_bytes` is the limit of a document."""
 
 
 class ParquetSource(RowsSource):
@@ -78,9 +79,9 @@ class TextSource(LocalSource):
     """As Python names it. `auto`: UTF-8, else what a byte order mark or the bytes' statistics say."""
     split_at_form_feeds: bool = False
     """Whether each form feed (U+000C, a page or chapter end in many transcripts) begins a new document."""
-    max_chars: PositiveInt | None = None
-    """Characters of a document at most: a longer text is divided at the last
-    blank line before, else line end, else space, else right there."""
+    max_chars: PositiveInt | None = 1_000_000
+    """Characters of a document at most: a longer text is divided at the last blank line before, else line end, else
+    space, else right there. None: never; what is over `extract.max_body_bytes` is then dropped there."""
     max_file_mb: PositiveFloat = 64.0
     """Megabytes that a kept file has at most, decompressed."""
 

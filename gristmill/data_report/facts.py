@@ -67,6 +67,24 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Share:
+    """A source's, a language's or a quality bucket's part of the mixture, before the split."""
+
+    name: str
+    documents: int
+    documents_seen: int
+    epochs_mean: float
+    epochs_max: int
+    tokens: int
+    tokens_seen: int
+    """Estimated; as often as they are seen."""
+    seen: float
+    """Share of all tokens seen."""
+    asked: float | None
+    """The share that its weight asks for."""
+
+
+@dataclass(frozen=True)
 class Facts:
     """Everything a data report says."""
 
@@ -92,6 +110,20 @@ class Facts:
     gone: tuple[str, ...] = ()
     details: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Stage → what else its report counts."""
+
+    @property
+    def mixture(self) -> list[Share]:
+        """What sources, languages and buckets contribute, where there is a stage `mix`."""
+        found = self.details.get("mix", {})
+        return [
+            Share(
+                f"{one} {'not measured' if row[one] is None else row[one]}",
+                *(row["documents"], row["documents_seen"], row["epochs_mean"], row["epochs_max"]),
+                *(row["estimated_tokens"], row["estimated_tokens_seen"], row["share_seen"], row.get("share_asked")),
+            )
+            for one, several in (("source", "sources"), ("language", "languages"), ("bucket", "buckets"))
+            for row in found.get(several, [])
+        ]
 
 
 def gather(scope: Scope, *, samples: int = 3, seed: int = 0) -> Facts:

@@ -36,6 +36,8 @@ def markdown(facts: Facts) -> str:
         ("Sources and licences", facts.sources),
     ):
         parts += [f"## {name}", _groups(groups)]
+    if facts.mixture:
+        parts += ["## Mixture", _mixture(facts)]
     parts += ["## Text lengths", _lengths(facts)]
     masked = ", ".join(f"{plain(rule)} {pages:,}" for rule, pages in facts.redacted.items())
     parts += ["## Privacy and poisoning", f"Masked: {masked or 'nothing'}. Alarms: {facts.alarms_total:,}."]
@@ -59,6 +61,17 @@ def _groups(groups: list[Group]) -> str:
     shown = groups[:SHOWN_ROWS]
     rows = [(plain(each.name), f"{each.pages:,}", f"{each.left:,}", f"{each.chars:,}") for each in shown]
     return _table(("", "pages in", "left", "characters left"), rows)
+
+
+def _mixture(facts: Facts) -> str:
+    rows = [
+        (
+            *(plain(row.name), f"{row.documents:,}", f"{row.epochs_mean:.3g}", f"{row.tokens_seen:,}"),
+            *("" if row.asked is None else percent(row.asked), percent(row.seen).replace("<", "\\<")),
+        )
+        for row in facts.mixture
+    ]
+    return _table(("", "documents", "epochs", "tokens seen, estimated", "share asked", "share seen"), rows)
 
 
 def _lengths(facts: Facts) -> str:

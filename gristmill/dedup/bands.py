@@ -1,133 +1,83 @@
-"""Shingles, signatures, bands, and groups of verified near-duplicates: the arithmetic, without files.
+"""Shingles and the keys of their MinHash bands: the arithmetic, without files.
 
-Bands only propose pairs; an exact Jaccard similarity decides each one. Taking every shared band for a duplicate and
-closing over chains has removed 97 % and more of whole sources elsewhere.
+Signatures are those of datasketch's scheme `affine32` (Broder 1997, with h → a·h + b modulo 2^32), computed for many
+hashes at once; its own loop calls a Python function for each shingle.
 """
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gristmill.dedup.config import MinHashConfig
+from gristmill.dedup.config import SignaturesConfig
 from gristmill.text.words import Hashes, ngram_hashes
 
-if TYPE_CHECKING:
-    from datasketch import MinHash
+Shingles = NDArray[np.uint32]
 
-# 256 shingles × 256 hashes stay in the processor's cache: four times as fast as a page at once, and bounded memory
-_SHINGLES_AT_ONCE = 256
-
-
-def shingles(hashes: Hashes, n: int) -> Hashes:
-    """The set of n-grams, sorted uint64; a text shorter than n words is one shingle, one without words has none."""
-    return np.unique(ngram_hashes(hashes, min(n, max(len(hashes), 1))))
+# 32 hashes × 1024 shingles stay in the processor's cache: several times as fast as a page at once, and bounded memory
+_HASHES_AT_ONCE, _SHINGLES_AT_ONCE = 32, 1024
 
 
-def jaccard(left: Hashes, right: Hashes) -> float:
-    """Shared share of two sets of shingles, exact up to 64-bit collisions. Two empty sets share nothing."""
+def shingles(hashes: Hashes, n: int) -> Shingles:
+    """The set of n-grams, sorted: 32 bits each, so that of sets of m shingles a share of m / 2^32 meets by accident.
+
+    A text shorter than n words is one shingle, one without words has none.
+    """
+    grams = ngram_hashes(hashes, min(n, max(len(hashes), 1))).astype(np.uint32)
+    grams.sort()  # np.unique takes seven times as long
+    return grams[np.concatenate([np.ones(min(len(grams), 1), np.bool_), grams[1:] != grams[:-1]])]
+
+
+def jaccard(left: Shingles, right: Shingles) -> float:
+    """Shared share of two sets of shingles. Two empty sets share nothing."""
     if len(left) == 0 or len(right) == 0:
         return 0.0
     shared = len(np.intersect1d(left, right, assume_unique=True))
     return shared / (len(left) + len(right) - shared)
 
 
-def empty_sketch(config: MinHashConfig) -> "MinHash":
-    """The sketch of no shingles; `band_keys` copies it, which spares drawing the hash functions for each page."""
-    from datasketch import MinHash  # takes scipy along: most of the start of a worker that only writes shards
+def signature(shingles: Shingles, config: SignaturesConfig) -> NDArray[np.uint32]:
+    """uint32 [num_perm]: for each hash function the smallest value that a shingle takes; all ones without shingles."""
+    multipliers, offsets = _permutations(config.num_perm, config.seed)
+    mixed = _mix(shingles)
+    smallest = np.full(config.num_perm, 0xFFFFFFFF, np.uint32)
+    for start in range(0, len(mixed), _SHINGLES_AT_ONCE):
+        for first in range(0, config.num_perm, _HASHES_AT_ONCE):
+            some = slice(first, first + _HASHES_AT_ONCE)
+            values = multipliers[some, None] * mixed[start : start + _SHINGLES_AT_ONCE]
+            values += offsets[some, None]
+            np.minimum(smallest[some], values.min(axis=1), out=smallest[some])
+    return smallest
 
-    return MinHash(num_perm=config.num_perm, seed=config.seed, hashfunc=_already_hashed, scheme="affine32")
+
+def band_keys(signatures: NDArray[np.uint32], config: SignaturesConfig) -> Hashes:
+    """uint64 [pages, bands] of signatures [pages, num_perm]: equal where all hashes of that band are.
+
+    The number of the band is hashed too, so that keys of different bands meet only by a 64-bit collision.
+    """
+    bands = signatures.reshape(len(signatures), config.bands, config.rows_per_band)
+    return keys_of(bands, np.arange(config.bands))
 
 
-def band_keys(shingles: Hashes, empty: "MinHash", config: MinHashConfig) -> Hashes:
-    """uint64 [bands]: pages agree on a key when they agree on all hashes of that band (or by a 64-bit collision)."""
-    sketch = empty.copy()
-    low_bits = shingles.astype(np.uint32)
-    for start in range(0, len(low_bits), _SHINGLES_AT_ONCE):
-        sketch.update_batch(low_bits[start : start + _SHINGLES_AT_ONCE])
-    rows = sketch.hashvalues.reshape(config.bands, config.rows_per_band).astype(np.uint64)
-    keys = np.zeros(config.bands, np.uint64)
-    for column in rows.T:
-        keys = (keys ^ column) * np.uint64(0x9E3779B97F4A7C15)
+def keys_of(bands: NDArray[np.uint32], numbers: NDArray[np.int64]) -> Hashes:
+    """uint64 [pages, some bands]: keys of the hashes [pages, some bands, rows_per_band] of the bands so numbered."""
+    keys = np.broadcast_to(numbers.astype(np.uint64), bands.shape[:2]).copy()
+    for column in range(bands.shape[2]):
+        keys = (keys ^ bands[:, :, column]) * np.uint64(0x9E3779B97F4A7C15)
         keys ^= keys >> np.uint64(29)
     return keys
 
 
-def shared_bands(keys: NDArray[np.uint64]) -> Iterator[list[int]]:
-    """Pages, ascending, that share a key in some band; two and more each. keys: [pages, bands]."""
-    for band in keys.T:
-        order = np.argsort(band, kind="stable")
-        starts = np.flatnonzero(np.diff(band[order])) + 1
-        for group in np.split(order, starts):
-            if len(group) > 1:
-                yield group.tolist()
+@cache
+def _permutations(num_perm: int, seed: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    from datasketch import MinHash  # takes scipy along: most of the start of a worker that only writes shards
+
+    both = np.asarray(MinHash(num_perm=num_perm, seed=seed, scheme="affine32").permutations, np.uint32)
+    return both[0], both[1]
 
 
-class Components:
-    """Union–find over 0 … n-1; the root of a group is its smallest member, whatever the order of the edges."""
-
-    def __init__(self, size: int) -> None:
-        self.parents = list(range(size))
-
-    def root(self, member: int) -> int:
-        while self.parents[member] != member:
-            self.parents[member] = self.parents[self.parents[member]]
-            member = self.parents[member]
-        return member
-
-    def join(self, left: int, right: int) -> None:
-        low, high = sorted((self.root(left), self.root(right)))
-        self.parents[high] = low
-
-    def groups(self) -> list[list[int]]:
-        """The groups of two and more members, ascending."""
-        members: dict[int, list[int]] = {}
-        for member in range(len(self.parents)):
-            members.setdefault(self.root(member), []).append(member)
-        return [group for group in members.values() if len(group) > 1]
-
-
-def verified_groups(
-    keys: NDArray[np.uint64], similarity: Callable[[int, int], float], threshold: float
-) -> tuple[list[list[int]], int]:
-    """Groups connected by pairs that reach the threshold, and the number of pairs compared.
-
-    A pair already connected is not compared: that changes no group, and a large cluster costs few comparisons.
-    """
-    components = Components(len(keys))
-    refused: set[tuple[int, int]] = set()
-    compared = 0
-    for members in shared_bands(keys):
-        while len({components.root(member) for member in members}) > 1:
-            first, *members = members
-            for second in members:
-                if components.root(first) == components.root(second) or (first, second) in refused:
-                    continue
-                compared += 1
-                if similarity(first, second) >= threshold:
-                    components.join(first, second)
-                else:
-                    refused.add((first, second))
-    return components.groups(), compared
-
-
-def keepers(
-    group: list[int], similarity: Callable[[int, int], float], threshold: float
-) -> Iterator[tuple[int, int, float]]:
-    """(dropped, kept, similarity) for the pages of one group, given from best to worst.
-
-    The best page stays, and drops those that are themselves near-duplicates of it. A page that only a chain of others
-    connects to it stays too, and drops its own: no page is lost without a kept page that resembles it.
-    """
-    kept: list[int] = []
-    for page in group:
-        similarities = [similarity(page, other) for other in kept]
-        if similarities and max(similarities) >= threshold:
-            yield page, kept[int(np.argmax(similarities))], max(similarities)
-        else:
-            kept.append(page)
-
-
-def _already_hashed(shingle: np.uint32) -> np.uint32:
-    return shingle
+def _mix(hashes: Shingles) -> Shingles:
+    """MurmurHash3's finalizer, which `affine32` puts before its hash functions."""
+    hashes = (hashes ^ (hashes >> np.uint32(16))) * np.uint32(0x85EBCA6B)
+    hashes = (hashes ^ (hashes >> np.uint32(13))) * np.uint32(0xC2B2AE35)
+    return hashes ^ (hashes >> np.uint32(16))

@@ -1,31 +1,33 @@
 """The `decontaminate` stage: what a benchmark asks must not stand in the training text.
 
-The lines that hold an item's summary, a long run of its words, or most of its rare n-grams are cut; a page of which
-too little remains is dropped. Pages that the split holds out are left alone: they never train, and items come from
-them. A page that an earlier split validated or held out is dropped when it would train now.
-Follows the n-gram matching of GPT-3 (Brown et al. 2020, appendix C), with n-grams weighted by rarity: a licence or a
-template shared by many pages says nothing about an item. Left out: paraphrases and translations.
+The lines that an item stands on are cut; a page of which too little remains is dropped. Pages that the split holds out
+are left alone: they never train, and items come from them. A page that an earlier split validated or held out is
+dropped when it would train now. Which item was found where stands in `leaks.parquet`, which items cannot be found in
+`not_covered.jsonl`.
+Follows the n-gram matching of GPT-3 (Brown et al. 2020, appendix C), with n-grams weighted by rarity. Left out:
+paraphrases and translations.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gristmill.crawl.urls import canonical_url
-from gristmill.dedup.config import DecontaminateConfig
-from gristmill.dedup.items import Item, ItemIndex, Match, Matcher
+from gristmill.dedup.coverage import write_not_covered
+from gristmill.dedup.decontaminate_config import EXAMPLES, DecontaminateConfig, ItemFile
+from gristmill.dedup.finder import Finder, Found, PageCounter, write_indexes, write_rarity
+from gristmill.dedup.item_files import read_items
+from gristmill.dedup.leaks import LEAK_SCHEMA, describe_leaks, leak_rows
 from gristmill.report import Report
-from gristmill.shards import map_shards
+from gristmill.shards import Workers, map_shards
 from gristmill.text.config import HELD_OUT_INDEX, SplitConfig
 from gristmill.text.documents import (
+    ShardWriter,
     document_schema,
     join_verdicts,
     kept,
@@ -33,126 +35,135 @@ from gristmill.text.documents import (
     shard_paths,
     verdict,
     write_judged,
+    write_shard,
 )
 from gristmill.text.split import split_of
-from gristmill.text.words import Hashes, text_hash, word_hashes, words
+from gristmill.text.words import text_hash
+
+# shards whose pages say which words and pairs of words are common; more of them say the same
+_SHARDS_FOR_SPEECH = 16
 
 
 def run_decontaminate(
-    documents: Path, examples: Path, out: Path, config: DecontaminateConfig, *, split: SplitConfig, workers: int = 1
+    documents: Path, examples: Path, out: Path, config: DecontaminateConfig, *, split: SplitConfig, workers: Workers = 1
 ) -> Report:
-    """Write the documents without the lines that benchmark items stand on, and a verdict for each page touched.
+    """Write the documents without the lines that benchmark items stand on, a verdict for each page, and the leaks.
 
-    examples: folder with `held_out.jsonl`, one `{"id", "text", "summary"}` a line. Raises ValueError for a line that
-    is none.
+    examples: folder with `held_out.jsonl`, one `{"id", "text", "summary"}` a line. Raises ValueError for a line of it,
+    or of a benchmark's file, that is no item.
     """
     schema = document_schema(documents)
-    items = list(_read_items(examples / "held_out.jsonl"))
-    for path in config.benchmarks:
-        items.extend(_read_items(Path(path)))
-    index = ItemIndex(items, config)
+    files = [ItemFile(path=examples / "held_out.jsonl", name=EXAMPLES), *config.benchmarks]
+    items = [item for file in files for item in read_items(file)]
+    index = out / ".done" / "items"
+    write_indexes(index, items, config)
     paths = shard_paths(documents)
-    count = partial(_count_pages, index=index, split=split)
+    speech = set(paths[:: -(-len(paths) // _SHARDS_FOR_SPEECH)])
+
+    count = partial(_count_shard, index=index, speech=speech, split=split)
     counts = map_shards(
         count, [(f"count-{path.stem}", path) for path in paths], out, workers=workers, label="decontaminate: n-grams"
     )
-    pages_with = np.zeros(len(index.ngrams), np.int64)
-    for shard in counts:
-        pages_with[np.array(shard["ngrams"], np.int64)] += np.array(shard["pages"], np.int64)
-    matcher = Matcher(index, pages_with)
-
+    write_rarity(index, [shard["counts"] for shard in counts])
+    suspects = [(f"cut-{path.stem}", (path, shard["suspects"])) for path, shard in zip(paths, counts, strict=True)]
     earlier = _Earlier.read(config.against)
-    cut = partial(_cut_shard, out=out, schema=schema, matcher=matcher, earlier=earlier, split=split)
-    shards = map_shards(
-        cut, [(f"cut-{path.stem}", path) for path in paths], out, workers=workers, label="decontaminate: pages"
-    )
+    cut = partial(_cut_shard, index=index, config=config, earlier=earlier, out=out, schema=schema, split=split)
+    shards = map_shards(cut, suspects, out, workers=workers, label="decontaminate: pages")
     join_verdicts([out / path.name for path in paths], out, schema=schema)
+    write_shard(
+        out / "leaks.parquet",
+        (row for path in paths for row in read_shard(_leaks_of(out / path.name))),
+        schema=LEAK_SCHEMA,
+    )
+    coverage = write_not_covered(items, index, config, out, workers=workers)
     rows_in = sum(shard["rows_in"] for shard in shards)
     rows_out = sum(shard["rows_out"] for shard in shards)
+    benchmarks = describe_leaks(out / "leaks.parquet", coverage)
     return Report(
         rows_in=rows_in,
         rows_out=rows_out,
         dropped={"contaminated": rows_in - rows_out} if rows_in > rows_out else {},
         metrics={
+            "items": len(items),
+            "items_not_covered": sum(benchmark["not_covered"] for benchmark in benchmarks.values()),
+            "items_found": sum(benchmark["found"] for benchmark in benchmarks.values()),
             "trimmed": sum(shard["trimmed"] for shard in shards),
             "chars_cut_ratio": sum(shard["chars_cut"] for shard in shards)
             / max(1, sum(shard["chars"] for shard in shards)),
         },
-        details={
-            "items": len(items),
-            "items_too_short_to_find": index.unfindable,
-            "items_found": len(set(chain.from_iterable(shard["found"] for shard in shards))),
-        },
+        details={"benchmarks": benchmarks},
     )
 
 
-def _read_items(path: Path) -> Iterator[Item]:
-    if not path.is_file():
-        raise ValueError(f"no {path.name} in {path.parent}; expected a JSON-lines file of benchmark items")
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                row = json.loads(line)
-                yield Item(str(row.get("id", f"{path.stem}:{number}")), str(row["text"]), str(row.get("summary") or ""))
-            except (ValueError, KeyError, AttributeError, TypeError) as error:
-                raise ValueError(
-                    f'{path.name}, line {number} is no benchmark item; expected an object with "text", and maybe "id" '
-                    'and "summary"'
-                ) from error
+def _count_shard(path: Path, *, index: Path, speech: set[Path], split: SplitConfig) -> dict[str, Any]:
+    """How many of a shard's pages hold each n-gram of the items, and which pages hold any; held-out pages do not count.
 
-
-def _count_pages(path: Path, *, index: ItemIndex, split: SplitConfig) -> dict[str, Any]:
-    """How many of a shard's pages hold each n-gram of the items; pages of the held-out split do not count."""
-    pages_with = np.zeros(len(index.ngrams), np.int64)
-    rows = 0
+    What is common speech is counted in the shards of `speech` alone.
+    """
+    counter = PageCounter(index)
+    suspects, rows = [], 0
     for document in read_shard(path, columns=["url", "text"]):
+        trains = split_of(document["url"], split) != "held_out"
+        if trains and counter.add(document["text"], speech=path in speech):
+            suspects.append(rows)
         rows += 1
-        if split_of(document["url"], split) != "held_out":
-            pages_with[np.unique(index.hits(_Page(document["text"]).hashes).ngrams)] += 1
-    found = np.flatnonzero(pages_with)
-    return {"rows_in": rows, "ngrams": found.tolist(), "pages": pages_with[found].tolist()}
+    return {"rows_in": rows, "suspects": suspects, "counts": counter.counts()}
 
 
 def _cut_shard(
-    path: Path,
+    shard: tuple[Path, list[int]],
     *,
+    index: Path,
+    config: DecontaminateConfig,
+    earlier: "_Earlier",
     out: Path,
     schema: pa.Schema,
-    matcher: Matcher,
-    earlier: "_Earlier",
     split: SplitConfig,
 ) -> dict[str, Any]:
-    """Write one shard without the matched lines."""
-    found: set[str] = set()
+    """Write one shard without the lines on which items were found, among the pages that may hold any."""
+    path, suspects = shard
+    finder, suspicious = Finder(index, config), set(suspects)
     counts = {"trimmed": 0, "chars": 0, "chars_cut": 0}
 
-    def judged() -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
-        for document in read_shard(path):
+    def judged(leaks: ShardWriter) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
+        for number, document in enumerate(read_shard(path)):
             counts["chars"] += len(document["text"])
-            destiny = split_of(document["url"], split)
-            known = earlier.page(document) if destiny == "train" else None
+            known = earlier.page(document) if split_of(document["url"], split) == "train" else None
             if known:
                 counts["chars_cut"] += len(document["text"])
                 yield _contaminated(document, "dropped", known, "no page of an earlier split"), None
                 continue
-            page = _Page(document["text"])
-            matches = [] if destiny == "held_out" else matcher.matches(page.hashes)
-            if not matches:
+            found = finder.find(document["text"]) if number in suspicious else []
+            if not found:
                 yield kept(document, stage="decontaminate"), document
                 continue
-            found.update(match.item_id for match in matches)
-            remaining = page.without(matches)
+            remaining = _without(document["text"], found)
             ratio = len(remaining.strip()) / max(1, len(document["text"]))
-            goes_on = bool(remaining.strip()) and ratio >= matcher.index.config.min_kept_ratio
+            goes_on = bool(remaining.strip()) and ratio >= config.min_kept_ratio
             counts["trimmed"] += goes_on
             counts["chars_cut"] += len(document["text"]) - (len(remaining) if goes_on else 0)
-            longest = max(matches, key=lambda match: match.stop - match.start)
-            value = f"{longest.item_id}: {longest.value}" + (f", and {len(matches) - 1} more" if matches[1:] else "")
-            row = _contaminated(document, "trimmed" if goes_on else "dropped", value, longest.threshold)
+            decision = "trimmed" if goes_on else "dropped"
+            for row in leak_rows(document, found, finder, decision):
+                leaks.write(row)
+            row = _contaminated(document, decision, _named(found, finder), found[0].match.threshold)
             yield row, document | {"text": remaining} if goes_on else None
 
-    summary = write_judged(out / path.name, judged(), schema=schema)
-    return {**summary, "found": sorted(found), **counts}
+    with ShardWriter(_leaks_of(out / path.name), LEAK_SCHEMA) as leaks:
+        summary = write_judged(out / path.name, judged(leaks), schema=schema)
+    return {**summary, **counts}
+
+
+def _without(text: str, found: list[Found]) -> str:
+    """The text without the lines that items stand on."""
+    cut = {line for one in found for line in range(one.first_line, one.last_line + 1)}
+    return "\n".join(line for number, line in enumerate(text.split("\n")) if number not in cut)
+
+
+def _named(found: list[Found], finder: Finder) -> str:
+    """What a verdict says: the item with the longest run, and how many others there are."""
+    longest = found[0].match
+    others = len({one.match.item for one in found}) - 1
+    return f"{finder.name(longest.item)['key']}: {longest.value}" + (f", and {others} more items" if others else "")
 
 
 def _contaminated(document: dict[str, Any], decision: str, value: str, threshold: str) -> dict[str, Any]:
@@ -161,21 +172,8 @@ def _contaminated(document: dict[str, Any], decision: str, value: str, threshold
     )
 
 
-class _Page:
-    """A text as lines and as word hashes that know their line."""
-
-    def __init__(self, text: str) -> None:
-        self.lines = text.split("\n")
-        by_line = [words(line) for line in self.lines]
-        self.hashes: Hashes = word_hashes(list(chain.from_iterable(by_line)))
-        self.line_of_word = np.repeat(np.arange(len(by_line)), [len(line) for line in by_line])
-
-    def without(self, matches: list[Match]) -> str:
-        """The text without the lines the matches stand on."""
-        cut: set[int] = set()
-        for match in matches:
-            cut.update(range(self.line_of_word[match.start], self.line_of_word[match.stop - 1] + 1))
-        return "\n".join(line for number, line in enumerate(self.lines) if number not in cut)
+def _leaks_of(shard: Path) -> Path:
+    return shard.parent / ".done" / f"leaks-{shard.stem}.parquet"
 
 
 @dataclass(frozen=True)

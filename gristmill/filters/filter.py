@@ -21,10 +21,12 @@ from gristmill.filters.pii_config import PiiConfig
 from gristmill.filters.poisoning import find_alarms
 from gristmill.filters.selection import Selection, select
 from gristmill.report import Report
-from gristmill.shards import map_shards
+from gristmill.shard_cache import ShardCache, recorded_sha256
+from gristmill.shards import Workers, map_shards
 from gristmill.text.documents import (
     document_schema,
     join_verdicts,
+    judged_files,
     kept,
     read_documents,
     read_shard,
@@ -36,7 +38,9 @@ from gristmill.text.documents import (
 OPT_OUT = "filter.opt_out"
 
 
-def run_filter(documents: Path, out: Path, config: FilterConfig, *, workers: int = 1) -> Report:
+def run_filter(
+    documents: Path, out: Path, config: FilterConfig, *, workers: Workers = 1, cache: ShardCache | None = None
+) -> Report:
     """Write on the documents that pass every rule, and for each other one the first rule that it failed.
 
     Raises ValueError when a signal was not measured, a list has a line that is no entry, or no document is left.
@@ -46,10 +50,14 @@ def run_filter(documents: Path, out: Path, config: FilterConfig, *, workers: int
     _require_signals(schema, rules.all(), documents)
     lists = config.opt_out.fetched(setting=OPT_OUT)
     selection = _selection(documents, schema, rules, config, OptOut.read(config.opt_out, setting=OPT_OUT))
+    # ranks and shares are of the whole crawl, and with them every shard's result is
+    filter_shard = cache.reusing(_filter_shard) if cache and not selection else _filter_shard
+    recorded = recorded_sha256(documents) if cache else {}
     shards = [
-        (path.stem, _Shard(path, out, schema, rules, lists, selection, config.pii)) for path in shard_paths(documents)
+        (path.stem, _Shard(path, recorded.get(path.name, ""), out, schema, rules, lists, selection, config.pii))
+        for path in shard_paths(documents)
     ]
-    summaries = map_shards(_filter_shard, shards, out, workers=workers, label="filter")
+    summaries = map_shards(filter_shard, shards, out, workers=workers, label="filter")
     join_verdicts([out / path.name for path in shard_paths(documents)], out, schema=schema)
     dropped, unmeasured, languages, redacted = Counter(), Counter(), Counter(), Counter()
     for summary in summaries:
@@ -135,12 +143,25 @@ def failed_rules(signals: Mapping[str, Any], rules: Sequence[Rule]) -> Iterator[
 @dataclass(frozen=True)
 class _Shard:
     documents: Path
+    sha256: str  # of the documents, as recorded
     out: Path
     schema: pa.Schema
     rules: RuleBook
     opt_out: OptOutConfig
     selection: Selection | None
     pii: PiiConfig
+
+    @property
+    def input(self) -> tuple[Path, str]:
+        return self.documents, self.sha256
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {"schema": self.schema.to_string()}
+
+    @property
+    def files(self) -> list[Path]:
+        return judged_files(self.out / self.documents.name)
 
 
 def _selection(

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from gristmill.filters.domains import RegisteredDomains
 from gristmill.filters.poisoning_config import PoisoningConfig
-from gristmill.shards import map_shards
+from gristmill.shards import Workers, map_shards
 from gristmill.text.documents import count_documents, read_shard, shard_paths
 from gristmill.text.words import UNSPACED, Hashes, ngram_hashes
 
@@ -85,7 +85,7 @@ class Alarm:
     """Of one of them, the words around it."""
 
 
-def find_alarms(documents: Path, config: PoisoningConfig, *, workers: int = 1) -> list[dict[str, Any]]:
+def find_alarms(documents: Path, config: PoisoningConfig, *, workers: Workers = 1) -> list[dict[str, Any]]:
     """Write `alarms.jsonl` beside the documents, one line each, and return the first of them.
 
     The same for any number of workers and any order of shards' rows. An empty file says that none was found.
@@ -99,7 +99,7 @@ def find_alarms(documents: Path, config: PoisoningConfig, *, workers: int = 1) -
 
 
 class _Search:
-    def __init__(self, documents: Path, config: PoisoningConfig, workers: int) -> None:
+    def __init__(self, documents: Path, config: PoisoningConfig, workers: Workers) -> None:
         self.documents, self.config, self.workers = documents, config, workers
         self.paths = shard_paths(documents)
         self.pages = count_documents(documents)

@@ -18,8 +18,17 @@ from gristmill.filters.language_data import PAGES_WITHOUT_CONTENT
 from gristmill.filters.model_signals import MODEL_FIELDS, ModelFiles, ModelSignals, prepare_models
 from gristmill.filters.repetition import DUP_NGRAMS, TOP_NGRAMS
 from gristmill.report import Report
-from gristmill.shards import map_shards
-from gristmill.text.documents import document_schema, join_verdicts, kept, read_shard, shard_paths, write_judged
+from gristmill.shard_cache import ShardCache, recorded_sha256
+from gristmill.shards import Workers, map_shards
+from gristmill.text.documents import (
+    document_schema,
+    join_verdicts,
+    judged_files,
+    kept,
+    read_shard,
+    shard_paths,
+    write_judged,
+)
 
 COUNTS = (
     *("words", "stop_words", "sentences", "lorem_ipsum_lines", "javascript_lines", "curly_bracket_lines"),
@@ -42,7 +51,9 @@ SIGNAL_FIELDS = [
 """Columns that this stage adds. A null means: not measurable in this document's language."""
 
 
-def run_signals(documents: Path, out: Path, config: SignalsConfig, *, workers: int = 1) -> Report:
+def run_signals(
+    documents: Path, out: Path, config: SignalsConfig, *, workers: Workers = 1, cache: ShardCache | None = None
+) -> Report:
     """Add the signals to each document of an artifact, shard by shard.
 
     Raises ValueError when there are no documents to measure, or a model or word list cannot be read.
@@ -51,8 +62,14 @@ def run_signals(documents: Path, out: Path, config: SignalsConfig, *, workers: i
     for name, kind in SIGNAL_FIELDS:
         schema = schema.append(pa.field(name, kind))
     models, trained = prepare_models(config.classifiers, config.bad_words, documents, out)
-    shards = [(path.stem, _Shard(path, out / path.name, schema, config, models)) for path in shard_paths(documents)]
-    summaries = map_shards(_measure_shard, shards, out, workers=workers, label="signals")
+    # a model that is trained here has seen the whole crawl, and with it every shard's result has
+    measure_shard = cache.reusing(_measure_shard) if cache and not trained else _measure_shard
+    recorded = recorded_sha256(documents) if cache else {}
+    shards = [
+        (path.stem, _Shard(path, recorded.get(path.name, ""), out / path.name, schema, config, models))
+        for path in shard_paths(documents)
+    ]
+    summaries = map_shards(measure_shard, shards, out, workers=workers, label="signals")
     join_verdicts([out / path.name for path in shard_paths(documents)], out, schema=schema)
     rows = sum(summary["rows"] for summary in summaries)
     return Report(
@@ -66,10 +83,23 @@ def run_signals(documents: Path, out: Path, config: SignalsConfig, *, workers: i
 @dataclass(frozen=True)
 class _Shard:
     documents: Path
+    sha256: str  # of the documents, as recorded
     out: Path
     schema: pa.Schema
     config: SignalsConfig
     models: ModelFiles
+
+    @property
+    def input(self) -> tuple[Path, str]:
+        return self.documents, self.sha256
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {"schema": self.schema.to_string()}
+
+    @property
+    def files(self) -> list[Path]:
+        return judged_files(self.out)
 
 
 def _measure_shard(shard: _Shard) -> dict[str, Any]:

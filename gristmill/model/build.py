@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
 from gristmill.model.config import ModelConfig
+from gristmill.model.vocabulary import TOKENIZER, check_vocabulary, grow_vocabulary
 
 EMBEDDING_STD = 0.5
 TIED_EMBEDDING_STD = 0.02  # they are the output matrix too: larger ones make a new model's guesses bold
@@ -61,12 +62,17 @@ def initialize(model: PreTrainedModel, *, seed: int) -> None:
                 weight.normal_(0.0, weight.shape[1] ** -0.5, generator=generator)
 
 
-def load_model(folder: Path, *, vocab_size: int, max_seq_len: int) -> PreTrainedModel:
+def load_model(folder: Path, *, tokenizer: Path, vocab_size: int, max_seq_len: int) -> PreTrainedModel:
     """A model from a local Hugging Face folder, in float32, for token shards of this vocabulary and row length.
 
-    Raises ValueError when the shards hold token ids, or rows, that the model has no place for.
+    tokenizer: folder of the tokenizer that made the shards. Where it extends the model's own, the model grows; a folder
+    without a tokenizer.json is believed to have this one. Raises ValueError when the shards hold token ids that mean
+    something else to the model or rows that it has no place for.
     """
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    if (folder / TOKENIZER).is_file():
+        check_vocabulary(folder, tokenizer)
+        grow_vocabulary(model, own=folder, tokenizer=tokenizer, vocab_size=vocab_size)
     if model.config.vocab_size < vocab_size:
         raise ValueError(
             f"the token shards have {vocab_size:,} token ids, the model to start from {model.config.vocab_size:,}; "

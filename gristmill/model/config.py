@@ -32,7 +32,7 @@ class CheckpointStart(Schema):
 
 
 class OpenStart(Schema):
-    """Go on from an open model: a Hugging Face folder on this machine. The tokenizer is that model's own."""
+    """Go on from an open model: a Hugging Face folder on this machine. The tokenizer is its own, or extends that."""
 
     kind: Literal["open"] = "open"
     path: Annotated[Path, AfterValidator(Path.absolute)]
@@ -51,6 +51,13 @@ class ModelShape(Schema):
     kv_heads: int
     head_dim: int
     ffn_width: int
+
+    @property
+    def parameters_without_vocabulary(self) -> int:
+        """Numbers in the layers and the last norm: all of the model but embeddings and output matrix."""
+        attention = 2 * self.width * self.head_dim * (self.heads + self.kv_heads) + 2 * self.head_dim
+        feed_forward = 3 * self.width * self.ffn_width
+        return self.depth * (attention + feed_forward + 2 * self.width) + self.width
 
 
 class ModelConfig(StageConfig):

@@ -5,6 +5,7 @@ An artifact of documents is a folder of `part-00000.parquet`, `part-00001.parque
 the verdicts is a document without its text, and what the stage decided about it: kept, or by which rule not.
 """
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -41,6 +42,8 @@ _DECISION_FIELDS = [
     ("value", pa.string()),  # measured; text, since rules measure numbers, languages and identifiers
     ("threshold", pa.string()),
 ]
+
+_JOINED_ROWS = 65_536
 
 
 def shard_paths(folder: Path) -> list[Path]:
@@ -106,10 +109,21 @@ def write_judged(
     return {"rows_in": verdicts.rows, "rows_out": documents.rows, "dropped": dropped}
 
 
+def judged_files(path: Path) -> list[Path]:
+    """The files that `write_judged` writes for a shard."""
+    return [path, _verdicts_of(path)]
+
+
 def join_verdicts(shards: Sequence[Path], out: Path, *, schema: pa.Schema = DOCUMENT_SCHEMA) -> None:
     """Write `verdicts.parquet` from what `write_judged` left for each of the shards, in their order."""
-    rows = (row for path in shards for row in read_shard(_verdicts_of(path)))
-    write_shard(out / "verdicts.parquet", rows, schema=verdict_schema(schema))
+    table, temporary = out / "verdicts.parquet", out / "verdicts.parquet.tmp"
+    with pq.ParquetWriter(temporary, verdict_schema(schema), compression="zstd") as joined:
+        for path in shards:
+            with pq.ParquetFile(_verdicts_of(path)) as part:
+                # large row groups: a reader holds what the footer says of each of them
+                for batch in part.iter_batches(batch_size=_JOINED_ROWS):
+                    joined.write_batch(batch)
+    temporary.rename(table)
 
 
 def verdict_schema(documents: pa.Schema = DOCUMENT_SCHEMA) -> pa.Schema:
@@ -168,6 +182,8 @@ class ShardWriter:
             self._flush()
         self._file.close()
         if kind is None:
+            with self._temporary.open("rb") as written:
+                os.fsync(written.fileno())  # a node that loses power after this has done its shard
             self._temporary.rename(self._path)
 
     def _flush(self) -> None:

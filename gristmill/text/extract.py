@@ -19,11 +19,12 @@ from gristmill.crawl.members import Damage
 from gristmill.crawl.records import Ignored, Page, read_responses
 from gristmill.crawl.url_filter import UrlFilter
 from gristmill.report import Report
-from gristmill.shards import map_shards
+from gristmill.shard_cache import ShardCache
+from gristmill.shards import Workers, map_shards
 from gristmill.text.clean import clean_text
 from gristmill.text.config import ExtractConfig
 from gristmill.text.costly import MAX_TAGS, may_be_costly, simplify
-from gristmill.text.documents import join_verdicts, kept, verdict, write_judged
+from gristmill.text.documents import join_verdicts, judged_files, kept, verdict, write_judged
 from gristmill.text.extractors import decode_html, main_text_at_any_depth, opens_as_html, quick_text
 from gristmill.text.language import Judgement, LanguageIdentifier, split_by_language
 from gristmill.text.reservations import reserved
@@ -38,7 +39,9 @@ CODE = "code"
 T = TypeVar("T")
 
 
-def run_extract(warcs: Path, out: Path, config: ExtractConfig, *, workers: int = 1) -> Report:
+def run_extract(
+    warcs: Path, out: Path, config: ExtractConfig, *, workers: Workers = 1, cache: ShardCache | None = None
+) -> Report:
     """Turn the archive files of an artifact of ingest into documents.
 
     The report counts pages: response records, and damaged ones, whose type is often unknown. A page that is split by
@@ -46,7 +49,8 @@ def run_extract(warcs: Path, out: Path, config: ExtractConfig, *, workers: int =
     """
     shards = [_Shard(warcs, out, number, entry, config) for number, entry in enumerate(read_manifest(warcs))]
     named = [(shard.name, shard) for shard in shards]
-    summaries = map_shards(_extract_shard, named, out, workers=workers, label="extract", unit="files")
+    extract = cache.reusing(_extract_shard) if cache else _extract_shard
+    summaries = map_shards(extract, named, out, workers=workers, label="extract", unit="files")
     join_verdicts([shard.part for shard in shards], out)
     counts = {name: _sum(summary[name] for summary in summaries) for name in ("dropped", *_Tally().counts)}
     report = Report(
@@ -78,6 +82,18 @@ class _Shard:
     @property
     def part(self) -> Path:
         return self.out / f"part-{self.name}.parquet"
+
+    @property
+    def input(self) -> tuple[Path, str]:
+        return self.warcs / self.entry.file, self.entry.sha256
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return self.entry.model_dump()  # names of file and source, and the licence, stand in the documents
+
+    @property
+    def files(self) -> list[Path]:
+        return judged_files(self.part)
 
 
 @dataclass

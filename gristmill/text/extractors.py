@@ -1,7 +1,7 @@
 """Markup to text: decoding, the quick extractor (resiliparse), the precise one (trafilatura), and both together.
 
 What each is good for, measured on pages with known text: benchmarks/README.md. Left out: titles and dates, comments
-of readers, text in pictures.
+of readers, text in pictures. What a function needs is imported in it: each process that parses pages imports this.
 """
 
 import re
@@ -9,7 +9,6 @@ from difflib import SequenceMatcher
 from typing import Literal
 
 from gristmill.text.costly import simplify
-from gristmill.text.words import words
 
 Mode = Literal["precise", "fast", "union"]
 
@@ -17,14 +16,15 @@ MIN_PRECISE_SHARE = 0.25
 """Characters of the quick main text that the precise one has at least where it is believed: pages of products, lists
 and forums have texts that trafilatura takes for boilerplate (docs/decisions/0004-extraction.md)."""
 MAX_COMPARED_LINES = 4_000_000
-"""Pairs of lines that `union` aligns; texts of more lines are put one after the other."""
+"""Pairs of lines that `union` aligns; of texts of more lines, those that are in no line of the first come behind it."""
 
 
 def decode_html(body: bytes, charset: str | None) -> str:
     """Bytes to text: UTF-8 when they are valid UTF-8, else as the HTTP header, a meta tag or their statistics say.
 
-    Validity goes first because headers are wrong more often than other text is UTF-8 by accident. Escape and null
-    bytes are left to the declared encoding: ISO-2022 and UTF-16 are valid UTF-8, but mean something else.
+    Validity goes first because headers are wrong more often than other text is UTF-8 by accident; a few broken bytes
+    in much of it do not make it something else. Escape and null bytes are left to the declared encoding: ISO-2022 and
+    UTF-16 are valid UTF-8, but mean something else.
     """
     from resiliparse.parse.encoding import bytes_to_str, detect_encoding, map_encoding_to_html5
 
@@ -32,9 +32,19 @@ def decode_html(body: bytes, charset: str | None) -> str:
         try:
             return body.decode("utf-8-sig")
         except UnicodeDecodeError:
-            pass
+            if _is_mostly_utf8(body):
+                return body.decode("utf-8-sig", "replace")
     declared = map_encoding_to_html5(charset, fallback_utf8=False) if charset else None
-    return bytes_to_str(body, declared or detect_encoding(body, from_html_meta=True) or "utf-8", errors="replace")
+    found = (declared, detect_encoding(body, from_html_meta=True), detect_encoding(body, from_html_meta=False))
+    # what says UTF-8 of bytes that are none has been refuted
+    encoding = next((each for each in found if each and each != "utf-8"), "utf-8")
+    return bytes_to_str(body, encoding, errors="replace")
+
+
+def _is_mostly_utf8(body: bytes) -> bool:
+    """Whether there are twenty times as many characters of several bytes as bytes that belong to none."""
+    beyond_ascii = [char for char in body.decode("utf-8", "replace") if char > "\x7f"]
+    return len(beyond_ascii) > 20 * beyond_ascii.count("\ufffd")
 
 
 def quick_text(html: str) -> tuple[str, str]:
@@ -99,11 +109,14 @@ def union(first: str, second: str) -> str:
     Several extractors together find more of the text than each (arXiv:2602.19548); what one of them took for
     boilerplate is in the result, too.
     """
+    from gristmill.text.words import words
+
     known = f" {' '.join(words(first))} "
     firsts, seconds = first.split("\n"), second.split("\n")
     first_keys, second_keys = [_key(line) for line in firsts], [_key(line) for line in seconds]
     if len(firsts) * len(seconds) > MAX_COMPARED_LINES:
-        return "\n".join([*firsts, *_missing(seconds, second_keys, known)])
+        found = {*first_keys, " " * 2}
+        return "\n".join([*firsts, *(line for line, key in zip(seconds, second_keys, strict=True) if key not in found)])
     joined: list[str] = []
     for _, start, stop, from_, to in SequenceMatcher(None, first_keys, second_keys, autojunk=False).get_opcodes():
         joined += firsts[start:stop]
@@ -112,6 +125,8 @@ def union(first: str, second: str) -> str:
 
 
 def _key(line: str) -> str:
+    from gristmill.text.words import words
+
     return f" {' '.join(words(line))} "
 
 

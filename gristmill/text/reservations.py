@@ -16,8 +16,8 @@ from pydantic import field_validator
 
 from gristmill.schema import Schema
 
-HEAD_CHARS = 65_536
-"""Of the markup, how much is looked at: elements of its head stand at its beginning."""
+HEAD_CHARS = 1_000_000
+"""Of the markup, how much is looked at: a head may have long styles and scripts before its last element."""
 
 _WORTH_A_LOOK = re.compile(r"noai|noimageai|noindex|noml|none|tdm-reservation|&#", re.IGNORECASE)
 # bounded: a quote that is never closed must not make every `<meta` look at all that follows; not IGNORECASE, since a

@@ -16,11 +16,14 @@ Hashes = NDArray[np.uint64]
 # Thai, Lao, Burmese, Khmer, kana, Han: written without spaces, so that `\w+` would take a sentence for a word
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
+_NO_WORD_IN_ASCII = {code: " " for code in range(128) if not (chr(code).isalnum() or chr(code) == "_")}
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
 def words(text: str) -> list[str]:
     """The words of a text, compatibility-normalized and case-folded, without punctuation."""
+    if text.isascii():  # a third of the time
+        return text.lower().translate(_NO_WORD_IN_ASCII).split()
     return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 

@@ -1,4 +1,4 @@
-"""What mixing, tokenizer and packing compute."""
+"""What tokenizer and packing compute."""
 
 import hashlib
 from pathlib import Path
@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PositiveInt
 
 from gristmill.errors import SourceUnavailable
-from gristmill.filters.opt_out import OptOutConfig
 from gristmill.schema import StageConfig
 
 # everything that decides how text becomes ids; a tokenizer folder needs only the first two
@@ -20,32 +19,13 @@ TOKENIZER_FILES = (
 )
 
 
-class MixConfig(StageConfig):
-    """How much of each source goes on."""
-
-    weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = {}
-    """Source → weight, 1 where absent. A page of weight 0.5 is half as likely to go on as one of weight 1; the sources
-    of the largest weight pass whole, 0 shuts a source out. No page is repeated."""
-    max_documents: PositiveInt | None = None
-    """At most this many documents, in the proportions above."""
-    max_chars: PositiveInt | None = None
-    """At most this many characters, in the proportions above."""
-    seed: int = 0
-    """Changes which pages are sampled."""
-    opt_out: OptOutConfig = OptOutConfig()
-    """Lists of domains, URLs and texts that are left out from here on: the same lists as the filter's, or newer ones,
-    applied without building again what lies before."""
-
-    def identity(self) -> dict[str, Any]:
-        return self.model_dump(mode="json") | {"opt_out": self.opt_out.identity(setting="mix.opt_out")}
-
-
 class TrainedTokenizer(StageConfig):
     """Train a byte-level BPE tokenizer on the training split."""
 
     kind: Literal["bpe"] = "bpe"
-    vocab_size: int = Field(default=8192, ge=256 + 4)
-    """Tokens, the 256 bytes and 4 special ones included. Exactly so many come out, or the stage fails."""
+    vocab_size: Annotated[int, Field(ge=256 + 4)] | Literal["auto"] = 8192
+    """Tokens, the 256 bytes and 4 special ones included. Exactly so many come out, or the stage fails. `auto`: what Tao
+    et al. (arXiv:2407.13623) find best for a model of this size (docs/tokens.md)."""
     max_chars: PositiveInt | None = 100_000_000
     """Train on a sample of about this many characters; more text changes the merges little."""
     seed: int = 0
@@ -61,20 +41,49 @@ class ExistingTokenizer(StageConfig):
 
     def identity(self) -> dict[str, Any]:
         """The tokenizer stands for its files, wherever they lie."""
-        folder = Path(self.path)
-        if not (folder / "tokenizer.json").is_file():
-            raise SourceUnavailable(
-                f"train_tokenizer.path: no tokenizer.json in {folder}; name a folder that transformers reads as a fast "
-                "tokenizer"
-            )
-        present = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
-        return {
-            "kind": self.kind,
-            "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in present},
-        }
+        return {"kind": self.kind, "files": _digests(Path(self.path))}
 
 
-TokenizerConfig = TrainedTokenizer | ExistingTokenizer
+class ExtendedTokenizer(StageConfig):
+    """Add tokens for some scripts to a byte-level BPE tokenizer; text in all others keeps its tokens."""
+
+    kind: Literal["extend"] = "extend"
+    path: str
+    """Folder with the `tokenizer.json` and `tokenizer_config.json` to begin with."""
+    scripts: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Unicode's names of the scripts whose words are learned from, such as `Cyrillic`."""
+    new_tokens: PositiveInt = 4000
+    """Tokens to add. Exactly so many come out, each used in the training text, or the stage fails."""
+    max_chars: PositiveInt | None = 20_000_000
+    """Learn from a sample of about this many characters; more text changes the merges little."""
+    seed: int = 0
+    """Changes which documents are sampled."""
+
+    def identity(self) -> dict[str, Any]:
+        """The base stands for its files, wherever they lie."""
+        return self.model_dump(mode="json", exclude={"path"}) | {"files": _digests(Path(self.path))}
+
+
+class PinnedTokenizer(StageConfig):
+    """Use a tokenizer that an earlier run made: the vocabulary stays while the text changes."""
+
+    kind: Literal["artifact"] = "artifact"
+    artifact: Annotated[str, Field(pattern=r"^tokenizer/train_tokenizer-[0-9a-f]{12}$")]
+    """Its address, such as `tokenizer/train_tokenizer-60d09ddec826`."""
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """File name → sha256. Raises SourceUnavailable when there is no tokenizer."""
+    if not (folder / "tokenizer.json").is_file():
+        raise SourceUnavailable(
+            f"train_tokenizer.path: no tokenizer.json in {folder}; name a folder that transformers reads as a fast "
+            "tokenizer"
+        )
+    present = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in present}
+
+
+TokenizerConfig = TrainedTokenizer | ExistingTokenizer | ExtendedTokenizer | PinnedTokenizer
 
 
 class TokenizeConfig(StageConfig):

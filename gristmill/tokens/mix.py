@@ -1,125 +1,225 @@
-"""The `mix` stage: a seeded sample of the sources in their proportions, within a budget.
+"""The `mix` stage: how often each page is seen, by shares of sources and languages and rates of quality and clusters.
 
-Pages queue by `place / share`, where share is their source's weight over the largest weight. Those at 1 and beyond
-stay out; a budget lets in the head of the queue. So every prefix of it has the same proportions, and a larger budget
-only adds pages. Left out: repeating scarce sources, and mixtures tuned by proxy models.
+Each page that goes on stays one row with a column `epochs`; `tokenize` places its tokens so many times in the training
+rows. Shards are measured in parallel, the decision is made on arrays of numbers (gristmill.tokens.mixture), then
+shards are written. Left out: mixtures tuned by proxy models, and the split, which comes later: a page that is to
+validate counts here like one that trains.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gristmill.filters.opt_out import OptOut
+import numpy as np
+import pyarrow as pa
+
+from gristmill.filters.opt_out import OptOut, OptOutConfig
 from gristmill.report import Report
+from gristmill.shards import Workers, map_shards
 from gristmill.text.documents import (
     document_schema,
     join_verdicts,
     kept,
-    read_documents,
     read_shard,
     shard_paths,
     verdict,
     write_judged,
 )
-from gristmill.text.order import place
-from gristmill.tokens.config import MixConfig
+from gristmill.tokens.measured_pages import MeasuredPages, measure_shard
+from gristmill.tokens.mix_config import MixConfig
+from gristmill.tokens.mix_report import SIZES, manifest_rows, mixture_details
+from gristmill.tokens.mixture import (
+    Floats,
+    Pages,
+    Queue,
+    epochs,
+    first_places,
+    line_up,
+    places_due,
+    places_in_proportion,
+    places_within,
+)
+
+OPT_OUT = "mix.opt_out"
+MANIFEST = "manifest.jsonl"
 
 
-def run_mix(documents: Path, out: Path, config: MixConfig) -> Report:
-    """Write the sampled documents, and a verdict with the rule `mix` for each of the others.
+def run_mix(documents: Path, out: Path, config: MixConfig, *, workers: Workers = 1) -> Report:
+    """Write the documents that are seen, with columns `epochs` (int32) and, where there are buckets, `bucket` (int32,
+    from 0), and a verdict with the rule `mix` for each of the others.
 
-    Documents on an opt-out list are dropped first, as if they had never been there.
+    The verdict's value is the page's place in the queue of gristmill.tokens.mixture, its threshold the places in the
+    mixture. `manifest.jsonl` says what each source, language and bucket had, gives, and gives as often as it is seen.
+    Documents on an opt-out list are dropped first, as if they had never been there. Raises ValueError when a column is
+    missing, a source or language has no weight while others have one, or the length lets no document through.
     """
+    paths = shard_paths(documents)
     schema = document_schema(documents)
-    queue = _queue(documents, config, OptOut.read(config.opt_out, setting="mix.opt_out"))
-    end = _end_of_queue(queue, config)
-    kept_documents, kept_chars, dropped = Counter(), Counter(), Counter()
-
-    def judged(path: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
-        for document in read_shard(path):
-            page = next(pages)
-            if page.refused:
-                rule, value, threshold = page.refused
-                yield verdict(document, stage="mix", rule=rule, value=value, threshold=threshold), None
-            elif page.position < end:
-                kept_documents[document["source"], document["language"]] += 1
-                kept_chars[document["source"], document["language"]] += len(document["text"])
-                yield kept(document, stage="mix"), document
-            else:
-                facts = {"value": f"{page.position:.6f}", "threshold": f"{end:.6f}"}
-                yield verdict(document, stage="mix", rule="mix", **facts), None
-
-    pages, rows_out = iter(queue), 0
-    for path in shard_paths(documents):
-        summary = write_judged(out / path.name, judged(path), schema=schema)
-        rows_out += summary["rows_out"]
-        dropped.update(summary["dropped"])
-    join_verdicts([out / path.name for path in shard_paths(documents)], out, schema=schema)
-    if queue and rows_out == 0:
-        listed = sum(page.refused is not None for page in queue)
+    _require_columns(schema, config, documents)
+    # lists are fetched once, so that no worker asks a server
+    lists = config.opt_out.fetched(setting=OPT_OUT)
+    measured = _measured(paths, out, config, lists, workers)
+    pages, weights = _pages(measured, config)
+    queue = line_up(pages, **weights, max_epochs=config.max_epochs)
+    end, ended = _length(queue, pages, measured, config)
+    seen, places = epochs(queue, end, len(pages.place)), first_places(queue, len(pages.place))
+    if len(pages.place) and end == 0:
+        listed = int(measured.refused.sum())
         raise ValueError(
-            f"mix.max_documents={config.max_documents}, mix.max_chars={config.max_chars} let none of {len(queue)} "
-            f"documents through ({listed} are on opt-out lists); raise them"
+            f"mix: {ended} let none of {len(pages.place)} documents through ({listed} are on opt-out lists); raise it"
         )
+
+    schema = schema.append(pa.field("epochs", pa.int32()))
+    if config.buckets:
+        schema = schema.append(pa.field("bucket", pa.int32()))
+    decided = measured.by_shard(seen, places, measured.bucket)
+    shards = [
+        (f"write-{path.stem}", _Shard(path, out, schema, config, lists, end, *arrays))
+        for path, arrays in zip(paths, decided, strict=True)
+    ]
+    written = map_shards(_write_shard, shards, out, workers=workers, label="mix: documents")
+    join_verdicts([out / path.name for path in paths], out, schema=schema)
+    dropped = sum((Counter(shard["dropped"]) for shard in written), Counter())
+    manifest = manifest_rows(measured, seen)
+    (out / MANIFEST).write_text("".join(json.dumps(row) + "\n" for row in manifest), encoding="utf-8")
     return Report(
-        rows_in=len(queue),
-        rows_out=rows_out,
+        rows_in=sum(shard["rows_in"] for shard in written),
+        rows_out=sum(shard["rows_out"] for shard in written),
         dropped=dict(sorted(dropped.items())),
-        metrics={"chars": sum(kept_chars.values())},
-        details={
-            "kept": [
-                {"source": source, "language": language, "documents": count, "chars": kept_chars[source, language]}
-                for (source, language), count in sorted(kept_documents.items(), key=lambda entry: str(entry[0]))
-            ]
-        },
+        metrics={"documents_seen": float(end)}
+        | {f"{name}_seen": float(sum(row[f"{name}_seen"] for row in manifest)) for name in SIZES},
+        details={"ended": ended} | mixture_details(measured, seen, config),
     )
 
 
-@dataclass(frozen=True)
-class _Page:
-    position: float  # in the queue; infinite for a source of weight 0
-    doc_id: str
-    chars: int
-    refused: tuple[str, str, str] | None = None  # rule, value and entry of an opt-out list
+def _require_columns(schema: pa.Schema, config: MixConfig, documents: Path) -> None:
+    needed = [("mix.buckets.signal", config.buckets.signal)] if config.buckets else []
+    needed += [("mix.rehydrate", "cluster_size")] if config.rehydrate else []
+    for setting, column in needed:
+        if column not in schema.names:
+            numbers = [
+                each.name for each in schema if pa.types.is_integer(each.type) or pa.types.is_floating(each.type)
+            ]
+            raise ValueError(
+                f"{setting}: the documents in {documents.name} have no column {column}; numbers there are: "
+                f"{', '.join(numbers)}"
+            )
 
 
-def _queue(documents: Path, config: MixConfig, opt_out: OptOut) -> list[_Page]:
-    """All pages, in document order. Raises ValueError when every source has weight 0."""
-    sources = sorted({page["source"] for page in read_documents(documents, columns=["source"])})
-    weights = {source: config.weights.get(source, 1.0) for source in sources}
-    largest = max(weights.values(), default=1.0)
-    if largest == 0:
-        raise ValueError(
-            f"mix.weights shut out all sources there are ({', '.join(sources)}); give one a weight above 0"
+def _measured(paths: list[Path], out: Path, config: MixConfig, lists: OptOutConfig, workers: Workers) -> MeasuredPages:
+    # beside the commits of the measurements: one is never there without the other
+    work = out / ".done" / "measured"
+    work.mkdir(parents=True, exist_ok=True)
+    measure = partial(measure_shard, work=work, config=config, lists=lists)
+    map_shards(
+        measure, [(f"measure-{path.stem}", path) for path in paths], out, workers=workers, label="mix: measurements"
+    )
+    return MeasuredPages.read([work / path.name for path in paths], config)
+
+
+def _pages(measured: MeasuredPages, config: MixConfig) -> tuple[Pages, dict[str, Floats | None]]:
+    """What the queue is made of. Raises ValueError for a source or language without a weight."""
+    weights: dict[str, Floats | None] = {}
+    for setting, stated, names in (
+        ("source_weights", config.source_weights, measured.sources),
+        ("language_weights", config.language_weights, measured.languages),
+    ):
+        missing = [name for name in names if name not in stated]
+        if stated and missing:
+            raise ValueError(
+                f"mix.{setting} has no weight for {', '.join(missing)}; give it one (0 leaves its pages out), or give "
+                "none at all"
+            )
+        weights[setting] = np.array([stated[name] for name in names], float) if stated else None
+        if stated and names and not any(stated[name] for name in names):
+            raise ValueError(f"mix.{setting} shuts out all there are ({', '.join(names)}); give one a weight above 0")
+    pages = Pages(
+        place=measured.place,
+        rate=measured.rate,
+        source=measured.source,
+        language=measured.language,
+        tokens=measured.tokens,
+        chars=measured.chars,
+    )
+    return pages, weights
+
+
+def _length(queue: Queue, pages: Pages, measured: MeasuredPages, config: MixConfig) -> tuple[int, str]:
+    """How many places of the queue the mixture has, and what ends it."""
+    lengths = [
+        (f"mix.{name}={most}", places_within(queue, sizes, most))
+        for name, most, sizes in (
+            ("max_tokens", config.max_tokens, pages.tokens),
+            ("max_chars", config.max_chars, pages.chars),
+            ("max_documents", config.max_documents, None),
         )
-    shares = {source: weight / largest for source, weight in weights.items()}
-    return [
-        _Page(
-            _position(page["doc_id"], shares[page["source"]], config.seed),
-            page["doc_id"],
-            len(page["text"]),
-            opt_out.refuse(page) if opt_out else None,
-        )
-        for page in read_documents(
-            documents, columns=["doc_id", "source", "text", *(["url", "text_hash"] if opt_out else [])]
-        )
+        if most is not None
     ]
+    if lengths:
+        ended, end = min(lengths, key=lambda length: length[1])
+        if 0 < end == len(queue.page):
+            ended = f"every page has been seen mix.max_epochs={config.max_epochs:g} times"
+        return end, ended
+    end, ended = places_due(queue), "every page has been seen at its rate"
+    for stated, group, names in (
+        (config.source_weights, pages.source, measured.sources),
+        (config.language_weights, pages.language, measured.languages),
+    ):
+        if stated and len(queue.page):
+            held, first = places_in_proportion(queue, group)
+            if held < end:
+                end = held
+                ended = f"all of {names[first]} has been seen mix.max_epochs={config.max_epochs:g} times"
+            break
+    return end, ended
 
 
-def _position(doc_id: str, share: float, seed: int) -> float:
-    return place(doc_id, seed=seed, purpose="mix") / share if share > 0 else float("inf")
+@dataclass(frozen=True)
+class _Shard:
+    documents: Path
+    out: Path
+    schema: pa.Schema
+    config: MixConfig
+    lists: OptOutConfig
+    end: int
+    """Places in the mixture."""
+    epochs: np.ndarray
+    places: np.ndarray
+    buckets: np.ndarray
+    """One entry a row: how often it is seen, its first place in the queue or -1, its bucket or -1."""
 
 
-def _end_of_queue(queue: list[_Page], config: MixConfig) -> float:
-    """The first position that stays out: 1, or where the budget ends."""
-    chars = 0
-    candidates = (page for page in queue if not page.refused)
-    for count, page in enumerate(sorted(candidates, key=lambda page: (page.position, page.doc_id))):
-        chars += page.chars
-        out_of_documents = config.max_documents is not None and count >= config.max_documents
-        out_of_chars = config.max_chars is not None and chars > config.max_chars
-        if page.position >= 1 or out_of_documents or out_of_chars:
-            return min(1.0, page.position)
-    return 1.0
+def _write_shard(shard: _Shard) -> dict[str, Any]:
+    opt_out = OptOut.read(shard.lists, setting=OPT_OUT)
+    decisions = zip(shard.epochs.tolist(), shard.places.tolist(), shard.buckets.tolist(), strict=True)
+
+    def judged() -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
+        for document, (seen, place, bucket) in zip(read_shard(shard.documents), decisions, strict=True):
+            document["epochs"] = seen
+            if shard.config.buckets:
+                document["bucket"] = bucket if bucket >= 0 else None
+            if refused := opt_out.refuse(document):
+                rule, value, threshold = refused
+                yield verdict(document, stage="mix", rule=rule, value=value, threshold=threshold), None
+            elif seen:
+                yield kept(document, stage="mix"), document
+            else:
+                value = f"place {place + 1}" if place >= 0 else _why_never(document, shard.config)
+                threshold = f"the first {shard.end} places"
+                yield verdict(document, stage="mix", rule="mix", value=value, threshold=threshold), None
+
+    return write_judged(shard.out / shard.documents.name, judged(), schema=shard.schema)
+
+
+def _why_never(document: dict[str, Any], config: MixConfig) -> str:
+    """What keeps a page out of a queue of any length."""
+    if config.source_weights and not config.source_weights[document["source"]]:
+        return f"weight 0 of {document['source']}"
+    language = document["language"] or "und"
+    if config.language_weights and not config.language_weights[language]:
+        return f"weight 0 of {language}"
+    return "rate 0" if config.max_epochs >= 1 else f"not among {config.max_epochs:g} epochs"

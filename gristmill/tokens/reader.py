@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 
@@ -20,6 +22,8 @@ class TokenShards:
         """Raises ValueError when the folder is no tokens artifact."""
         if not (folder / "meta.json").is_file():
             raise ValueError(f"no meta.json in {folder}; expected a folder written by the stage tokenize")
+        self._folder = folder
+        self._index: dict[str, tuple[NDArray[np.int64], NDArray[np.int32]]] = {}
         self.meta: dict[str, Any] = json.loads((folder / "meta.json").read_text())
         self.token_bytes: NDArray[np.int32] = np.load(folder / "token_bytes.npy")
         self._shards = {
@@ -52,6 +56,40 @@ class TokenShards:
             shard, mine = self._shards[split][number], numbers == number
             result[mine] = shard[indices[mine] - (self._ends[split][number] - len(shard))]
         return result
+
+    def document_ids(self, split: str, rows: Sequence[int] | NDArray[np.integer]) -> NDArray[np.int64]:
+        """int64 [n, seq_len + 1]: which document of its row each token belongs to, from 0; -1 for padding.
+
+        For attention that ends at documents, positions that begin anew, or losses by document. A document that goes on
+        in another row is another one there. From the index, which is read at the first call.
+        """
+        offsets, lengths = self._pieces(split)
+        result = np.full((len(rows), self.meta["seq_len"] + 1), -1, np.int64)
+        for place, row in enumerate(rows):
+            mine = lengths[offsets[row] : offsets[row + 1]]
+            result[place, : mine.sum()] = np.repeat(np.arange(len(mine)), mine)
+        return result
+
+    def _pieces(self, split: str) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Where the pieces of each row begin, [rows + 1], and the lengths of all pieces."""
+        if split not in self._index:
+            table = pq.read_table(
+                self._folder / "index.parquet", columns=["row", "length"], filters=pc.field("split") == split
+            )
+            offsets = np.searchsorted(table["row"].to_numpy(), np.arange(self.rows(split) + 1))
+            self._index[split] = offsets, table["length"].to_numpy()
+        return self._index[split]
+
+
+def cu_seqlens(document_ids: NDArray[np.int64]) -> NDArray[np.int32]:
+    """int32 [documents + 1]: where documents begin in the rows laid end to end, and the end of the last.
+
+    document_ids: [n, T], as of `TokenShards.document_ids`, or its columns but the last for a model's inputs. The
+    padding of a row counts as a document. What variable-length attention takes (FlashAttention; arXiv:2205.14135).
+    """
+    begins = np.ones(document_ids.shape, bool)
+    begins[:, 1:] = document_ids[:, 1:] != document_ids[:, :-1]
+    return np.append(np.flatnonzero(begins), document_ids.size).astype(np.int32)
 
 
 def row_order(digest: str, seed: int, epoch: int, rows: int) -> NDArray[np.int64]:

@@ -1,32 +1,36 @@
-"""The `train_tokenizer` stage: a byte-level BPE tokenizer of the training split, or an existing one as it is.
+"""The `train_tokenizer` stage: a byte-level BPE tokenizer of the training split, or an existing one, maybe extended.
 
 The result is a folder that `transformers.AutoTokenizer` reads. A trained one splits words like Qwen2 (a pre-tokenizer
 that llama.cpp knows under the name "qwen2"), normalizes nothing, so that decoding gives back every byte, and has four
 special tokens: `<|endoftext|>` begins each document, `<|im_start|>` and `<|im_end|>` frame chat turns, `<|pad|>` is
 only padding, never a token a model should learn to predict or to ignore.
-Left out: vocabulary transfer from one tokenizer to another.
+An extended one has its base's pre-tokenizer, special tokens and chat template (`gristmill.tokens.extend`).
 """
 
 import json
 import shutil
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from gristmill.report import Report
 from gristmill.text.documents import read_documents
 from gristmill.text.order import place
-from gristmill.tokens.config import TOKENIZER_FILES, ExistingTokenizer, TokenizerConfig, TrainedTokenizer
+from gristmill.tokens.compression import ALL, coverage_of_documents
+from gristmill.tokens.config import (
+    TOKENIZER_FILES,
+    ExistingTokenizer,
+    ExtendedTokenizer,
+    TokenizerConfig,
+    TrainedTokenizer,
+)
+from gristmill.tokens.extend import extend_tokenizer
+from gristmill.tokens.word_split import QWEN2_SPLIT, llama_cpp_name
 
 BOS, PAD, TURN_START, TURN_END = "<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>"
-
-# llama.cpp recognizes this pattern as "qwen2"; digits stand alone, which keeps arithmetic regular
-_QWEN2_SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 
 # A conversation begins like a document. The `generation` block marks what the assistant says, its end included: the
 # only tokens that supervised fine-tuning learns from.
@@ -46,36 +50,44 @@ _CHAT_TEMPLATE = """\
 {%- endif %}
 """
 
-_MEASURED_CHARS = 1_000_000
-
 
 def run_train_tokenizer(splits: Path, out: Path, config: TokenizerConfig) -> Report:
-    """Fill `out` with a tokenizer, and say how many bytes a token covers in each language of the validation split.
+    """Fill `out` with a tokenizer, and say how well it covers each language of the validation split.
 
     Raises ValueError when the training text allows fewer tokens than asked for.
     """
-    if isinstance(config, ExistingTokenizer):
-        documents = 0
-        _copy(Path(config.path), out)
+    facts: dict[str, Any] = {}
+    if isinstance(config, TrainedTokenizer):
+        facts = _train(splits / "train", out, config)
+    elif isinstance(config, ExtendedTokenizer):
+        facts = _extend(splits / "train", out, config)
     else:
-        documents = _train(splits / "train", out, config)
+        assert isinstance(config, ExistingTokenizer), config  # a pinned one is never built
+        _copy(Path(config.path), out)
     vocabulary = Vocabulary.load(out)
-    covered = _bytes_per_token(splits / "validation", vocabulary.tokenizer)
+    covered = coverage_of_documents(vocabulary.tokenizer, splits / "validation")
+    whole = covered.pop(ALL)
     return Report(
         rows_in=vocabulary.size,
         rows_out=vocabulary.size,
         unit="tokens",
-        metrics={"bytes_per_token": covered.pop("")},
-        details={"bytes_per_token": covered, "documents_read": documents},
+        metrics={"bytes_per_token": whole.bytes_per_token, "tokens_per_word": whole.tokens_per_word},
+        details={
+            "bytes_per_token": {language: each.bytes_per_token for language, each in covered.items()},
+            "tokens_per_word": {language: each.tokens_per_word for language, each in covered.items()},
+            "llama_cpp_pre": llama_cpp_name(vocabulary.tokenizer),
+            **facts,
+        },
     )
 
 
-def _train(documents: Path, out: Path, config: TrainedTokenizer) -> int:
-    """Train and save. Returns the number of documents read. The same text gives the same bytes."""
+def _train(documents: Path, out: Path, config: TrainedTokenizer) -> dict[str, Any]:
+    """Train and save. The same text gives the same bytes."""
+    assert config.vocab_size != "auto"  # PipelineConfig.tokenizer has put a number in its place
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(_QWEN2_SPLIT), behavior="isolated"),
+            pre_tokenizers.Split(Regex(QWEN2_SPLIT), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -105,13 +117,27 @@ def _train(documents: Path, out: Path, config: TrainedTokenizer) -> int:
         "add_prefix_space": False,
     }
     (out / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
-    return sample.documents
+    return {"documents_read": sample.documents}
+
+
+def _extend(documents: Path, out: Path, config: ExtendedTokenizer) -> dict[str, Any]:
+    sample = _Sample(documents, config)
+    _copy(Path(config.path), out)
+    made = extend_tokenizer(Path(config.path), sample.texts(), scripts=config.scripts, new_tokens=config.new_tokens)
+    made.tokenizer.save(str(out / "tokenizer.json"))
+    return {
+        "documents_read": sample.documents,
+        "base_vocab_size": made.vocab_size - config.new_tokens,
+        "words_of_the_scripts": made.words,
+        "tokens_per_word_of_the_scripts": {"base": made.tokens_per_word_before, "extended": made.tokens_per_word},
+        "signs_that_may_get_other_tokens": sorted(made.sharing),
+    }
 
 
 class _Sample:
     """Documents in their order, thinned by hash to about `max_chars`, so that no package or site is favoured."""
 
-    def __init__(self, folder: Path, config: TrainedTokenizer) -> None:
+    def __init__(self, folder: Path, config: TrainedTokenizer | ExtendedTokenizer) -> None:
         self.folder = folder
         self.seed = config.seed
         self.documents = 0
@@ -194,18 +220,3 @@ def token_bytes(tokenizer: Tokenizer, size: int) -> list[int]:
         else:
             lengths[token] = len(name.replace("▁", " ").encode())
     return lengths
-
-
-def _bytes_per_token(documents: Path, tokenizer: Tokenizer) -> dict[str, float]:
-    """By language, and for all under ""; of each language the first million characters."""
-    left: dict[str, int] = {}
-    size, tokens = Counter(), Counter()
-    for page in read_documents(documents, columns=["text", "language"]):
-        language = page["language"] or "unknown"
-        text = page["text"][: left.setdefault(language, _MEASURED_CHARS)]
-        left[language] -= len(text)
-        count = len(tokenizer.encode(text, add_special_tokens=False))
-        for key in (language, ""):
-            size[key] += len(text.encode())
-            tokens[key] += count
-    return {key: size[key] / max(tokens[key], 1) for key in sorted({"", *size})}

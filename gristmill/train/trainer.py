@@ -130,7 +130,7 @@ class Trainer:
         sizes = {"vocab_size": meta["vocab_size"], "max_seq_len": self.seq_len}
         folder = self._start_folder()
         if folder:
-            model = load_model(folder, **sizes)
+            model = load_model(folder, tokenizer=self.run.tokenizer, **sizes)
         else:
             tokens = {name: meta[name] for name in ("bos_id", "eos_id", "pad_id")}
             model = build_model(self.run.model, **sizes, **tokens, seed=self.config.seed)

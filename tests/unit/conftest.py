@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,16 @@ def record() -> Callable[..., bytes]:
 
 @pytest.fixture
 def write_documents(tmp_path: Path) -> Callable[..., Path]:
-    """write_documents(name, rows, shards=1): a folder of documents. A row needs `text`; all else has a default."""
+    """write_documents(name, rows, shards=1, more={}): a folder of documents. A row needs `text` and no more.
 
-    def write(name: str, rows: list[dict[str, Any]], *, shards: int = 1) -> Path:
+    more: columns that stages added, name → type.
+    """
+
+    def write(
+        name: str, rows: list[dict[str, Any]], *, shards: int = 1, more: Mapping[str, pa.DataType] | None = None
+    ) -> Path:
         schema = DOCUMENT_SCHEMA.append(pa.field("quality", pa.float64()))
+        schema = pa.schema([*schema, *(pa.field(*column) for column in (more or {}).items())])
         documents = [_document(number, row) for number, row in enumerate(rows)]
         for shard in range(shards):
             write_shard(tmp_path / name / f"part-{shard:05d}.parquet", documents[shard::shards], schema=schema)

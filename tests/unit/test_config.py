@@ -36,14 +36,20 @@ def test_every_shipped_configuration_is_valid(path: Path):
 
 def test_weights_stand_beside_the_sources_and_reach_the_mix(tmp_path: Path):
     config = workspace.load_config("quickstart", ["ingest.sources=[{kind: python_docs, name: docs, weight: 0.25}]"])
-    assert config.mixture.weights == {"docs": 0.25}
+    assert config.mixture.source_weights == {"docs": 0.25}
+    assert workspace.load_config("quickstart", []).mixture.source_weights == {}
 
 
 @pytest.mark.parametrize(
     ("overrides", "complaint"),
     [
         (["model.start={kind: open, path: somewhere}"], "the tokenizer must be that model's own"),
-        (["mix.weights={web: 0.5}"], "give each source a weight"),
+        (["mix.source_weights={web: 0.5}"], "give each source a weight"),
+        (
+            ["ingest.sources=[{kind: python_docs, name: a, weight: 1}, {kind: python_docs, name: b}]"],
+            "b has no weight, other sources have one",
+        ),
+        (["mix.rehydrate=fineweb2"], "mix.max_epochs=1 only once; raise max_epochs"),
         (["register.modle=x"], "unknown key register.modle; did you mean model?"),
         (["registry.model=x"], "unknown key registry; did you mean register?"),
     ],
@@ -129,7 +135,7 @@ NO_OPS: dict[str, Callable[[Path], None]] = {
     "a file listed twice": paths("{0}/crawl/**/*.warc.gz", "{0}/crawl/a.warc.gz"),
     "a comment": edit("# a comment\n"),
     "blank lines": edit("\n\n\n"),
-    "a default written out": edit("dedup: {minhash: {}}\n"),
+    "a default written out": edit("dedup: {cap: {}}\n"),
     "a number spelled another way": edit("extract: {min_language_score: 65e-2}\n"),
     "workers": edit("resources: {workers: 7}\n"),
     "threads": edit("resources: {threads: 3}\n"),
@@ -161,7 +167,8 @@ def test_twenty_edits_are_checked():
         ("ingest.sources=[{kind: warc, name: web, license: MIT, paths: ['CRAWL/**/*.warc.gz']}]", 0),
         ("extract.min_chars=51", 1),
         ("filter.min_words=51", 3),
-        ("tokenize.seq_len=64", 10),
+        ("signatures.bands=33", 4),
+        ("tokenize.seq_len=64", 12),
     ],
 )
 def test_an_edit_that_changes_results_changes_its_stage_and_what_follows(
@@ -171,6 +178,19 @@ def test_an_edit_that_changes_results_changes_its_stage_and_what_follows(
     assert before[:first_changed] == after[:first_changed]
     assert before[first_changed] != after[first_changed]
     assert before[-1] != after[-1]
+
+
+def test_what_evaluate_asks_is_decontaminated_by_its_content(crawl: Path):
+    asked = crawl / "mine.jsonl"
+    override = f"evaluate.benchmarks=[{{name: mine, data: {{kind: jsonl, path: {asked}}}}}]"
+    decontaminate = 8
+    asked.write_text('{"question": "Who?", "choices": ["I", "you"], "answer": 0}\n')
+    before = keys(crawl, override)
+    asked.write_text('{"question": "What?", "choices": ["I", "you"], "answer": 0}\n')
+    after = keys(crawl, override)
+    assert before[decontaminate].startswith("documents/decontaminate-")
+    assert before[:decontaminate] == after[:decontaminate]
+    assert before[decontaminate] != after[decontaminate]
 
 
 def test_a_changed_byte_in_a_source_changes_every_key_after_it(crawl: Path):

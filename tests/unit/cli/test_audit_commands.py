@@ -9,6 +9,8 @@ import pytest
 from audited_store import doc_id, make_store
 
 from flows.cli import main as front_desk
+from flows.cli.trace import lines_of
+from gristmill.trace import Event, Span, Story
 
 # the command reads sys.argv itself, which is what is tested
 pytestmark = pytest.mark.filterwarnings("ignore:Cyclopts application invoked without tokens")
@@ -42,6 +44,26 @@ def test_trace_tells_the_story_of_the_last_run(gristmill: Any):
     told = json.loads(gristmill("trace", doc_id("short"), "--json")[0])
     assert told["schema_version"] == 1
     assert told["pages"][0]["end"] == "dropped by filter: min_words, measured 2, kept: 3"
+
+
+def test_trace_has_a_line_for_each_copy_of_a_page_that_is_seen_several_times():
+    place = {"artifact": "tokens/tokenize-0", "split": "train"}
+    spans = [
+        Span(**place, file="train/tokens-00000.npy", row_in_file=1, row=1, start=3, tokens=2, continuation=False),
+        Span(**place, file="train/tokens-00000.npy", row_in_file=2, row=2, start=0, tokens=4, continuation=True),
+        Span(**place, file="train/tokens-00000.npy", row_in_file=5, row=5, start=1, tokens=4, continuation=False),
+        Span(**place, file="train/tokens-00001.npy", row_in_file=0, row=6, start=0, tokens=2, continuation=True),
+    ]
+    mixed = Event("mix", "documents/mix-0", "kept", measured={"epochs": 2, "bucket": 1})
+    page = {"url": "https://a.example/", "doc_id": "0", "date": "2026", "source": "web", "license": "CC0"}
+    lines = [" ".join(line.split()) for line in lines_of(Story(page, [mixed], spans, []))]
+    assert lines[3:] == [
+        "mix kept, and seen 2 times in training documents/mix-0",
+        "tokenize train/tokens-00000.npy rows 1 to 2, from token 3 to token 3 tokens/tokenize-0",
+        "tokenize train/tokens-00000.npy row 5, from token 1 to token 4 tokens/tokenize-0",
+        "tokenize train/tokens-00001.npy row 0, from token 0 to token 1 tokens/tokenize-0",
+        "→ 12 tokens in 4 rows of train, where it stands 2 times",
+    ]
 
 
 def test_trace_prints_no_character_that_steers_a_terminal(gristmill: Any):
@@ -85,6 +107,23 @@ def test_forget_looks_without_writing_and_writes_without_asking(gristmill: Any, 
     line = (tmp_path / "opt_out.txt").read_text()
     assert line.startswith("domain:a.example  # 2")
     assert line.endswith(" a letter\n")
+
+
+def test_forget_writes_to_the_list_that_the_last_run_had_from_any_folder(
+    gristmill: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    theirs = tmp_path / "project" / "opt_out.txt"
+    last = tmp_path / "home" / "last_run.json"
+    last.write_text(json.dumps(json.loads(last.read_text()) | {"opt_out_lists": ["https://a.org/list", str(theirs)]}))
+    monkeypatch.chdir(tmp_path / "home")
+    _, err = gristmill("forget", "--domain", "a.example", "--yes", code=2)
+    assert f"there is no {theirs}" in err
+    theirs.parent.mkdir()
+    theirs.touch()
+    out, _ = gristmill("forget", "--domain", "a.example", "--yes")
+    assert f"added to {theirs}: domain:a.example" in out
+    assert theirs.read_text().startswith("domain:a.example  # 2")
+    assert not list((tmp_path / "home").glob("opt_out*"))
 
 
 def test_forget_asks_a_person_and_writes_only_after_a_yes(

@@ -159,3 +159,10 @@ def test_looks_far_ahead_are_given_up_when_they_find_nothing():
     records, damages = read(bad + warc_record(99, b"x" * 50), limit=1_000)
     assert [record.head.url for record in records if not record.repaired] == ["http://a.org/99"]
     assert len(damages) + len(records) == MAX_VAIN_LOOKS + 6
+
+
+def test_a_head_with_nothing_behind_it_swallows_no_record():
+    bare = warc_record(7, length=500).split(b"\r\n\r\n")[0] + b"\r\n\r\n"
+    records, damages = read(bare + PLAIN[1] + PLAIN[2])
+    assert [record.head.url for record in records] == ["http://a.org/1", "http://a.org/2"]
+    assert [(damage.kind, damage.url) for damage in damages] == [("length", "http://a.org/7")]

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,24 @@ def test_every_number_of_the_funnel_is_in_a_table_and_every_chart_has_a_descript
     assert cells[:3] == ["6", "4", "50.0 %"]
     assert all(page.xpath("//figure/svg/@aria-label"))
     assert page.xpath("//figure/svg[not(@aria-label)] | //table//th[not(@scope)]") == []
+
+
+def test_a_mixture_has_a_table_of_what_is_asked_for_and_what_is_seen(facts: Facts, page: html.HtmlElement):
+    assert page.xpath("//h2[@id='mixture']") == []
+    shares = {"share_seen": 0.0002, "share_asked": 0.25, "epochs_mean": 2.5, "epochs_max": 3}
+    counts = {"documents": 4, "documents_seen": 10, "estimated_tokens": 1200, "estimated_tokens_seen": 3000}
+    bucket = {"bucket": None, **counts, **shares}
+    del bucket["share_asked"]
+    mix = {"ended": "mix.max_tokens=3000", "sources": [{"source": "<b>web", **counts, **shares}], "buckets": [bucket]}
+    mixed = replace(facts, details={"mix": mix})
+    table = html.document_fromstring(render(mixed)).xpath("//section[h2[@id='mixture']]//tbody/tr")
+    cells = [[cell.text_content().strip() for cell in row] for row in table]
+    numbers = ["4", "10", "2.5", "3", "1,200", "3,000"]
+    assert cells == [
+        ["source <b>web", *numbers, "25.0 %", "< 0.1 %", ""],
+        ["bucket not measured", *numbers, "–", "< 0.1 %", ""],
+    ]
+    assert "| source \\<b\\>web | 4 | 2.5 | 3,000 | 25.0 % | \\< 0.1 % |" in markdown(mixed)
 
 
 def test_sections_are_reached_from_the_navigation(page: html.HtmlElement):

@@ -9,8 +9,8 @@ from gristmill.filters.language_data import shipped_thresholds
 from gristmill.filters.opt_out import OptOut, OptOutConfig
 from gristmill.forget import Forgotten, add_to_list
 from gristmill.text.documents import read_documents, read_shard
-from gristmill.tokens.config import MixConfig
 from gristmill.tokens.mix import run_mix
+from gristmill.tokens.mix_config import MixConfig
 
 OFF = (
     dict.fromkeys(Thresholds.model_fields)
@@ -123,6 +123,21 @@ def test_comments_order_and_repetitions_change_neither_entries_nor_the_key(tmp_p
 def test_a_line_that_is_no_entry_is_named_with_what_was_expected(line, message):
     with pytest.raises(ValueError, match=message):
         listed(line)
+
+
+def test_letters_that_idna_2003_replaced_mean_their_own_domain():
+    opt_out = listed("domain:straße.de")
+    own = opt_out.refuse({"url": "https://xn--strae-oqa.de/x"})  # IDNA 2008 (RFC 5891)
+    assert own == ("opt_out:domain", "xn--strae-oqa.de", "domain:xn--strae-oqa.de")
+    assert opt_out.refuse({"url": "https://strasse.de/x"}) is None
+
+
+def test_a_list_that_changed_is_read_again(tmp_path):
+    path = tmp_path / "list.txt"
+    config = OptOutConfig(lists=[str(path)])
+    for domain in ("a.org", "bb.org"):
+        path.write_text(f"domain:{domain}")
+        assert OptOut.read(config, setting="s").domains == {domain}
 
 
 def test_a_list_that_is_missing_is_no_empty_list(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from gristmill.filters.config import FilterConfig, Thresholds
 from gristmill.filters.filter import run_filter
 from gristmill.filters.language_data import shipped_thresholds
-from gristmill.filters.poisoning import ALARMS, find_alarms
+from gristmill.filters.poisoning import ALARMS, GRAMS_PER_PAGE, _table_bits, find_alarms
 from gristmill.filters.poisoning_config import PoisoningConfig
 
 OFF = dict.fromkeys(Thresholds.model_fields) | {"by_language": dict.fromkeys(shipped_thresholds())}
@@ -104,3 +104,10 @@ def test_filter_lists_alarms_and_drops_nothing_for_them(pages, write_documents, 
     off = FilterConfig.model_validate(OFF | {"poisoning": {"alarm": False}})
     assert run_filter(documents, tmp_path / "off", off).details["alarms"] == []
     assert not (tmp_path / "off" / ALARMS).exists()
+
+
+@pytest.mark.parametrize("pages", [1_000, 200_000, 10_000_000, 200_000_000])
+def test_so_many_counters_that_chance_alone_makes_no_phrase_look_frequent(pages):
+    by_chance = pages * GRAMS_PER_PAGE / 2 ** _table_bits(pages, 50)
+    assert by_chance <= 50 / 10 or _table_bits(pages, 50) == 32
+    assert _table_bits(10_000_000, 50) == 30

@@ -116,3 +116,16 @@ def test_documents_without_the_column_are_refused(tmp_path):
     write_shard(tmp_path / "in" / "part-00000.parquet", [])
     with pytest.raises(ValueError, match="no column quality, which filter looks at"):
         run_filter(tmp_path / "in", tmp_path / "out", config(top_fraction={"quality": 0.1}))
+
+
+def test_shares_that_had_no_topic_to_look_at_are_reported(tmp_path):
+    rows = [{"topic": None}] * 5
+    report = run_filter(documents(tmp_path / "in", rows), tmp_path / "out", config(topic_shares={"law": 0.2}))
+    assert (report.rows_out, report.details["kept_though_not_measured"]) == (5, {"topic_shares": 5})
+
+
+def test_thresholds_for_a_language_that_no_page_is_in_are_reported(tmp_path):
+    settings = {"by_language": dict.fromkeys(shipped_thresholds()) | {"deu": {"min_words": 9}}}
+    report = run_filter(documents(tmp_path / "in", [{"language": "de"}]), tmp_path / "out", config(**settings))
+    assert "deu" in report.details["by_language_never_used"]
+    assert "de" not in report.details["by_language_never_used"]

@@ -40,8 +40,8 @@ def test_the_seed_and_nothing_else_decides_the_weights():
 
 def test_a_model_too_small_for_the_shards_is_refused(tmp_path):
     build_model(TINY, **SHARDS, seed=0).save_pretrained(tmp_path)
-    assert load_model(tmp_path, vocab_size=90, max_seq_len=16).config.vocab_size == 100
+    assert load_model(tmp_path, tokenizer=tmp_path, vocab_size=90, max_seq_len=16).config.vocab_size == 100
     with pytest.raises(ValueError, match="101 token ids, the model to start from 100"):
-        load_model(tmp_path, vocab_size=101, max_seq_len=16)
+        load_model(tmp_path, tokenizer=tmp_path, vocab_size=101, max_seq_len=16)
     with pytest.raises(ValueError, match="rows of 32 tokens"):
-        load_model(tmp_path, vocab_size=100, max_seq_len=32)
+        load_model(tmp_path, tokenizer=tmp_path, vocab_size=100, max_seq_len=32)

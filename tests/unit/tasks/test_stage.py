@@ -1,13 +1,14 @@
 """Planning: what a stage's key depends on, and how a plan explains itself. Nothing here starts Prefect."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gristmill.artifacts import Checkpoint, Documents, Warcs
 from gristmill.report import Report
 from gristmill.schema import Resources, SourceUnavailable, StageConfig
-from gristmill.store import ArtifactStore, Record
+from gristmill.store import ArtifactStore, Recipe, Record
 from tasks.stage import Session, Stage, session, stage
 
 
@@ -120,6 +121,64 @@ def test_a_hit_that_no_longer_holds_outside_the_store_is_built_again(tmp_path: P
     with session(again):
         checked(config=Knobs())
     assert (again.steps[0].state, again.steps[0].because) == ("build", ["the registry was emptied"])
+
+
+def test_an_artifact_named_by_its_address_stands_in_for_a_call(tmp_path: Path):
+    build(tmp_path, plan(tmp_path))
+    address = plan(tmp_path).steps[0].address
+    pinned = Session(store=ArtifactStore(tmp_path), planning=True)
+    with session(pinned):
+        documents = clean(warcs=fetch.at(address), config=Knobs(beta=0.3))
+    assert [(step.label, step.state) for step in pinned.steps] == [("fetch", "reuse"), ("clean", "build")]
+    assert pinned.steps[0].address == address
+    assert pinned.steps[1].recipe.inputs == {"warcs": address}  # type: ignore[union-attr]
+    assert documents.address == pinned.steps[1].address
+    running = Session(store=ArtifactStore(tmp_path), planning=False)
+    with session(running):
+        assert fetch.at(address).path.is_dir()
+    (step,) = running.steps
+    assert (step.state, step.report, step.record) == ("reused", Report(rows_in=1, rows_out=1), pinned.steps[0].record)
+
+
+def test_a_named_artifact_that_is_not_there_blocks_the_plan_and_what_needs_it(tmp_path: Path):
+    missing = "warcs/fetch-000000000000"
+    blocked = Session(store=ArtifactStore(tmp_path), planning=True)
+    with session(blocked):
+        clean(warcs=fetch.at(missing), config=Knobs())
+    assert states(blocked) == ["blocked", "blocked"]
+    assert blocked.steps[0].because[0].startswith(f"{missing} is not (whole) in {tmp_path}")
+    assert blocked.steps[1].because == [f"waits for {missing}"]
+    with (
+        session(Session(store=ArtifactStore(tmp_path), planning=False)),
+        pytest.raises(SourceUnavailable, match=missing),
+    ):
+        fetch.at(missing)
+
+
+def test_a_stage_may_refuse_inputs_that_do_not_go_together(tmp_path: Path):
+    asked: list[tuple[list[str], float]] = []
+
+    def too_bold(store: ArtifactStore, recipes: dict[str, Recipe], arguments: dict[str, Any]) -> str | None:
+        asked.append(([recipe.stage for recipe in recipes.values()], arguments["config"].beta))
+        return "beta is too bold" if arguments["config"].beta > 1 else None
+
+    def shape(out: Path, warcs: Warcs, config: Knobs) -> Report:
+        return Report(rows_in=0, rows_out=1)
+
+    refusing = stage(produces=Documents, version=1, refuses=too_bold)(shape)
+    planned = Session(store=ArtifactStore(tmp_path), planning=True)
+    with session(planned):
+        warcs = fetch(config=Knobs())
+        refusing(warcs=warcs, config=Knobs())
+        refusing["again"](warcs=warcs, config=Knobs(beta=2))
+    assert states(planned) == ["build", "build", "blocked"]
+    assert planned.steps[2].because == ["beta is too bold"]
+    assert asked == [(["fetch"], 0.1), (["fetch", "shape"], 2)]
+    with (
+        session(Session(store=ArtifactStore(tmp_path), planning=False)),
+        pytest.raises(ValueError, match="beta is too bold"),
+    ):
+        refusing(warcs=warcs, config=Knobs(beta=2))
 
 
 def test_an_instance_has_a_label_of_its_own_and_the_same_key(tmp_path: Path):

@@ -1,3 +1,4 @@
+import time
 import unicodedata
 
 import pytest
@@ -39,3 +40,16 @@ def test_blank_lines_stay_where_they_mean_something():
     code = "import os\n\n\nclass Mill:\n    pass"
     assert clean_text(code, keep_blank_lines=True) == code
     assert clean_text(code) == "import os\n\nclass Mill:\n    pass"
+
+
+@pytest.mark.parametrize(
+    ("piece", "around"), [(" ", "x{}y"), ("\u0301", "e{}"), ("\u0301\u0327", "e{}"), ("\u064e", "\u0628{}")]
+)
+def test_runs_that_are_no_writing_cost_time_linear_in_their_length(piece, around):
+    start = time.process_time()
+    clean_text(around.format(piece * 400_000))
+    assert time.process_time() - start < 1  # some milliseconds; to look back from each piece takes minutes
+
+
+def test_thirty_marks_on_a_letter_stay_and_more_do_not():
+    assert clean_text("e" + "\u0323" * 40) == unicodedata.normalize("NFC", "e" + "\u0323" * 30)

@@ -60,6 +60,11 @@ def test_text_and_data_mining_is_reserved_where_header_or_element_says_so():
     assert reserved({"tdm-reservation": ["2"], "tdm-policy": ["https://a.org/policy.json"]}, "", ALL) is None
 
 
+def test_an_element_behind_a_long_style_is_seen():
+    markup = f"<head><style>{'a {{ color: red }}' * 8_000}</style><meta name=robots content='noai, noindex'></head>"
+    assert reserved({}, markup, ALL) == ("opt_out:noai", "meta robots: noai")
+
+
 def test_a_signal_counts_only_where_it_is_configured():
     headers = {"x-robots-tag": ["noai, noimageai, noindex"], "tdm-reservation": ["1"]}
     off = {"noai": False, "noimageai": False, "noindex": False, "tdm_reservation": False}

@@ -34,3 +34,9 @@ def test_ngrams_hash_their_words_in_order_wherever_they_stand():
     assert ngrams[1] == ngrams[4]
     assert len(np.unique(ngrams)) == 5
     assert len(ngram_hashes(hashes[:2], 3)) == 0
+
+
+def test_ascii_is_cut_into_the_words_that_other_text_is_cut_into():
+    text = "".join(chr(code) + "x" for code in range(128)) + " A_b C3-po\r\nI'm 'x'"
+    assert words(text) == words(text + " é")[:-1]
+    assert len(words(text)) > 60

@@ -2,6 +2,7 @@ import hashlib
 import json
 import signal
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -108,6 +109,25 @@ def test_training_goes_on_from_an_earlier_model(make_run, tmp_path):
     second = make_run().model_copy(update={"start": first, "model": ModelConfig.model_validate({"start": start})})
     finished(second, tmp_path / "second")
     assert logged(tmp_path / "second", "loss")[0] < logged(first, "loss")[0] - 0.1
+
+
+def test_training_goes_on_with_more_tokens_than_the_model_had(make_run, token_folder, tokenizer_folder, tmp_path):
+    first = tmp_path / "first"
+    finished(make_run(), first)
+    vocab_size = json.loads((token_folder / "meta.json").read_text())["vocab_size"]
+    state = json.loads((tokenizer_folder / "tokenizer.json").read_text())
+    state["model"]["vocab"] |= {"new": vocab_size, "newer": vocab_size + 1}
+    (tokenizer_folder / "tokenizer.json").write_text(json.dumps(state))
+    meta = json.loads((token_folder / "meta.json").read_text()) | {"vocab_size": vocab_size + 2}
+    (token_folder / "meta.json").write_text(json.dumps(meta))
+    np.save(token_folder / "token_bytes.npy", np.append(np.load(token_folder / "token_bytes.npy"), [3, 5]))
+    start = {"kind": "artifact", "artifact": "checkpoint/pretrain-0"}
+    run = make_run().model_copy(update={"start": first, "model": ModelConfig.model_validate({"start": start})})
+    finished(run, tmp_path / "second")
+    assert logged(tmp_path / "second", "loss")[0] < logged(first, "loss")[0] - 0.1
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "second")
+    assert model.config.vocab_size == len(model.lm_head.weight) == vocab_size + 2
+    assert len(AutoTokenizer.from_pretrained(tmp_path / "second")) == vocab_size + 2
 
 
 def test_losses_that_are_not_finite_are_skipped_then_named(make_run, tmp_path, monkeypatch):

@@ -1,0 +1,71 @@
+"""Whether training can go on from an earlier model: its token ids must mean the same text in the new rows.
+
+Asked while planning, before anything is built, so it compares what records and configurations say: the digest of the
+checkpoint's tokenizer.json, that of the tokenizer where it is built, and that of the folder it is made from. What no
+record can say (a tokenizer that would be trained anew) counts as another vocabulary. The training program compares the
+vocabularies themselves once more (`gristmill.model.vocabulary`).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gristmill.artifacts import Artifact
+from gristmill.fingerprint import file_sha256
+from gristmill.model.config import ModelConfig
+from gristmill.store import ArtifactStore, Recipe, Record
+
+_FILE = "tokenizer.json"
+
+
+def another_vocabulary(store: ArtifactStore, planned: Mapping[str, Recipe], training: Mapping[str, Any]) -> str | None:
+    """Why a model cannot go on with this tokenizer; None where it can, or where the weights are new.
+
+    planned: address → recipe of what this run makes or reuses. training: `tokenizer`, `start` and `model` of
+    `pretrain`. A tokenizer fits that is the model's own, or extends it.
+    """
+    tokenizer: Artifact = training["tokenizer"]
+    start: Artifact | None = training["start"]
+    model: ModelConfig = training["model"]
+    recipe = planned.get(tokenizer.address)
+    if model.start.kind == "open":
+        own = model.start.path / _FILE
+        if not own.is_file() or file_sha256(own) in _digests(store, tokenizer.address, recipe):
+            return None
+        return (
+            f"model.start is the model in {model.start.path}, whose {_FILE} is not the one that train_tokenizer names; "
+            "set train_tokenizer: {kind: existing, path: …} to that folder, or {kind: extend, path: …} to add tokens"
+        )
+    if model.start.kind != "artifact" or start is None:
+        return None
+    record = store.load(start.address)
+    made_with = _tokenizer_of(store, start.address)
+    digest = _digest(record)
+    if tokenizer.address == made_with or digest is None or digest in _digests(store, tokenizer.address, recipe):
+        return None
+    keep = f"{{kind: artifact, artifact: {made_with}}}" if made_with else "{kind: existing, path: …}"
+    return (
+        f"the vocabulary changed: {start.address} was trained with {made_with or 'another tokenizer'}, this run has "
+        f"{tokenizer.address}, so training has to start anew. Set model.start: {{kind: scratch}} for that; or keep the "
+        f"vocabulary with train_tokenizer: {keep}"
+    )
+
+
+def _digests(store: ArtifactStore, address: str, recipe: Recipe | None) -> set[str | None]:
+    """Of the tokenizer.json of this tokenizer, and of the one it is a copy or an extension of; as far as known."""
+    config: dict[str, Any] = recipe.config.get("train_tokenizer", {}) if recipe else {}
+    record = store.find(address)
+    known = {config.get("files", {}).get(_FILE), _digest(record) if record else None}
+    return known - {None}
+
+
+def _digest(record: Record) -> str | None:
+    return next((entry.sha256 for entry in record.files if entry.path == _FILE), None)
+
+
+def _tokenizer_of(store: ArtifactStore, checkpoint: str) -> str | None:
+    """Address of the tokenizer that a checkpoint's first training had, from records."""
+    for _, shown, _ in store.lineage(checkpoint):
+        address = shown.rpartition(" ")[2]
+        if address.startswith("tokenizer/"):
+            return address
+    return None
