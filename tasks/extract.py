@@ -10,7 +10,7 @@ from gristmill.text.config import ExtractConfig
 from tasks.stage import stage
 
 
-@stage(produces=Documents, version=2, resumable="same_code")
+@stage(produces=Documents, version=3, resumable="same_code")
 def extract(
     out: Path,
     warcs: Warcs,

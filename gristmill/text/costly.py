@@ -25,7 +25,7 @@ MAX_STEPS = 200_000_000
 """Open elements that are looked at for end tags that close none of them."""
 MAX_TAGS_ON_TRUST = 1_500
 """So many make a million nodes at most, whatever is left unclosed."""
-MAX_TAGS_UNNESTED = 8_000
+MAX_TAGS_UNNESTED = 9_000
 """So many elements, each in the one before, cost a parser less than a second."""
 
 
@@ -147,10 +147,14 @@ def may_be_costly(html: str) -> bool:
 
 
 def _most_nodes(html: str, tags: int) -> int:
-    """What a parser would make if each formatting element were opened again at each tag."""
+    """What a parser would make if each formatting element were opened again after each start tag.
+
+    tags: an upper bound of their number.
+    """
     formatting = len(_FORMATTING_TOKEN.findall(html))
     if tags * formatting > MAX_NODES:
         formatting -= len(_CLOSED_AT_ONCE.findall(html))
+        tags = len(_OPENING.findall(html))
     return tags * formatting
 
 

@@ -9,8 +9,8 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +25,7 @@ from gristmill.text.clean import clean_text
 from gristmill.text.config import ExtractConfig
 from gristmill.text.costly import MAX_TAGS, may_be_costly, simplify
 from gristmill.text.documents import join_verdicts, judged_files, kept, verdict, write_judged
-from gristmill.text.extractors import decode_html, main_text_at_any_depth, opens_as_html, quick_text
+from gristmill.text.extractors import Mode, decode_html, main_text_at_any_depth, opens_as_html, quick_text
 from gristmill.text.language import Judgement, LanguageIdentifier, split_by_language
 from gristmill.text.reservations import reserved
 from gristmill.text.sandbox import Failed, KillableWorker, TooCostly
@@ -50,7 +50,10 @@ def run_extract(
     shards = [_Shard(warcs, out, number, entry, config) for number, entry in enumerate(read_manifest(warcs))]
     named = [(shard.name, shard) for shard in shards]
     extract = cache.reusing(_extract_shard) if cache else _extract_shard
-    summaries = map_shards(extract, named, out, workers=workers, label="extract", unit="files")
+    try:
+        summaries = map_shards(extract, named, out, workers=workers, label="extract", unit="files")
+    finally:
+        _parser(config.mode).close()
     join_verdicts([shard.part for shard in shards], out)
     counts = {name: _sum(summary[name] for summary in summaries) for name in ("dropped", *_Tally().counts)}
     report = Report(
@@ -133,20 +136,20 @@ def _extract_shard(shard: _Shard) -> dict[str, Any]:
 def _judged(shard: _Shard, tally: _Tally) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
     """Each page's verdict, and its document where it becomes one."""
     config, path = shard.config, shard.warcs / shard.entry.file
-    with closing(_Reader(config, tally)) as reader:
-        for record in read_responses(path, max_body_bytes=config.max_body_bytes):
-            if isinstance(record, Ignored):
-                tally.other_records[record.record_type] += 1
-                continue
-            origin = _origin(record, shard.entry)
-            try:
-                if isinstance(record, Damage):
-                    raise _Dropped(f"damaged:{record.kind}", record.found, "a whole record")
-                for facts in reader.documents_of(record):
-                    document = _named(origin | facts)
-                    yield kept(document, stage="extract"), document
-            except _Dropped as dropped:
-                yield verdict(origin | dropped.page, stage="extract", **dropped.facts), None
+    reader = _Reader(config, tally)
+    for record in read_responses(path, max_body_bytes=config.max_body_bytes):
+        if isinstance(record, Ignored):
+            tally.other_records[record.record_type] += 1
+            continue
+        origin = _origin(record, shard.entry)
+        try:
+            if isinstance(record, Damage):
+                raise _Dropped(f"damaged:{record.kind}", record.found, "a whole record")
+            for facts in reader.documents_of(record):
+                document = _named(origin | facts)
+                yield kept(document, stage="extract"), document
+        except _Dropped as dropped:
+            yield verdict(origin | dropped.page, stage="extract", **dropped.facts), None
 
 
 def _origin(record: Page | Damage, entry: ManifestEntry) -> dict[str, Any]:
@@ -174,6 +177,16 @@ def _named(document: dict[str, Any]) -> dict[str, Any]:
     return document | {"doc_id": doc_id}
 
 
+@cache
+def _parser(mode: Mode) -> KillableWorker:
+    """The process that parses for this one: started with the first page, not with each file, and again when killed."""
+    # trafilatura says on every odd page what a verdict says already; imports are not the first page's cost
+    warm_up = [(logging.disable, (logging.CRITICAL,)), (quick_text, ("<p>",))]
+    if mode != "fast":
+        warm_up.append((main_text_at_any_depth, ("<p>", "", mode)))
+    return KillableWorker(*warm_up)
+
+
 class _Reader:
     """From a page to the columns of its documents that hold text and language."""
 
@@ -181,14 +194,7 @@ class _Reader:
         self._config, self._tally = config, tally
         self._identifier = LanguageIdentifier(config.language)
         self._urls = UrlFilter(config.url_filter)
-        # trafilatura says on every odd page what a verdict says already; imports are not the first page's cost
-        warm_up = [(logging.disable, (logging.CRITICAL,)), (quick_text, ("<p>",))]
-        if config.mode != "fast":
-            warm_up.append((main_text_at_any_depth, ("<p>", "", config.mode)))
-        self._parser = KillableWorker(*warm_up)
-
-    def close(self) -> None:
-        self._parser.close()
+        self._parser = _parser(config.mode)
 
     def documents_of(self, page: Page) -> Iterator[dict[str, Any]]:
         """Raises _Dropped, before the first document."""

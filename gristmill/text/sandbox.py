@@ -78,8 +78,14 @@ class KillableWorker:
 
     def _run(self, function: Callable[..., T], arguments: tuple[Any, ...], cpu_s: float) -> T:
         connection = self._started()
-        connection.send((function, arguments, cpu_s))
-        return self._answer(connection, cpu_s)
+        try:
+            connection.send((function, arguments, cpu_s))
+            return self._answer(connection, cpu_s)
+        except (TooCostly, Failed):
+            raise
+        except BaseException:  # such as Ctrl-C: the next call would be given this one's answer
+            self.close()
+            raise
 
     def _started(self) -> Connection:
         if self._connection is None:

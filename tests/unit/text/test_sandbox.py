@@ -82,6 +82,20 @@ def test_what_earlier_calls_left_in_memory_decides_about_none(worker):
         worker.run(hoard, 1 << 30, cpu_s=1)
 
 
+def test_a_call_that_was_interrupted_leaves_no_answer_to_the_next(worker):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    handler = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            worker.run(time.sleep, 1.0, cpu_s=1)
+    finally:
+        signal.signal(signal.SIGALRM, handler)
+    assert worker.run(double, 21, cpu_s=1) == 42
+
+
 def test_an_exception_is_told_with_its_type(worker):
     with pytest.raises(Failed, match="LookupError: no such page"):
         worker.run(refuse, "no such page", cpu_s=1)
