@@ -88,6 +88,13 @@ def compare(warcs: list[Path], datatrove_python: Path, rounds: int, core: int) -
             mode: [f(a / b for a, b in zip(seconds["datatrove"], seconds[mode], strict=True)) for f in (min, max)]
             for mode in MODES
         },
+        "rows_per_cpu_s": {
+            mode: {
+                stage: statistics.median(run["rows_per_cpu_s"][stage] for run in runs[mode])
+                for stage in ("extract", "signals", "filter")
+            }
+            for mode in MODES
+        },
         "kept": {side: len(urls) for side, urls in kept.items()},
         # one decision a URL: kept by both or dropped by both
         "agreement": {
@@ -165,14 +172,20 @@ def clean(mode: str, warcs: list[Path], folder: Path) -> dict[str, Any]:
     for out in outs.values():
         out.mkdir(parents=True)
     source = WarcSource(name="web", paths=[str(warc.absolute()) for warc in warcs])
+    config = ExtractConfig.model_validate({"languages": ["en"], "mode": mode})
     run_ingest(outs["ingest"], IngestConfig(sources=[source]))
-    extracted = run_extract(
-        outs["ingest"], outs["extract"], ExtractConfig.model_validate({"languages": ["en"], "mode": mode})
-    )
-    run_signals(outs["extract"], outs["signals"], SignalsConfig())
-    run_filter(outs["signals"], outs["filter"], FilterConfig())
+    reports, marks = {}, [cpu_seconds()]
+    for stage, run in {
+        "extract": lambda: run_extract(outs["ingest"], outs["extract"], config),
+        "signals": lambda: run_signals(outs["extract"], outs["signals"], SignalsConfig()),
+        "filter": lambda: run_filter(outs["signals"], outs["filter"], FilterConfig()),
+    }.items():
+        reports[stage] = run()
+        marks.append(cpu_seconds())
+    rates = zip(reports, marks, marks[1:], strict=False)
     return {
-        "pages": extracted.rows_in,
+        "pages": reports["extract"].rows_in,
+        "rows_per_cpu_s": {stage: reports[stage].rows_in / (end - start) for stage, start, end in rates},
         "kept": [row["url"] for row in read_documents(outs["filter"], columns=["url"])],
         "all": [row["url"] for row in read_shard(outs["extract"] / "verdicts.parquet", columns=["url"])],
     }
@@ -193,6 +206,8 @@ def print_table(results: dict[str, dict[str, Any]], summary: dict[str, Any]) -> 
             shown = f"{ratio:8.2f}{spread:>14}" if ratio else f"{'1':>8}{'':14}"
             same = f"{agreement:15.3f}" if agreement is not None else ""
             print(f"{name:26}{side:12}{rate:12.1f}{shown}{result['kept'][side]:7}{same}")
+        rates = ", ".join(f"{stage} {rate:.0f}" for stage, rate in result["rows_per_cpu_s"]["precise"].items())
+        print(f"{'':26}precise, rows in per CPU-second: {rates}")
     for key in ("agreement", "agreement_own_tokens", "heuristics_ms_per_doc"):
         if key in summary:
             print(f"{key}: {summary[key]}")

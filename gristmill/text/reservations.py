@@ -101,15 +101,19 @@ def _tdm_reservation(headers: Mapping[str, Sequence[str]], metas: Sequence[tuple
 
 def _metas(markup: str) -> Iterator[tuple[str, str]]:
     """(name in lower case, content) of each `<meta>`."""
-    for element in _META.finditer(_without_comments(markup)):
-        if not _WORTH_A_LOOK.search(element[1]):
-            continue
+    if not any(map(_is_worth_a_look, _META.finditer(markup))):
+        return  # comments are stepped over only where they may hide something
+    for element in filter(_is_worth_a_look, _META.finditer(_without_comments(markup))):
         values: dict[str, str] = {}
         for name, *quoted in _ATTRIBUTE.findall(element[1]):
             values.setdefault(name.lower(), html.unescape("".join(quoted)).rstrip("/"))
         called = values.get("name") or values.get("property") or values.get("http-equiv")
         if called and "content" in values:
             yield called.strip().lower(), values["content"]
+
+
+def _is_worth_a_look(element: re.Match[str]) -> bool:
+    return _WORTH_A_LOOK.search(element[1]) is not None
 
 
 def _without_comments(markup: str) -> str:
