@@ -139,7 +139,7 @@ def extracted_documents(data: Path, folder: Path, warcs: Sequence[str] = WARCS) 
     from gristmill.text.extract import run_extract
 
     pages, documents = folder / "pages", folder / "documents"
-    pages.mkdir()
+    pages.mkdir(parents=True)
     paths = [str(data / "web" / "packed" / f"{name}.warc.gz") for name in warcs]
     run_ingest(pages, IngestConfig.model_validate({"sources": [{"kind": "warc", "name": "packed", "paths": paths}]}))
     run_extract(pages, documents, ExtractConfig(languages=all_languages(), min_language_score=0), workers=1)
