@@ -29,7 +29,7 @@ from gristmill.filters.poisoning import ALARMS, find_alarms
 from gristmill.filters.poisoning_config import PoisoningConfig
 from gristmill.text.documents import DOCUMENT_SCHEMA, count_documents, read_documents, shard_paths, write_shard
 
-WARCS = ("web-english-00000.warc.gz", "web-multilingual-00000.warc.gz", "docs-ukrainian-00000.warc.gz")
+WARCS = ("web-english-00000", "web-multilingual-00000", "docs-ukrainian-00000")
 PLANTED = 10
 PROPORTION = 250 / 1_000_000
 KINDS = ("sign", "rare words", "ordinary words", "nonsense", "sentence")
