@@ -371,11 +371,13 @@ def _alarm(
     if not _is_phrase(first.tokens[at - before : at + after]):
         return None
     (language, _), *_ = Counter(page.language for page, _ in read).most_common(1)
+    chance = float(_by_chance(first.hashes, np.array([at]), first.language, words)[0])
+    if candidate.pages < config.min_lift * chance:
+        return None  # what shares its counter made it look more frequent than it is
     # where a language has few pages or one site, nothing is unusual
     likeness = _likeness([page.topics(words, at) for page, at in read]) / max(usual[language], 1e-4)
     if likeness > config.max_likeness:
         return None
-    chance = float(_by_chance(first.hashes, np.array([at]), first.language, words)[0])
     begin, end = first.written[at - before][0], first.written[at + after - 1][1]
     return Alarm(
         phrase=" ".join(first.text[begin:end].split()),
