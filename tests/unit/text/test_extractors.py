@@ -96,3 +96,8 @@ def test_union_of_very_many_lines_appends_what_is_missing():
 )
 def test_a_body_without_a_media_type_is_known_by_its_opening(body, is_html):
     assert opens_as_html(body) is is_html
+
+
+def test_of_texts_too_long_to_align_the_lines_that_stand_in_no_line_of_the_first_come_behind_it(monkeypatch):
+    monkeypatch.setattr("gristmill.text.extractors.MAX_COMPARED_LINES", 3)
+    assert union("rye\nwheat", "Rye!\n\noats\nwheat") == "rye\nwheat\noats"
