@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+from flows.ablation import ablation
 from flows.data import data
 from flows.promote import promote
+from flows.scaling import scaling
 from flows.train import train
 from gristmill.config import PipelineConfig
 
@@ -16,4 +18,9 @@ def pipeline(config: PipelineConfig) -> None:
     promote(config, grist, flour)
 
 
-FLOWS: dict[str, Callable[[PipelineConfig], Any]] = {"pipeline": pipeline, "data": data}
+FLOWS: dict[str, Callable[[PipelineConfig], Any]] = {
+    "pipeline": pipeline,
+    "data": data,
+    "scaling": scaling,
+    "ablation": ablation,
+}

@@ -61,6 +61,8 @@ class Resources(Schema):
     """`auto` (CUDA when present, else CPU), `cpu`, `cuda`, `cuda:1`."""
     processes: PositiveInt = 1
     """Pretraining processes on this machine; more than one starts torchrun."""
+    trainings: PositiveInt = 1
+    """Trainings of a ladder or a comparison that run at the same time; they share `threads`."""
 
     @property
     def pool(self) -> int | RayEngine:
