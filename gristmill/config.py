@@ -85,13 +85,13 @@ class PipelineConfig(Schema):
 
     @property
     def ladder(self) -> list[Rung]:
-        """The trainings of `gristmill run scaling`. Raises ValueError where they do not follow from the configuration."""
+        """The trainings of the flow `scaling`. Raises ValueError where they do not follow from the configuration."""
         if self.model.start.kind != "scratch":
             raise ValueError("scaling: a ladder trains new models of several sizes; set model.start: {kind: scratch}")
         if not isinstance(self.tokenizer, TrainedTokenizer) or not isinstance(self.tokenizer.vocab_size, int):
             raise ValueError(
-                "scaling: tokens follow from parameters and these from the vocabulary's size, which is known beforehand "
-                "for train_tokenizer: {kind: bpe} only; use that"
+                "scaling: tokens follow from parameters, and these from the vocabulary's size, which is known "
+                "beforehand for train_tokenizer: {kind: bpe} only; use that"
             )
         return ladder(
             self.scaling,

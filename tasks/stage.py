@@ -5,8 +5,8 @@
 
 Callers see `dedup(documents=…, config=…) -> Documents`. What decides the result (stage, version, configurations,
 addresses of the inputs) makes the artifact's address; `resources` do not. A stage that takes `cache` has one input, and
-keeps the results of its shards there for other artifacts. A mapping of names to artifacts is as many inputs. Inside `session(...)` a call either plans
-(nothing is computed, Prefect is not imported) or runs.
+keeps the results of its shards there for other artifacts. A mapping of names to artifacts is as many inputs. Inside
+`session(...)` a call either plans (nothing is computed, Prefect is not imported) or runs.
 
 The store decides what is cached, inside the task and under the address's lock; the task run's state is named Cached
 or Completed accordingly. Prefect's own result cache is off: it would be a second memory of the same fact, and when
@@ -98,7 +98,7 @@ def session(opened: Session) -> Iterator[Session]:
 
 @contextmanager
 def variant(name: str) -> Iterator[None]:
-    """Stage calls inside the block are labelled `filter[name]`: a flow that calls them several times tells them apart."""
+    """Stage calls inside the block are labelled `filter[name]`: a flow may call them several times."""
     with session(replace(_session.get(), variant=name)):
         yield
 

@@ -32,8 +32,8 @@ class AblationConfig(StageConfig):
         "raw": {"leave_out": ["filter", "dedup"]},
         "clean": {},
     }
-    """Name → what differs from the configuration around it, by section: `{raw: {leave_out: [filter, dedup]}, clean: {}}`.
-    Sections of the data stages alone; model, training and tokenizer are the same for all."""
+    """Name → what differs from the configuration around it, by section, such as `{filter: {min_words: 20}}`. Sections of
+    the data stages alone; model, training and tokenizer are the same for all."""
     baseline: str = "raw"
     """The recipe that the others are compared with."""
     reference: str = "clean"
@@ -55,9 +55,8 @@ class AblationConfig(StageConfig):
             raise ValueError(f"ablation.seeds={self.seeds}: the same seed twice is the same training; name each once")
         for name, changes in self.recipes.items():
             if wrong := sorted(changes.keys() - set(RECIPE_SECTIONS)):
-                raise ValueError(
-                    f"ablation.recipes.{name}.{wrong[0]} is no section of the data; there are {', '.join(RECIPE_SECTIONS)}"
-                )
+                sections = ", ".join(RECIPE_SECTIONS)
+                raise ValueError(f"ablation.recipes.{name}.{wrong[0]} is no section of the data; there are {sections}")
         return self
 
     def identity(self) -> dict[str, Any]:

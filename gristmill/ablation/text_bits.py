@@ -69,17 +69,16 @@ def _documents(splits: Path, config: TextBitsConfig) -> Iterator[tuple[str, str,
         yield from ((text_set.name, key, text) for key, text in read_set(text_set))
 
 
-def read_set(text_set: TextSet) -> Iterator[tuple[str, str]]:
+def read_set(text_set: TextSet) -> list[tuple[str, str]]:
     """(name, text) of a set's documents. Raises ValueError when there are fewer than two: no interval without."""
     long_enough = ((key, text) for key, text in _texts(text_set) if len(text) >= text_set.min_chars)
-    found = 0
-    for found, document in enumerate(islice(long_enough, text_set.max_documents), start=1):
-        yield document
-    if found < 2:
+    documents = list(islice(long_enough, text_set.max_documents))
+    if len(documents) < 2:
         raise ValueError(
-            f"text_bits.sets: {text_set.name} has {found} documents of {text_set.min_chars} characters in "
+            f"text_bits.sets: {text_set.name} has {len(documents)} documents of {text_set.min_chars} characters in "
             f"{text_set.path}; an interval needs at least 2, so bring more, or set split_at"
         )
+    return documents
 
 
 def _texts(text_set: TextSet) -> Iterator[tuple[str, str]]:

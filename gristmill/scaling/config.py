@@ -51,8 +51,8 @@ class ScalingConfig(StageConfig):
     """So many of the largest depths are not fitted but predicted, for the error of prediction. The law that answers
     `budgets` is fitted to all rungs."""
     huber_delta: PositiveFloat = 1e-2
-    """Errors of ln(bits per byte) above this count by their size and not by its square (Huber loss). Hoffmann et al. use
-    1e-3 on 400 rungs; on a dozen that fits through five of them exactly."""
+    """Errors of ln(bits per byte) above this count by their size and not by its square (Huber loss). Hoffmann et al.
+    use 1e-3 on 400 rungs; on a dozen that fits through five of them exactly."""
     resamples: PositiveInt = 400
     """Fits of the bootstrap behind all intervals."""
     budgets: list[Budget] = []
@@ -68,7 +68,7 @@ class ScalingConfig(StageConfig):
         if len(self.depths) - self.hold_out < 3 or len(self.tokens_per_parameter) < 2:
             raise ValueError(
                 f"scaling: {len(self.depths)} depths, {self.hold_out} of them held out, at "
-                f"{len(self.tokens_per_parameter)} token budgets; the law has five unknowns and needs at least 3 fitted "
-                "depths at 2 budgets"
+                f"{len(self.tokens_per_parameter)} token budgets; the law has five unknowns and needs at least 3 "
+                "fitted depths at 2 budgets"
             )
         return self

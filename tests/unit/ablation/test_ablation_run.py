@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -65,7 +66,7 @@ def test_more_comparisons_make_wider_intervals(trials, tmp_path: Path):
     both = run_ablation(trials, tmp_path, CONFIG).details["comparisons"][0]["difference"]
     for folder in trials.values():
         table = pq.read_table(folder / DOCUMENTS)
-        pq.write_table(table.filter(pa.compute.equal(table["set"], "web")), folder / DOCUMENTS)
+        pq.write_table(table.filter(pc.equal(table["set"], "web")), folder / DOCUMENTS)
     alone = run_ablation(trials, tmp_path, CONFIG).details["comparisons"][0]["difference"]
     assert both["mean"] == alone["mean"]
     assert both["high"] - both["low"] > alone["high"] - alone["low"]
