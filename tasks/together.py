@@ -12,6 +12,7 @@ from contextvars import copy_context
 from dataclasses import replace
 from typing import TypeVar
 
+from gristmill.progress import one_of_several
 from tasks.launch import crew
 from tasks.stage import current_session, session
 
@@ -33,7 +34,7 @@ def together(calls: Mapping[str, Callable[[], T]]) -> dict[str, T]:
         crew() as programs,
         ThreadPoolExecutor(at_once, thread_name_prefix="together") as pool,
     ):
-        futures = {name: pool.submit(copy_context().run, call) for name, call in calls.items()}
+        futures = {name: pool.submit(copy_context().run, _named, name, call) for name, call in calls.items()}
         try:
             done, _ = wait(futures.values(), return_when=FIRST_EXCEPTION)
             for future in done:
@@ -43,3 +44,8 @@ def together(calls: Mapping[str, Callable[[], T]]) -> dict[str, T]:
             pool.shutdown(wait=False, cancel_futures=True)
             programs.stop()
             raise
+
+
+def _named(name: str, call: Callable[[], T]) -> T:
+    with one_of_several(name):
+        return call()

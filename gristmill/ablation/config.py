@@ -32,8 +32,8 @@ class AblationConfig(StageConfig):
         "raw": {"leave_out": ["filter", "dedup"]},
         "clean": {},
     }
-    """Name → what differs from the configuration around it, by section, such as `{filter: {min_words: 20}}`. Sections of
-    the data stages alone; model, training and tokenizer are the same for all."""
+    """Name → what differs from the configuration around it, by section, such as `{filter: {min_words: 20}}`. Sections
+    of the data stages alone; model, training and tokenizer are the same for all."""
     baseline: str = "raw"
     """The recipe that the others are compared with."""
     reference: str = "clean"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gristmill.progress import progress
 from gristmill.schema import Resources
 from gristmill.store import ArtifactStore
 from tasks.launch import Crew, crew
@@ -91,3 +92,13 @@ def test_a_program_outside_of_any_crew_needs_none():
     process = subprocess.Popen([sys.executable, "-c", "pass"], start_new_session=True, text=True)
     with Crew().member(process):
         assert process.wait(20) == 0
+
+
+def test_the_progress_of_each_says_whose_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    def call() -> None:
+        with progress("pretrain", total=None, unit="tokens"):
+            pass
+
+    with session(opened(tmp_path)):
+        together({"d1-x5": call, "d2-x5": call})
+    assert sorted(capsys.readouterr().err.splitlines()) == ["pretrain[d1-x5]: started", "pretrain[d2-x5]: started"]
