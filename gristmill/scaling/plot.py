@@ -21,7 +21,7 @@ def draw(
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import NullFormatter, ScalarFormatter
+    from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator, ScalarFormatter
 
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
@@ -31,7 +31,7 @@ def draw(
     for place, depth in enumerate(depths):
         rungs = [rung for rung in results if rung.depth == depth]
         color = _COLORS[place % len(_COLORS)]
-        label = f"depth {depth}, {rungs[0].parameters / 1e6:.2f} M"
+        label = f"depth {depth}, {rungs[0].parameters / 1000:,.0f} k parameters"
         tokens = np.geomspace(min(rung.tokens for rung in rungs) / 1.3, max(rung.tokens for rung in rungs) * 1.3)
         unseen = rungs[0].name in held_out
         by_tokens.plot(
@@ -54,8 +54,9 @@ def draw(
     by_flops.plot(flops, best, color="black", linestyle=":", label="best by the law of all rungs")
     by_tokens.set(xscale="log", yscale="log", xlabel="training tokens", ylabel="validation bits per byte")
     by_flops.set(xscale="log", xlabel="training FLOPs")
+    by_tokens.yaxis.set_major_locator(MaxNLocator(8))
     by_tokens.yaxis.set_major_formatter(ScalarFormatter())
-    by_tokens.yaxis.set_minor_formatter(ScalarFormatter())
+    by_tokens.yaxis.set_minor_locator(NullLocator())
     by_tokens.xaxis.set_minor_formatter(NullFormatter())
     by_flops.legend(fontsize=8, frameon=False)
     by_tokens.set_title("law of the smaller depths, and its prediction", fontsize=10)

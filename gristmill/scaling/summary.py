@@ -93,14 +93,19 @@ def _optima(optima: Sequence[Optimum], results: Sequence[RungResult]) -> str:
             says(each.budget),
             f"{each.flops:.2e} ({each.flops / most:,.1f} × the largest rung)",
             f"{each.parameters:,.0f} [{each.parameters_low:,.0f}, {each.parameters_high:,.0f}]",
-            f"{each.tokens:,.0f}",
+            f"{each.tokens:,.0f} ({each.tokens / each.parameters:,.1f} a parameter)",
             f"{each.bits:.3f} [{each.bits_low:.3f}, {each.bits_high:.3f}]",
             f"{each.depth} ({each.depth_parameters:,} parameters, {each.depth_tokens:,} tokens)",
         ]
         for each in optima
     ]
     head = ["budget", "FLOPs", "parameters [95 %]", "tokens", "bits per byte [95 %]", "depth of the dial"]
-    return _table(head, rows)
+    ratios = sorted(rung.tokens / rung.parameters for rung in results)
+    known = (
+        f"The ladder has {ratios[0]:.2f} to {ratios[-1]:.2f} tokens a parameter and at most {most:.2e} FLOPs; an "
+        "answer outside of that is an extrapolation, and its interval knows nothing of how the law may bend there."
+    )
+    return _table(head, rows) + "\n\n" + known
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
