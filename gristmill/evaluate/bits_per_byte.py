@@ -33,9 +33,12 @@ def bits_of(nats: float, text_bytes: float) -> float:
 
 @torch.no_grad()
 def nats_and_bytes(
-    model: PreTrainedModel, shards: TokenShards, split: str, *, rows: Sequence[int]
+    model: PreTrainedModel, shards: TokenShards, split: str, *, rows: Sequence[int], counted: int | None = None
 ) -> tuple[float, float]:
-    """Sums over some rows of a split: nats of the targets that stand for text, and their bytes."""
+    """Sums over some rows of a split: nats of the targets that stand for text, and their bytes.
+
+    counted: so many of them, the first ones; the others are run through the model all the same. None: all.
+    """
     token_bytes = torch.from_numpy(shards.token_bytes.astype("int64"))
     rows_per_batch = max(1, LOGITS_PER_BATCH // (shards.meta["seq_len"] * model.config.vocab_size))
     nats = text_bytes = 0.0
@@ -43,6 +46,8 @@ def nats_and_bytes(
     model.eval()
     for first in range(0, len(rows), rows_per_batch):
         tokens = torch.from_numpy(shards.read(split, rows[first : first + rows_per_batch]))
+        if counted is not None:
+            tokens[max(0, counted - first) :] = shards.meta["pad_id"]
         inputs, targets = tokens[:, :-1], tokens[:, 1:]
         nats += _summed_nats(model, inputs, targets.where(token_bytes[targets] > 0, NOT_TEXT))
         text_bytes += token_bytes[targets].sum().item()
