@@ -58,8 +58,12 @@ def nats_and_bytes(
     *,
     rows: Sequence[int],
     examples: Examples = next_tokens,
+    counted: int | None = None,
 ) -> tuple[float, float]:
-    """Sums over some rows of a split: nats of the targets that stand for text, and their bytes."""
+    """Sums over some rows of a split: nats of the targets that stand for text, and their bytes.
+
+    counted: so many of them, the first ones; the others are run through the model all the same. None: all.
+    """
     token_bytes = torch.from_numpy(shards.token_bytes.astype("int64"))
     rows_per_batch = max(1, LOGITS_PER_BATCH // (shards.meta["seq_len"] * model.config.vocab_size))
     nats = text_bytes = 0.0
@@ -67,7 +71,10 @@ def nats_and_bytes(
     model.eval()
     for first in range(0, len(rows), rows_per_batch):
         numbers = rows[first : first + rows_per_batch]
-        inputs, targets = examples(torch.from_numpy(shards.read(split, numbers)), numbers)
+        tokens = torch.from_numpy(shards.read(split, numbers))
+        if counted is not None:
+            tokens[max(0, counted - first) :] = shards.meta["pad_id"]
+        inputs, targets = examples(tokens, numbers)
         bytes_of_targets = token_bytes[targets.clamp_min(0)].where(targets != NOT_TEXT, 0)
         nats += _summed_nats(model, inputs, targets.where(bytes_of_targets > 0, NOT_TEXT))
         text_bytes += bytes_of_targets.sum().item()

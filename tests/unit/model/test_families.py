@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedModel
 
-from gristmill.model.build import build_model
+from gristmill.model.build import build_model, load_model
 from gristmill.model.config import ModelConfig
 from gristmill.model.shape import Family
 
@@ -94,6 +94,10 @@ def test_a_saved_model_is_loaded_with_the_same_weights_and_sizes(family, tmp_pat
     )
     assert after == before
     assert torch.equal(again(input_ids=ids).logits, model(input_ids=ids).logits)
+    to_train = load_model(tmp_path, tokenizer=tmp_path, vocab_size=50, max_seq_len=12)
+    assert type(to_train) is type(model)
+    with pytest.raises(ValueError, match="rows of 13 tokens but the model to start from was made for 12"):
+        load_model(tmp_path, tokenizer=tmp_path, vocab_size=50, max_seq_len=13)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
