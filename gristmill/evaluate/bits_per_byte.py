@@ -46,11 +46,12 @@ def nats_and_bytes(
     model.eval()
     for first in range(0, len(rows), rows_per_batch):
         tokens = torch.from_numpy(shards.read(split, rows[first : first + rows_per_batch]))
-        if counted is not None:
-            tokens[max(0, counted - first) :] = shards.meta["pad_id"]
         inputs, targets = tokens[:, :-1], tokens[:, 1:]
-        nats += _summed_nats(model, inputs, targets.where(token_bytes[targets] > 0, NOT_TEXT))
-        text_bytes += token_bytes[targets].sum().item()
+        bytes_of_targets = token_bytes[targets]
+        if counted is not None:
+            bytes_of_targets[max(0, counted - first) :] = 0
+        nats += _summed_nats(model, inputs, targets.where(bytes_of_targets > 0, NOT_TEXT))
+        text_bytes += bytes_of_targets.sum().item()
     model.train(was_training)
     return nats, text_bytes
 
