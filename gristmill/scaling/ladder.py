@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from gristmill.model.config import ModelConfig, ModelShape
+from gristmill.model.config import LEARNED_POSITIONS, ModelConfig
+from gristmill.model.shape import ModelShape
 from gristmill.scaling.config import ScalingConfig
 from gristmill.train.config import PretrainConfig
 
@@ -47,13 +48,16 @@ def model_at(depth: int, config: ScalingConfig, model: ModelConfig) -> ModelConf
     """The configured model at another depth."""
     sizes: dict[str, int] = {"depth": depth}
     if config.width_per_layer:
-        sizes |= {"width": depth * config.width_per_layer, "head_dim": config.width_per_layer}
+        sizes |= {"width": depth * config.width_per_layer, "heads": depth}
+        if model.family not in LEARNED_POSITIONS:  # there a head always has its share of the width
+            sizes["head_dim"] = config.width_per_layer
     return ModelConfig.model_validate(model.model_dump() | sizes)
 
 
 def scaling_parameters(shape: ModelShape, vocab_size: int) -> int:
-    """Parameters that a token is multiplied with: layers and output matrix. Looking up an embedding is free."""
-    return shape.parameters_without_vocabulary + vocab_size * shape.width
+    """Parameters that a token is multiplied with: layers and output matrix; of experts, those that it passes through.
+    Looking up an embedding is free."""
+    return shape.active_parameters_without_vocabulary + vocab_size * shape.width
 
 
 def flops_per_token(shape: ModelShape, vocab_size: int, seq_len: int) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gristmill.model.config import ModelShape
+from gristmill.model.config import ModelConfig
 from gristmill.report import Report
 from gristmill.scaling.ladder import flops_per_token, scaling_parameters
 
@@ -40,16 +40,9 @@ def read_results(rungs: Mapping[str, Path]) -> list[RungResult]:
 
 def _read(name: str, folder: Path) -> RungResult:
     report = Report.model_validate_json((folder / "report.json").read_bytes())
+    shape = ModelConfig.model_validate(json.loads((folder / "run.yaml").read_text())["model"]).shape
     sizes = json.loads((folder / "config.json").read_text())
-    shape = ModelShape(
-        depth=sizes["num_hidden_layers"],
-        width=sizes["hidden_size"],
-        heads=sizes["num_attention_heads"],
-        kv_heads=sizes["num_key_value_heads"],
-        head_dim=sizes["head_dim"],
-        ffn_width=sizes["intermediate_size"],
-    )
-    vocab_size, seq_len = sizes["vocab_size"], sizes["max_position_embeddings"]
+    vocab_size, seq_len = sizes["vocab_size"], sizes.get("max_position_embeddings") or sizes["n_positions"]
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     speeds = [row["tokens_per_s"] for row in rows if "tokens_per_s" in row]
     if not speeds or "bits_per_byte" not in report.metrics:

@@ -42,17 +42,8 @@ def rungs(tmp_path: Path) -> dict[str, Path]:
         measured = {"bits_per_byte": bits, "epochs": 1.5, "steps": 10}
         report = Report(rows_in=1, rows_out=tokens, unit="tokens", metrics=measured)
         (folder / "report.json").write_text(report.model_dump_json())
-        sizes = {
-            "num_hidden_layers": shape.depth,
-            "hidden_size": shape.width,
-            "num_attention_heads": shape.heads,
-            "num_key_value_heads": shape.kv_heads,
-            "head_dim": shape.head_dim,
-            "intermediate_size": shape.ffn_width,
-            "vocab_size": 1024,
-            "max_position_embeddings": 128,
-        }
-        (folder / "config.json").write_text(json.dumps(sizes))
+        (folder / "run.yaml").write_text(json.dumps({"model": rung.model.model_dump(mode="json")}))
+        (folder / "config.json").write_text(json.dumps({"vocab_size": 1024, "max_position_embeddings": 128}))
         rows = [{"step": step, "tokens_per_s": speed} for step, speed in enumerate((100, SPEED, 9000))]
         (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"step": 9, "x": 1}]))
         folders[rung.name] = folder
