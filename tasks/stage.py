@@ -222,6 +222,9 @@ class Stage(Generic[P, A]):
             raise ValueError(fault)
         step = Step(self.label, "reuse", recipe.address, recipe=recipe)
         step.record = here.store.find(recipe.address)
+        if made := here.step_of(recipe.address):  # by another call of this run; a refresh has had its turn
+            step.because = [f"the same as {made.label}"]
+            return step
         if step.record is None:
             step.because = _differences(recipe, here.earlier.get(self.label)) or [_absence(here.store, recipe)]
         elif {self.name, self.label} & here.refresh:

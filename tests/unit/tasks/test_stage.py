@@ -256,3 +256,14 @@ def test_a_variant_names_the_stages_called_in_it_and_changes_no_key(tmp_path: Pa
         fetch(config=Knobs())
     assert [step.label for step in planned.steps] == ["fetch", "fetch[raw]", "clean[own]", "fetch"]
     assert plain.address == named.address
+
+
+@pytest.mark.parametrize("refresh", [frozenset(), frozenset({"fetch"})])
+def test_what_two_variants_share_is_planned_once(tmp_path: Path, refresh: frozenset[str]):
+    planned = Session(store=ArtifactStore(tmp_path), planning=True, refresh=refresh)
+    with session(planned):
+        for name in ("raw", "clean"):
+            with variant(name):
+                clean(warcs=fetch(config=Knobs()), config=Knobs(beta=len(name)))
+    assert states(planned) == ["build", "build", "reuse", "build"]
+    assert planned.steps[2].because == ["the same as fetch[raw]"]
