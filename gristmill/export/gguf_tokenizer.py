@@ -16,7 +16,9 @@ def add_tokenizer(writer: GGUFWriter, tokenizer: PreTrainedTokenizerBase, *, row
     rows: of the embedding matrix; those that no token has are named `[PAD…]`. Raises ValueError when llama.cpp would
     cut text into other tokens, or the vocabulary is larger than the model.
     """
-    backend: Tokenizer = tokenizer.backend_tokenizer  # pyright: ignore[reportAttributeAccessIssue]
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if not isinstance(backend, Tokenizer):
+        raise ValueError("the tokenizer has no tokenizer.json of its own; only fast tokenizers are exported to GGUF")
     state = json.loads(backend.to_str())
     texts, types = _tokens(backend, rows)
     writer.add_tokenizer_model("gpt2")  # GGUF's name for byte-level BPE
@@ -24,13 +26,13 @@ def add_tokenizer(writer: GGUFWriter, tokenizer: PreTrainedTokenizerBase, *, row
     writer.add_token_list(texts)
     writer.add_token_types(types)
     writer.add_token_merges([" ".join(pair) for pair in state["model"]["merges"]])
-    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+    bos, eos, pad = (_single(tokenizer, name) for name in ("bos", "eos", "pad"))
     if eos is None:
         raise ValueError("the tokenizer names no eos_token, and llama.cpp would take one of its own; name one")
     writer.add_bos_token_id(eos if bos is None else bos)
     writer.add_eos_token_id(eos)
-    if tokenizer.pad_token_id is not None:
-        writer.add_pad_token_id(tokenizer.pad_token_id)
+    if pad is not None:
+        writer.add_pad_token_id(pad)
     before, after = _added(tokenizer)
     writer.add_add_bos_token(before)
     writer.add_add_eos_token(after)
@@ -39,6 +41,12 @@ def add_tokenizer(writer: GGUFWriter, tokenizer: PreTrainedTokenizerBase, *, row
         writer.add_chat_template([{"name": name, "template": text} for name, text in template.items()])
     elif template is not None:
         writer.add_chat_template(template)
+
+
+def _single(tokenizer: PreTrainedTokenizerBase, name: str) -> int | None:
+    number = getattr(tokenizer, f"{name}_token_id")
+    assert number is None or isinstance(number, int), (name, number)
+    return number
 
 
 def _word_split(backend: Tokenizer, state: dict[str, Any]) -> str:

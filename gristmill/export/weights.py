@@ -27,7 +27,7 @@ class Weights:
         self.shapes: dict[str, tuple[int, ...]] = {}
         for file in self.files:
             with safe_open(folder / file, framework="pt") as tensors:
-                for name in tensors.keys():  # noqa: SIM118: no mapping
+                for name in tensors.keys():  # noqa: SIM118
                     self._file_of[name] = file
                     self.shapes[name] = tuple(tensors.get_slice(name).get_shape())
 
