@@ -16,6 +16,7 @@ from gristmill.evaluate.kv_cache import reserved_cache
 from gristmill.evaluate.sampling import Sampler
 from gristmill.evaluate.sampling_config import Sampling
 from gristmill.evaluate.text_stream import TextStream
+from gristmill.model.onednn import onednn_linears
 
 GREEDY = Sampling()
 
@@ -159,14 +160,15 @@ class _Batch:
         self._seen_BT, self._positions_BT = self._seen_BT[rows], self._positions_BT[rows]
 
     def _forward(self, ids_BT: Tensor, start: int) -> Tensor:
-        output = self._model(
-            input_ids=ids_BT,
-            attention_mask=self._seen_BT[:, : self._length],
-            position_ids=self._positions_BT[:, start : self._length],
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
+        with onednn_linears(self._model):
+            output = self._model(
+                input_ids=ids_BT,
+                attention_mask=self._seen_BT[:, : self._length],
+                position_ids=self._positions_BT[:, start : self._length],
+                past_key_values=self._cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
         return output.logits[:, -1]
 
 
