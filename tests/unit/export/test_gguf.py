@@ -39,17 +39,30 @@ PROMPT = [0, 70, 80, 90, 300, 310, 5, 2, 17]
 
 def build(family: str, **changes: Any) -> PreTrainedModel:
     torch.manual_seed(0)
+    own: dict[str, Any] = {
+        "qwen3": {"head_dim": 32},
+        "qwen3-tied": {"head_dim": 32, "tie_word_embeddings": True},
+        "qwen3_moe": {
+            "head_dim": 16,
+            "moe_intermediate_size": 32,
+            "num_experts": 4,
+            "num_experts_per_tok": 2,
+            "norm_topk_prob": True,
+        },
+        "llama": {},
+        "llama-bias": {"attention_bias": True},
+        "gpt2": {"vocab_size": 328, "n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 128},
+    }[family]
+    sizes = (own if family == "gpt2" else SIZES | own) | changes
+    model: PreTrainedModel
     if family == "gpt2":
-        sizes = {"vocab_size": 328, "n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 128}
-        model: PreTrainedModel = GPT2LMHeadModel(GPT2Config(**(sizes | changes)))
-    elif family.startswith("llama"):
-        model = LlamaForCausalLM(LlamaConfig(**(SIZES | {"attention_bias": family == "llama-bias"} | changes)))
+        model = GPT2LMHeadModel(GPT2Config(**sizes))
     elif family == "qwen3_moe":
-        experts = {"moe_intermediate_size": 32, "num_experts": 4, "num_experts_per_tok": 2, "norm_topk_prob": True}
-        model = Qwen3MoeForCausalLM(Qwen3MoeConfig(**(SIZES | {"head_dim": 16} | experts | changes)))
+        model = Qwen3MoeForCausalLM(Qwen3MoeConfig(**sizes))
+    elif family.startswith("llama"):
+        model = LlamaForCausalLM(LlamaConfig(**sizes))
     else:
-        tied = family == "qwen3-tied"
-        model = Qwen3ForCausalLM(Qwen3Config(**(SIZES | {"head_dim": 32, "tie_word_embeddings": tied} | changes)))
+        model = Qwen3ForCausalLM(Qwen3Config(**sizes))
     with torch.no_grad():  # larger than at the start of training, so that every part matters in the logits
         for weight in model.parameters():
             weight.add_(torch.randn_like(weight), alpha=0.1)
@@ -57,14 +70,10 @@ def build(family: str, **changes: Any) -> PreTrainedModel:
 
 
 def write(model: PreTrainedModel, folder: Path) -> Path:
-    write_tiny_tokenizer_of(folder)
+    folder.mkdir()
+    write_tiny_tokenizer(folder)
     model.save_pretrained(folder)
     return folder
-
-
-def write_tiny_tokenizer_of(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    write_tiny_tokenizer(folder)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
