@@ -9,6 +9,7 @@ from gguf import GGUFReader
 from tiny_chat_model import CHAT_TEMPLATE, write_tiny_tokenizer
 from transformers import (
     AutoTokenizer,
+    BertConfig,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -21,8 +22,13 @@ from transformers import (
 )
 
 from gristmill.evaluate.generation import greedy_answers
+from gristmill.export.gguf_architecture import architecture
 from gristmill.export.gguf_file import tensor_types, write_gguf
 from gristmill.export.llama import LlamaCppModel
+from gristmill.model.build import build_model
+from gristmill.model.config import ModelConfig
+from gristmill.tokens.extend import extend_tokenizer
+from gristmill.tokens.word_split import QWEN2_SPLIT
 
 SIZES: dict[str, Any] = {
     "vocab_size": 328,  # eight rows more than tokens
@@ -105,13 +111,42 @@ def test_narrower_numbers_give_nearly_the_same_logits(dtype: Any, tolerance: flo
     exported.close()
 
 
-def test_llama_cpp_reads_the_same_tokens(tmp_path: Path):
+TEXTS = [
+    "Return the sort of a list, 1234.",
+    "It's  the 2nd\n\n\tTHEY'LL see: x = [1,2]; // ok?!\r\n  end ",
+    "Ціна 5 €, мова й мови\n 😀 ünï 漢字",
+    "<|im_start|>user\nhi<|im_end|>\n",
+]
+
+
+def qwen2_tokenizer(folder: Path) -> None:
+    """With the word split that `train_tokenizer` gives."""
+    state = json.loads((folder / "tokenizer.json").read_text())
+    split = {"type": "Split", "pattern": {"Regex": QWEN2_SPLIT}, "behavior": "Isolated", "invert": False}
+    state["pre_tokenizer"]["use_regex"] = False
+    state["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, state["pre_tokenizer"]]}
+    (folder / "tokenizer.json").write_text(json.dumps(state))
+
+
+def extended_tokenizer(folder: Path) -> None:
+    """With eight tokens more, of Ukrainian."""
+    extended = extend_tokenizer(
+        folder, ["мова мови мову мовою", "слово слова слову"], scripts=["Cyrillic"], new_tokens=8
+    )
+    extended.tokenizer.save(str(folder / "tokenizer.json"))
+
+
+@pytest.mark.parametrize("change", [None, qwen2_tokenizer, extended_tokenizer])
+def test_llama_cpp_reads_the_same_tokens(change: Any, tmp_path: Path):
     pytest.importorskip("llama_cpp")
     folder = write(build("llama"), tmp_path / "model")
+    if change:
+        change(folder)
     write_gguf(folder, tmp_path / "model.gguf", name="tiny", dtype="f32")
     exported, tokenizer = LlamaCppModel(tmp_path / "model.gguf", context=64), AutoTokenizer.from_pretrained(folder)
-    for text in ("Return the sort of a list, 1234.", "ціна 5 €\n\n 😀", "<|im_start|>user\nhi<|im_end|>\n"):
-        assert exported.tokens(text) == tokenizer.encode(text)
+    expected = [tokenizer.encode(text) for text in TEXTS]
+    assert [exported.tokens(text) for text in TEXTS] == expected
+    assert (max(map(max, expected)) >= 320) == (change is extended_tokenizer)
     exported.close()
 
 
@@ -190,3 +225,15 @@ def test_numbers_that_float16_cannot_hold_are_refused_and_nothing_is_left(tmp_pa
         write_gguf(folder, tmp_path / "model.gguf", name="tiny", dtype="f16")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
     write_gguf(folder, tmp_path / "model.gguf", name="tiny", dtype="bf16")
+
+
+@pytest.mark.parametrize("family", ["qwen3", "qwen3_moe", "llama", "gpt2"])
+def test_models_as_they_are_built_here_have_the_settings_of_llama_cpp(family: Any):
+    config = ModelConfig(family=family, depth=2)
+    model = build_model(config, vocab_size=328, max_seq_len=64, bos_id=0, eos_id=3, pad_id=1, seed=0)
+    assert architecture(model.config) == family.replace("_", "")
+
+
+def test_a_masked_model_has_no_gguf():
+    with pytest.raises(ValueError, match="model_type 'bert' has no GGUF export here"):
+        architecture(BertConfig())
