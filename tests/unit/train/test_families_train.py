@@ -1,7 +1,5 @@
 """Pretraining of every family: it learns, and a run that was stopped ends with the same bits."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -14,7 +12,6 @@ from gristmill.model.config import ModelConfig
 from gristmill.report import Report
 from gristmill.tokens.masking import Masking
 from gristmill.tokens.reader import TokenShards
-from gristmill.train.config import PretrainRun
 from gristmill.train.loader import BatchLoader
 from gristmill.train.objective import StepLoss
 from gristmill.train.trainer import Trainer
@@ -29,21 +26,6 @@ LONG_ENOUGH = {
     # it learns from two tokens a row, by embeddings that are its output matrix too
     "bert": {"tokens": 120 * 16 * 12, "batch_rows": 16, "micro_rows": 16, "optim": {"lr_embedding": 0.01}},
 }
-MIXTURE = {"family": "qwen3_moe", "experts": 4, "expert_width": 16, "head_dim": 8}
-
-
-@pytest.fixture
-def run_of(make_run, tokenizer_folder):
-    """A run of a tiny model of this family; the tokenizer has a mask token."""
-    settings = json.loads((tokenizer_folder / "tokenizer_config.json").read_text())
-    (tokenizer_folder / "tokenizer_config.json").write_text(json.dumps(settings | {"mask_token": "<|im_end|>"}))
-
-    def make(family: str, model: dict | None = None, **fields) -> PretrainRun:
-        sizes = MIXTURE if family == "qwen3_moe" else {"family": family, "heads": 2}
-        shape = ModelConfig.model_validate({"depth": 2, "width": 16, **sizes, **(model or {})})
-        return make_run(**fields).model_copy(update={"model": shape})
-
-    return make
 
 
 @pytest.mark.parametrize("family", FAMILIES)
