@@ -50,7 +50,6 @@ def pretrain(run: PretrainRun, out: Path) -> int:
         if not trainer.train(stop):
             return stop.exit_status
         trainer.finish()
-        ranks.wait()
         return 0
 
 
@@ -94,7 +93,6 @@ class Trainer:
                     self._save()
                     saved_at = time.monotonic()
                 if stopping:
-                    self.ranks.wait()  # a process that ends makes torchrun end the others: not while one still writes
                     return False
                 self._step_and_report(outlets)
         if self.run.leave_checkpoints:
