@@ -65,6 +65,15 @@ def test_micro_batches_see_the_balance_of_the_whole_batch(run_of, tmp_path):
         assert logged(tmp_path / "pieces", name) == pytest.approx(logged(tmp_path / "whole", name), rel=1e-5), name
 
 
+def test_a_mixture_whose_activations_are_computed_twice_is_balanced_the_same(run_of, tmp_path):
+    run = run_of("qwen3_moe", {"balance_weight": 1.0})
+    thrifty = run.resources.model_copy(update={"activation_checkpointing": True})
+    finished(run, tmp_path / "plain")
+    finished(run.model_copy(update={"resources": thrifty}), tmp_path / "thrifty")
+    for name in ("loss", "grad_norm", "balance_loss"):
+        assert logged(tmp_path / "thrifty", name) == pytest.approx(logged(tmp_path / "plain", name), rel=1e-5), name
+
+
 def test_without_the_count_beforehand_micro_batches_would_give_another_gradient(run_of, tmp_path, monkeypatch):
     """What the forward pass that counts is for."""
 
