@@ -35,7 +35,9 @@ def losses_of(run_of, tmp_path):
     return program
 
 
-@pytest.mark.parametrize(("family", "parallel"), [("qwen3_moe", "ddp"), ("qwen3_moe", "fsdp"), ("bert", "fsdp")])
+@pytest.mark.parametrize(
+    ("family", "parallel"), [("qwen3_moe", "ddp"), ("qwen3_moe", "fsdp"), ("bert", "ddp"), ("gpt2", "fsdp")]
+)
 def test_two_processes_compute_the_losses_of_one(losses_of, family, parallel):
     one = losses_of("one", family, processes=1, micro_rows=4, parallel="auto")
     two = losses_of("two", family, processes=2, micro_rows=1, parallel=parallel)
