@@ -23,7 +23,8 @@ def losses_of(run_of, tmp_path):
         run = run_of(
             family, {"balance_weight": 1.0} if family == "qwen3_moe" else None, micro_rows=micro_rows, optim=exact
         )
-        run = run.model_copy(update={"resources": Resources(threads=1, device="cpu", parallel=parallel)})
+        resources = Resources.model_validate({"threads": 1, "device": "cpu", "parallel": parallel})
+        run = run.model_copy(update={"resources": resources})
         config = tmp_path / f"{name}.yaml"
         config.write_text(run.model_dump_json())
         torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--standalone"]
