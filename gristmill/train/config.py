@@ -34,12 +34,14 @@ class OptimConfig(Schema):
 
 
 class ScheduleConfig(Schema):
-    """Learning rate over the run: linear warm-up, stable, long linear decay (WSD; arXiv:2404.06395)."""
+    """Learning rate over the run, a pure function of the step."""
 
+    kind: Literal["wsd", "cosine"] = "wsd"
+    """`wsd`: linear warm-up, stable, long linear decay (arXiv:2404.06395). `cosine`: after the warm-up half a wave."""
     warmup_steps: NonNegativeInt = 20
     """Steps until the full learning rate is reached."""
     decay_ratio: Annotated[float, Field(ge=0, le=1)] = 0.65
-    """Share of all steps, at the end, over which the learning rate falls."""
+    """Share of all steps, at the end, over which the learning rate of `wsd` falls."""
     final_lr_ratio: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Learning rate at the end, as a share of the full one."""
 
