@@ -5,10 +5,12 @@ singular values near one, so a matrix's rate means how far it may move in spectr
 """
 
 from collections.abc import Iterable
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
+from gristmill.model.roles import Role, parameter_role
 from gristmill.train.config import OptimConfig
 
 ADAM_EPS = 1e-10  # Adam's usual 1e-8 exceeds the gradients that rare tokens' embeddings see
@@ -19,24 +21,18 @@ class Optimizers:
 
     def __init__(self, model: nn.Module, config: OptimConfig) -> None:
         self._names = {weight: name for name, weight in model.named_parameters()}
-        matrices, embeddings, head, norms = [], [], [], []
+        of_role: dict[Role, list[Tensor]] = {role: [] for role in get_args(Role)}
         for weight, name in self._names.items():
-            if weight.ndim < 2:
-                norms.append(weight)
-            elif "embed_tokens" in name:
-                embeddings.append(weight)
-            elif "lm_head" in name:
-                head.append(weight)
-            else:
-                matrices.append(weight)
-        adamw = [
-            {"params": weights, "lr": lr}
-            for weights, lr in ((embeddings, config.lr_embedding), (head, config.lr_head), (norms, config.lr_norm))
-            if weights
-        ]
+            of_role[parameter_role(name, weight)].append(weight)
+        rates: dict[Role, float] = {
+            "embedding": config.lr_embedding,
+            "head": config.lr_head,
+            "norm": config.lr_norm,
+        }
+        adamw = [{"params": of_role[role], "lr": lr} for role, lr in rates.items() if of_role[role]]
         self._optimizers = {
             "muon": torch.optim.Muon(
-                matrices,
+                of_role["matrix"],
                 lr=config.lr_matrix,
                 momentum=config.momentum,
                 weight_decay=config.weight_decay,
