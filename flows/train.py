@@ -12,6 +12,7 @@ from tasks.pretrain import pretrain
 from tasks.reward_model import reward_model
 from tasks.sft import sft
 from tasks.stage import checkpoint_at
+from tasks.tokenize import tokenize
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ def train(config: PipelineConfig, grist: Grist) -> Flour:
         tokens=tokens,
         tokenizer=grist.tokenizer,
         start=checkpoint_at(earlier) if earlier else None,
+        anneal=tokenize["anneal"].at(config.pretrain.anneal.artifact) if config.pretrain.anneal else None,
         model=config.model,
         config=config.pretrain,
     )

@@ -8,7 +8,7 @@ import os
 import re
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from gristmill.errors import SourceUnavailable as SourceUnavailable
 from gristmill.ray_engine import RayEngine
@@ -59,6 +59,9 @@ class Resources(Schema):
     """Threads of a training or evaluation process on CPU. With several processes use 1: oversubscription is slow."""
     device: str = "auto"
     """`auto` (CUDA when present, else CPU), `cpu`, `cuda`, `cuda:1`."""
+    peak_tflops: PositiveFloat | None = None
+    """What one device can compute at most, in TFLOP/s, for the share that training makes use of (`mfu`); null: from the
+    table in gristmill/train/peaks.py, where the device is known."""
     processes: PositiveInt = 1
     """Pretraining processes on this machine; more than one starts torchrun."""
 

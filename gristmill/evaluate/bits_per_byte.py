@@ -5,12 +5,13 @@ count neither as nats nor as bytes.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from gristmill.model.documents import document_arguments
 from gristmill.tokens.reader import TokenShards
 
 LOGITS_PER_BATCH = 2**25  # 128 MiB in float32
@@ -33,25 +34,33 @@ def bits_of(nats: float, text_bytes: float) -> float:
 
 @torch.no_grad()
 def nats_and_bytes(
-    model: PreTrainedModel, shards: TokenShards, split: str, *, rows: Sequence[int]
+    model: PreTrainedModel, shards: TokenShards, split: str, *, rows: Sequence[int], documents_apart: bool = False
 ) -> tuple[float, float]:
-    """Sums over some rows of a split: nats of the targets that stand for text, and their bytes."""
+    """Sums over some rows of a split: nats of the targets that stand for text, and their bytes.
+
+    documents_apart: no token sees another document of its row.
+    """
     token_bytes = torch.from_numpy(shards.token_bytes.astype("int64"))
     rows_per_batch = max(1, LOGITS_PER_BATCH // (shards.meta["seq_len"] * model.config.vocab_size))
     nats = text_bytes = 0.0
     was_training = model.training
     model.eval()
     for first in range(0, len(rows), rows_per_batch):
-        tokens = torch.from_numpy(shards.read(split, rows[first : first + rows_per_batch]))
+        numbers = rows[first : first + rows_per_batch]
+        tokens = torch.from_numpy(shards.read(split, numbers))
         inputs, targets = tokens[:, :-1], tokens[:, 1:]
-        nats += _summed_nats(model, inputs, targets.where(token_bytes[targets] > 0, NOT_TEXT))
+        apart = {}
+        if documents_apart:
+            documents = torch.from_numpy(shards.document_ids(split, numbers))[:, :-1]
+            apart = document_arguments(documents.to(model.device))
+        nats += _summed_nats(model, inputs, targets.where(token_bytes[targets] > 0, NOT_TEXT), apart)
         text_bytes += token_bytes[targets].sum().item()
     model.train(was_training)
     return nats, text_bytes
 
 
-def _summed_nats(model: PreTrainedModel, inputs_BT: Tensor, targets_BT: Tensor) -> float:
-    logits_BTV = model(input_ids=inputs_BT.to(model.device), use_cache=False).logits
+def _summed_nats(model: PreTrainedModel, inputs_BT: Tensor, targets_BT: Tensor, apart: Mapping[str, Tensor]) -> float:
+    logits_BTV = model(input_ids=inputs_BT.to(model.device), use_cache=False, **apart).logits
     losses = torch.nn.functional.cross_entropy(
         logits_BTV.float().flatten(0, 1), targets_BT.flatten().to(model.device), ignore_index=NOT_TEXT, reduction="none"
     )

@@ -16,6 +16,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from gristmill.schema import Schema
+from gristmill.train.early_stop import BestState
+from gristmill.train.guards import GuardState
 
 logger = logging.getLogger(__name__)
 
@@ -32,9 +34,17 @@ class TrainState(Schema):
     tokens: int = 0
     """Tokens predicted so far."""
     skipped_steps: int = 0
-    """Steps left out because a loss or gradient was not finite."""
+    """Steps that the weights owe nothing to: their loss spiked or was not finite, or they were undone."""
     loss: float = 0.0
     """Nats per token of the last step."""
+    guard: GuardState = GuardState()
+    """What the guards against spikes remember."""
+    best: BestState = BestState()
+    """Where validation was best, of a run that may end early."""
+    recent_nats: float = 0.0
+    """Summed over the targets of the steps since the last validation."""
+    recent_bytes: int = 0
+    """Of text, of those targets."""
 
 
 class Manifest(Schema):
@@ -71,12 +81,13 @@ def save_checkpoint(
     return final
 
 
-def newest_checkpoint(folder: Path, *, run_digest: str) -> tuple[Path, TrainState] | None:
+def newest_checkpoint(folder: Path, *, run_digest: str, step: int | None = None) -> tuple[Path, TrainState] | None:
     """The newest whole checkpoint of this run, or None. A damaged one is passed over with a warning.
 
+    step: the one after so many steps, and no other.
     Raises ValueError when the newest whole one belongs to another configuration or other data.
     """
-    for path in _checkpoints(folder):
+    for path in _checkpoints(folder) if step is None else [folder / f"step-{step:08d}"]:
         try:
             manifest = Manifest.model_validate_json((path / MANIFEST).read_text(encoding="utf-8"))
             damaged = [name for name, digest in manifest.files.items() if _sha256(path / name) != digest]

@@ -2,12 +2,13 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from gristmill.model.config import ModelConfig
 from gristmill.schema import Resources, Schema, StageConfig
+from gristmill.train.loop_config import AnnealConfig, EarlyStopConfig, GuardsConfig
 
 
 class OptimConfig(Schema):
@@ -59,8 +60,16 @@ class PretrainConfig(StageConfig):
     """Rows of one optimizer step, over all processes."""
     micro_rows: PositiveInt = 8
     """Rows of one forward pass in one process; fewer need less memory. Gradients are summed by exact token counts."""
-    precision: Literal["fp32", "bf16"] = "bf16"
-    """Precision of matrix products; weights and optimizer state stay float32."""
+    z_loss: NonNegativeFloat = 0.0
+    """Weight of ln² Z beside the cross-entropy of each token, Z being what the softmax divides by; 1e-4 is usual
+    (arXiv:2204.02311). It keeps logits from drifting; reported losses leave it out."""
+    document_masking: bool = False
+    """Keep the documents of a packed row apart: attention ends where one does, and positions begin anew."""
+    anneal: AnnealConfig | None = None
+    """Other token shards for the last phase of the run."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Precision of matrix products; weights and optimizer state stay float32. `auto`: bf16 where the device has
+    instructions for it, else fp32; the report says which it was."""
     compile: Literal["auto", "on", "off"] = "auto"
     """torch.compile; `auto`: on a GPU only, since on a CPU it takes longer than it saves."""
     seed: int = 0
@@ -69,8 +78,16 @@ class PretrainConfig(StageConfig):
     """Steps between measurements of validation bits per byte; the end is always measured."""
     log_every_steps: PositiveInt = 10
     """Steps between rows of metrics.jsonl."""
-    max_skipped_steps: NonNegativeInt = 3
-    """Steps with a loss or gradient that is not finite that are skipped before the run stops and names their rows."""
+    guards: GuardsConfig = GuardsConfig()
+    """What happens when a loss is not finite or spikes."""
+    early_stop: EarlyStopConfig | None = None
+    """Whether the run may end before its budget; then its result is the best checkpoint."""
+    sample_every_steps: PositiveInt | None = 250
+    """Steps between samples of what the model writes (`samples.jsonl`, and the log); null: never."""
+    sample_prompts: tuple[str, ...] = ("The", "This function", "In 1969")
+    """How the samples begin; each goes on with the likeliest token, again and again."""
+    sample_tokens: PositiveInt = 32
+    """Tokens that each sample goes on for."""
     checkpoint_every_s: NonNegativeFloat = 60.0
     """Seconds between checkpoints; 0: after every step."""
 
@@ -82,6 +99,20 @@ class PretrainConfig(StageConfig):
         """Optimizer steps of the budget, for rows of `seq_len` predicted tokens."""
         return math.ceil(self.tokens / (self.batch_rows * seq_len))
 
+    def anneal_share(self) -> float:
+        """Share of all steps that read the shards to anneal on; 0 without any."""
+        if self.anneal is None:
+            return 0.0
+        return self.schedule.decay_ratio if self.anneal.share is None else self.anneal.share
+
+    @model_validator(mode="after")
+    def _anneal_has_steps(self) -> Self:
+        if self.anneal and not self.anneal_share():
+            raise ValueError(
+                "anneal.share is null, so it follows schedule.decay_ratio, which is 0; give anneal a share of the steps"
+            )
+        return self
+
 
 class PretrainRun(Schema):
     """`run.yaml`: everything that `python -m gristmill.train.pretrain` is told."""
@@ -92,6 +123,8 @@ class PretrainRun(Schema):
     """Folder of the tokenizer that made them; it becomes part of the model's folder."""
     start: Path | None = None
     """Folder of the checkpoint to go on from, where `model.start` is an artifact."""
+    anneal: Path | None = None
+    """Folder of the token shards of the last phase, where `config.anneal` names some."""
     model: ModelConfig = ModelConfig()
     """What is trained, and from which weights."""
     config: PretrainConfig = PretrainConfig()

@@ -5,16 +5,15 @@ suspected: they are set back to an anchor, a checkpoint written at a fixed step,
 without the rows between (Chowdhery et al. 2022, arXiv:2204.02311, section 5.1). To train again on the rows before the
 spike would give the same weights and the same spike: the order of rows and every sum are deterministic.
 Every decision is a function of the checkpointed state and of the losses, so a run that is killed and resumed decides
-the same. Leaving out spikes follows OLMo's SkipStepOptimizer (Groeneveld et al. 2024), with median and MAD in place of
-mean and deviation: a spike does not hide the next one.
+the same. Leaving out spikes follows the SkipStepOptimizer of OLMo-core, with median and MAD in place of mean and
+standard deviation: a spike does not hide the next one.
 """
 
-import math
 import statistics
 from typing import Literal
 
 from gristmill.schema import Schema
-from gristmill.train.config import GuardsConfig
+from gristmill.train.loop_config import GuardsConfig
 
 Verdict = Literal["train", "skip", "roll_back", "stop"]
 
@@ -72,15 +71,23 @@ def judge(step: int, loss: float, *, finite: bool, state: GuardState, config: Gu
     return "stop"
 
 
-def after(verdict: Verdict, step: int, loss: float, *, state: GuardState, config: GuardsConfig) -> GuardState:
-    """The guards' state when a step was dealt with. A rollback forgets the losses since the anchor: they are its own."""
-    if verdict == "train":
-        return state.model_copy(update={"losses": (*state.losses, loss)[-config.window_steps :]})
-    if verdict == "skip":
-        return state.model_copy(update={"skipped": (*state.skipped, step)})
-    assert verdict == "roll_back", verdict
+def trained_on(loss: float, *, state: GuardState, config: GuardsConfig) -> GuardState:
+    """The state after a step that moved the weights."""
+    return state.model_copy(update={"losses": (*state.losses, loss)[-config.window_steps :]})
+
+
+def skipped(step: int, *, state: GuardState) -> GuardState:
+    """The state after a step that moved nothing."""
+    return state.model_copy(update={"skipped": (*state.skipped, step)})
+
+
+def rolled_back(step: int, *, state: GuardState, anchor: GuardState) -> GuardState:
+    """The state after the weights went back because of `step`. anchor: the state when the anchor was written, whose
+    losses are those of its weights."""
     assert state.anchor is not None
-    return state.model_copy(update={"left_out": (*state.left_out, (state.anchor, step))})
+    return state.model_copy(
+        update={"losses": anchor.losses, "left_out": (*state.left_out, (state.anchor, step))},
+    )
 
 
 def anchor_is_due(steps_done: int, *, state: GuardState, config: GuardsConfig) -> bool:
@@ -94,7 +101,3 @@ def anchor_is_due(steps_done: int, *, state: GuardState, config: GuardsConfig) -
 def _since_rollback(state: GuardState) -> list[int]:
     last_undone = max((last for _, last in state.left_out), default=-1)
     return [step for step in state.skipped if step > last_undone]
-
-
-def is_number(loss: float, grad_norm: float) -> bool:
-    return math.isfinite(loss) and math.isfinite(grad_norm)

@@ -50,6 +50,14 @@ class Optimizers:
         for optimizer in self._optimizers.values():
             optimizer.step()
 
+    def learning_rates(self, *, lr_multiplier: float) -> dict[str, float]:
+        """`lr_matrix`, `lr_embedding`, …: the rate of each role that the model has, at this share of the full one."""
+        rates = {}
+        for group in self._groups():
+            weight = group["params"][0]
+            rates[f"lr_{parameter_role(self._names[weight], weight)}"] = lr_multiplier * group["full_lr"]
+        return rates
+
     def state(self) -> dict[str, Tensor]:
         """Every tensor of the state, as `optimizer/parameter/name`."""
         return {

@@ -16,7 +16,8 @@ from gristmill.train import trainer as trainer_module
 from gristmill.train.interrupts import StopRequest
 from gristmill.train.pretrain import main
 from gristmill.train.ranks import Ranks
-from gristmill.train.trainer import NotFinite, Trainer
+from gristmill.train.supervisor import TrainingDiverged
+from gristmill.train.trainer import Trainer
 
 ALONE = Ranks(rank=0, world=1, device=torch.device("cpu"))
 
@@ -131,11 +132,11 @@ def test_training_goes_on_with_more_tokens_than_the_model_had(make_run, token_fo
 
 
 def test_losses_that_are_not_finite_are_skipped_then_named(make_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer_module, "summed_nats", lambda logits, targets: logits.sum() * float("nan"))
-    trainer = Trainer(make_run(max_skipped_steps=2), tmp_path, ALONE)
+    monkeypatch.setattr(trainer_module, "summed_nats", lambda logits, targets, z_loss: logits.sum() * float("nan"))
+    trainer = Trainer(make_run(guards={"max_skipped_steps": 2}), tmp_path, ALONE)
     before = [weight.detach().clone() for weight in trainer.model.parameters()]
-    rows = trainer.loader.row_indices(2).tolist()
-    with pytest.raises(NotFinite, match="step 3: loss nan") as error:
+    rows = trainer.data.row_indices(2).tolist()
+    with pytest.raises(TrainingDiverged, match="step 3: loss nan") as error:
         trainer.train(StopRequest())
     assert str(rows) in str(error.value)
     assert all(torch.equal(old, new) for old, new in zip(before, trainer.model.parameters(), strict=True))
