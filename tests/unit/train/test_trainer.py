@@ -1,10 +1,9 @@
-import hashlib
 import json
-import signal
 
 import numpy as np
 import pytest
 import torch
+from training import ALONE, StopBefore, finished, logged
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gristmill.evaluate.bits_per_byte import bits_per_byte
@@ -18,32 +17,6 @@ from gristmill.train.pretrain import main
 from gristmill.train.ranks import Ranks
 from gristmill.train.supervisor import TrainingDiverged
 from gristmill.train.trainer import Trainer
-
-ALONE = Ranks(rank=0, world=1, device=torch.device("cpu"))
-
-
-class StopBefore(StopRequest):
-    """Asks to stop when the loop has looked this often: before that step."""
-
-    def __init__(self, step: int) -> None:
-        self.looks_left = step
-
-    @property
-    def signal_number(self):
-        self.looks_left -= 1
-        return signal.SIGTERM if self.looks_left < 0 else None
-
-
-def finished(run, out):
-    out.mkdir(exist_ok=True)
-    trainer = Trainer(run, out, ALONE)
-    assert trainer.train(StopRequest())
-    trainer.finish()
-    return hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest()
-
-
-def logged(out, name):
-    return [row[name] for row in read_metrics(out / "metrics.jsonl") if name in row]
 
 
 def test_a_run_stopped_twice_ends_with_the_same_bits(make_run, tmp_path):
