@@ -34,10 +34,17 @@ def bits_of(nats: float, text_bytes: float) -> float:
 
 @torch.no_grad()
 def nats_and_bytes(
-    model: PreTrainedModel, shards: TokenShards, split: str, *, rows: Sequence[int], documents_apart: bool = False
+    model: PreTrainedModel,
+    shards: TokenShards,
+    split: str,
+    *,
+    rows: Sequence[int],
+    counted: int | None = None,
+    documents_apart: bool = False,
 ) -> tuple[float, float]:
     """Sums over some rows of a split: nats of the targets that stand for text, and their bytes.
 
+    counted: so many of them, the first ones; the others are run through the model all the same. None: all.
     documents_apart: no token sees another document of its row.
     """
     token_bytes = torch.from_numpy(shards.token_bytes.astype("int64"))
@@ -48,6 +55,8 @@ def nats_and_bytes(
     for first in range(0, len(rows), rows_per_batch):
         numbers = rows[first : first + rows_per_batch]
         tokens = torch.from_numpy(shards.read(split, numbers))
+        if counted is not None:
+            tokens[max(0, counted - first) :] = shards.meta["pad_id"]
         inputs, targets = tokens[:, :-1], tokens[:, 1:]
         apart = {}
         if documents_apart:
