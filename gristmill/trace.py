@@ -8,7 +8,6 @@ Left out: instruction rows and preference pairs, which are made from docstrings 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np

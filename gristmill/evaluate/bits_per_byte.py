@@ -1,21 +1,40 @@
 """Bits per byte: how many bits a model needs for a byte of text, comparable across tokenizers.
 
 Σ nats over the targets that stand for text / (ln 2 · Σ bytes of those targets). Special tokens, padding among them,
-count neither as nats nor as bytes.
+count neither as nats nor as bytes. For a masked language model the targets are hidden tokens, each guessed from both
+sides: such bits compare masked models with one another, not with the bits per byte of a text.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from gristmill.model.documents import document_arguments
+from gristmill.tokens.masking import Masking
 from gristmill.tokens.reader import TokenShards
 
 LOGITS_PER_BATCH = 2**25  # 128 MiB in float32
 NOT_TEXT = -100
+Examples = Callable[[Tensor, Sequence[int]], tuple[Tensor, Tensor]]
+"""Rows [n, T] and their numbers [n] → inputs and targets, of one shape; a target that does not count is NOT_TEXT."""
+
+
+def next_tokens(rows: Tensor, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Each token but the first is predicted from those before it."""
+    return rows[:, :-1], rows[:, 1:]
+
+
+def masked_tokens(masking: Masking) -> Examples:
+    """15 % of the text's tokens are hidden, and predicted from all others."""
+
+    def examples(rows: Tensor, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
+        seen, guessed = masking.for_validation(rows.numpy(), numbers)
+        return torch.from_numpy(seen), rows.where(torch.from_numpy(guessed), NOT_TEXT)
+
+    return examples
 
 
 def bits_per_byte(model: PreTrainedModel, shards: TokenShards, split: str) -> float:
@@ -41,6 +60,7 @@ def nats_and_bytes(
     rows: Sequence[int],
     counted: int | None = None,
     documents_apart: bool = False,
+    examples: Examples = next_tokens,
 ) -> tuple[float, float]:
     """Sums over some rows of a split: nats of the targets that stand for text, and their bytes.
 
@@ -54,16 +74,17 @@ def nats_and_bytes(
     model.eval()
     for first in range(0, len(rows), rows_per_batch):
         numbers = rows[first : first + rows_per_batch]
-        tokens = torch.from_numpy(shards.read(split, numbers))
+        rows_read = torch.from_numpy(shards.read(split, numbers))
         if counted is not None:
-            tokens[max(0, counted - first) :] = shards.meta["pad_id"]
-        inputs, targets = tokens[:, :-1], tokens[:, 1:]
+            rows_read[max(0, counted - first) :] = shards.meta["pad_id"]
+        inputs, targets = examples(rows_read, numbers)
+        bytes_of_targets = token_bytes[targets.clamp_min(0)].where(targets != NOT_TEXT, 0)
         apart = {}
         if documents_apart:
-            documents = torch.from_numpy(shards.document_ids(split, numbers))[:, :-1]
-            apart = document_arguments(documents.to(model.device))
-        nats += _summed_nats(model, inputs, targets.where(token_bytes[targets] > 0, NOT_TEXT), apart)
-        text_bytes += token_bytes[targets].sum().item()
+            documents = torch.from_numpy(shards.document_ids(split, numbers))[:, : inputs.shape[1]]
+            apart = document_arguments(documents.to(model.device), causal=examples is next_tokens)
+        nats += _summed_nats(model, inputs, targets.where(bytes_of_targets > 0, NOT_TEXT), apart)
+        text_bytes += bytes_of_targets.sum().item()
     model.train(was_training)
     return nats, text_bytes
 

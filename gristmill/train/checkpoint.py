@@ -36,7 +36,7 @@ class TrainState(Schema):
     step: int = 0
     """Optimizer steps done, skipped ones included."""
     tokens: int = 0
-    """Tokens predicted so far."""
+    """Tokens read so far, the first of each row left out; all of them are predicted, but by a masked model."""
     skipped_steps: int = 0
     """Steps that the weights owe nothing to: their loss spiked or was not finite, or they were undone."""
     loss: float = 0.0
@@ -132,9 +132,7 @@ def save_checkpoint(
             shutil.rmtree(old)
 
 
-def newest_checkpoint(
-    folder: Path, *, recipe: Recipe, defaults: Recipe, step: int | None = None
-) -> Checkpoint | None:
+def newest_checkpoint(folder: Path, *, recipe: Recipe, defaults: Recipe, step: int | None = None) -> Checkpoint | None:
     """The newest whole checkpoint of this run, or None. A damaged one is passed over with a warning.
 
     recipe: what this run computes; defaults: what it would if nothing was configured. step: the checkpoint after so

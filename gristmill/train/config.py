@@ -55,7 +55,7 @@ class ScheduleConfig(Schema):
 
 
 class PretrainConfig(StageConfig):
-    """Train a language model to predict the next token of packed rows."""
+    """Train a language model to predict the next token of packed rows, or (bert) the masked ones."""
 
     optim: OptimConfig = OptimConfig()
     """Learning rates and their company."""
@@ -85,8 +85,11 @@ class PretrainConfig(StageConfig):
     """Steps between measurements of validation bits per byte; the end is always measured."""
     log_every_steps: PositiveInt = 10
     """Steps between rows of metrics.jsonl."""
+    max_skipped_steps: NonNegativeInt = 3
+    """Steps within `guards.window_steps` that may be left out because their loss or gradient is not finite or spikes;
+    at the next one the weights go back to an anchor, or the run stops and names its rows and documents."""
     guards: GuardsConfig = GuardsConfig()
-    """What happens when a loss is not finite or spikes."""
+    """What counts as a spike, and what the weights go back to."""
     early_stop: EarlyStopConfig | None = None
     """Whether the run may end before its budget; then its result is the best checkpoint."""
     sample_every_steps: PositiveInt | None = 250
@@ -115,6 +118,12 @@ class PretrainConfig(StageConfig):
         if self.anneal is None:
             return 0.0
         return self.schedule.decay_ratio if self.anneal.share is None else self.anneal.share
+
+    @model_validator(mode="after")
+    def _best_is_kept(self) -> Self:
+        if self.early_stop and not self.keep_best:
+            raise ValueError("early_stop makes the best checkpoint the result, so keep_best has to be true")
+        return self
 
     @model_validator(mode="after")
     def _anneal_has_steps(self) -> Self:

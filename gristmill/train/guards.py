@@ -5,10 +5,12 @@ suspected: they are set back to an anchor, a checkpoint written at a fixed step,
 without the rows between (Chowdhery et al. 2022, arXiv:2204.02311, section 5.1). To train again on the rows before the
 spike would give the same weights and the same spike: the order of rows and every sum are deterministic.
 Every decision is a function of the checkpointed state and of the losses, so a run that is killed and resumed decides
-the same. Leaving out spikes follows the SkipStepOptimizer of OLMo-core, with median and MAD in place of mean and
-standard deviation: a spike does not hide the next one.
+the same. Leaving out spikes follows the SkipStepOptimizer of OLMo-core, with medians in place of mean and standard
+deviation: a spike does not hide the next one.
 """
 
+import itertools
+import math
 import statistics
 from typing import Literal
 
@@ -19,7 +21,7 @@ Verdict = Literal["train", "skip", "roll_back", "stop"]
 
 MIN_LOSSES = 16
 """Losses that the window must hold before one can be called a spike."""
-MAD_TO_DEVIATION = 1.4826  # of a normal distribution
+MEDIAN_TO_DEVIATION = 1.4826  # of what is normally distributed, from the median of its absolute values
 MIN_DEVIATION = 0.01
 """Share of the median below which a deviation is not believed: losses of a plateau may differ by less."""
 
@@ -46,16 +48,21 @@ class GuardState(Schema):
 def robust_z(loss: float, losses: tuple[float, ...]) -> float:
     """How many deviations a loss lies above the median of earlier ones; 0 while there are too few to say.
 
-    The deviation is estimated from the median absolute deviation (Hampel 1974), and at least 1 % of the median.
+    The deviation is that of noise whose neighbours differ by the median that these losses' neighbours do: neither a
+    trend nor a spike among them widens it (von Neumann 1941 on differences, Hampel 1974 on medians). It is at least 1 %
+    of the median.
     """
     if len(losses) < MIN_LOSSES:
         return 0.0
     median = statistics.median(losses)
-    deviation = MAD_TO_DEVIATION * statistics.median(abs(each - median) for each in losses)
+    differences = [abs(later - earlier) for earlier, later in itertools.pairwise(losses)]
+    deviation = MEDIAN_TO_DEVIATION * statistics.median(differences) / math.sqrt(2)
     return (loss - median) / max(deviation, MIN_DEVIATION * abs(median), 1e-12)
 
 
-def judge(step: int, loss: float, *, finite: bool, state: GuardState, config: GuardsConfig) -> Verdict:
+def judge(
+    step: int, loss: float, *, finite: bool, state: GuardState, config: GuardsConfig, max_skipped_steps: int
+) -> Verdict:
     """What to do with a step, before its gradient moves anything.
 
     finite: whether loss and gradient are. `skip` as long as few steps of the window were left out; then `roll_back` to
@@ -64,7 +71,7 @@ def judge(step: int, loss: float, *, finite: bool, state: GuardState, config: Gu
     if finite and (config.spike_z is None or robust_z(loss, state.losses) <= config.spike_z):
         return "train"
     recent = sum(skipped > step - config.window_steps for skipped in _since_rollback(state))
-    if recent < config.max_skipped_steps:
+    if recent < max_skipped_steps:
         return "skip"
     if state.anchor is not None and len(state.left_out) < config.max_rollbacks:
         return "roll_back"

@@ -8,15 +8,13 @@ from gristmill.schema import Schema
 
 
 class GuardsConfig(Schema):
-    """A loss that is not finite or spikes: its step is left out; too many, and the weights go back; then the run ends."""
+    """A loss that is not finite or spikes: its step is left out; after too many the weights go back; then it ends."""
 
     spike_z: PositiveFloat | None = 10.0
     """Robust deviations above the median of the window from which on a loss is a spike; null: only a loss or gradient
     that is not finite counts."""
     window_steps: PositiveInt = 128
     """Steps that are looked back on, for the median and for how often steps were left out."""
-    max_skipped_steps: NonNegativeInt = 3
-    """Steps of the window that may be left out; at the next one the weights go back."""
     max_rollbacks: NonNegativeInt = 2
     """Times that the weights may go back to the last anchor; the run stops at the next spike and names its rows."""
     anchor_every_steps: PositiveInt = 250

@@ -48,7 +48,9 @@ class Optimizers:
                 mesh=mesh,
             )
         else:
-            adamw.append({"params": of_role["matrix"], "lr": config.lr_matrix_adamw, "weight_decay": config.weight_decay})
+            adamw.append(
+                {"params": of_role["matrix"], "lr": config.lr_matrix_adamw, "weight_decay": config.weight_decay}
+            )
         self._optimizers["adamw"] = torch.optim.AdamW(adamw, betas=(config.beta1, config.beta2), eps=ADAM_EPS)
         for group in self._groups():
             group["full_lr"] = group["lr"]
@@ -62,9 +64,9 @@ class Optimizers:
 
     def learning_rates(self, *, lr_multiplier: float) -> dict[str, float]:
         """`lr_matrix`, `lr_embedding`, …: the rate of each role that the model has, at this share of the full one."""
-        rates = {}
+        rates: dict[str, float] = {}
         for group in self._groups():
-            weight = group["params"][0]
+            weight: nn.Parameter = group["params"][0]
             rates[f"lr_{parameter_role(self._names[weight], weight)}"] = lr_multiplier * group["full_lr"]
         return rates
 

@@ -66,6 +66,11 @@ class Phases:
         loader, place = self._at(step)
         return loader.row_indices(place)
 
+    def my_row_indices(self, step: int) -> NDArray[np.int64]:
+        """Indices of this process's rows of a step: [rows]."""
+        loader, place = self._at(step)
+        return loader.my_row_indices(place)
+
     def read(self, step: int) -> NDArray[np.int64]:
         """This process's rows of a step: [rows, seq_len + 1] int64."""
         loader, place = self._at(step)

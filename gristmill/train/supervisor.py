@@ -1,21 +1,21 @@
 """What is done about a run between its steps: guards act, validation is measured, samples are written, anchors kept.
 
-Checkpoints that are kept for another reason than to resume from lie in folders of their own, `checkpoints/anchors` and
-`checkpoints/best`. The state names them by step, so a resumed run uses the same ones. A damaged one ends the run.
+Anchors, checkpoints that the weights may be set back to, lie in a folder of their own, `checkpoints/anchors`; the best
+one lies among those to resume from. The state names both by step, so a resumed run uses the same ones. Where a damaged
+one is needed the run ends.
 """
 
 import logging
 import math
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gristmill.evaluate.bits_per_byte import bits_of
 from gristmill.metrics import MetricsWriter, StepLog
 from gristmill.progress import Bar
 from gristmill.train import early_stop, guards
-from gristmill.train.checkpoint import TrainState, newest_checkpoint
+from gristmill.train.checkpoint import Checkpoint
 from gristmill.train.samples import samples
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ANCHORS, BEST = "anchors", "best"
+ANCHORS = "anchors"
 
 
 class TrainingDiverged(RuntimeError):
@@ -51,7 +51,14 @@ class Supervisor:
         if self.trainer.data.begins_anew(state.step):  # losses on other text are no measure for what is a spike
             self._change_guard(losses=())
         finite = math.isfinite(loss) and math.isfinite(grad_norm)
-        return guards.judge(state.step, loss, finite=finite, state=self.trainer.state.guard, config=self.config.guards)
+        return guards.judge(
+            state.step,
+            loss,
+            finite=finite,
+            state=self.trainer.state.guard,
+            config=self.config.guards,
+            max_skipped_steps=self.config.max_skipped_steps,
+        )
 
     def note(self, verdict: guards.Verdict, loss: float, grad_norm: float, *, nats: float, text_bytes: int) -> None:
         """Note what became of the step just done; take the weights back where the guards say so.
@@ -69,17 +76,17 @@ class Supervisor:
         if verdict == "stop":
             raise TrainingDiverged(
                 f"{what}; before it {len(guard.skipped)} steps were left out and the weights went back "
-                f"{len(guard.left_out)} times (guards.max_skipped_steps={self.config.guards.max_skipped_steps}, "
-                f"max_rollbacks={self.config.guards.max_rollbacks}). Look at those documents with `gristmill trace "
-                "ID`; or lower optim.lr_matrix"
+                f"{len(guard.left_out)} times (max_skipped_steps={self.config.max_skipped_steps}, "
+                f"guards.max_rollbacks={self.config.guards.max_rollbacks}). Look at those documents with "
+                "`gristmill trace ID`; or lower optim.lr_matrix"
             )
         logger.warning("%s: %s", what, "left out" if verdict == "skip" else f"back to step {guard.anchor}")
         if verdict == "skip":
             guard = guards.skipped(step, state=guard)
         else:
-            path, at_anchor = self._kept(ANCHORS, guard.anchor)
-            trainer.restore(path)
-            guard = guards.rolled_back(step, state=guard, anchor=at_anchor.guard)
+            anchor = self._kept(ANCHORS, guard.anchor)
+            trainer.restore(anchor)
+            guard = guards.rolled_back(step, state=guard, anchor=anchor.state.guard)
         trainer.change(guard=guard, skipped_steps=guard.steps_without_effect)
 
     def after_step(self, outlets: Outlets | None) -> None:
@@ -96,22 +103,25 @@ class Supervisor:
 
     def ends_early(self) -> bool:
         """Whether validation has not improved for as long as the configuration waits."""
-        return early_stop.is_over(self.trainer.state.best, self.config.early_stop)
+        return early_stop.is_over(self.trainer.state.evaluations_without_gain, self.config.early_stop)
 
     def final_bits(self) -> float:
         """Validation of the result, which the trainer's model is from now on: the last weights, or the best ones."""
         trainer = self.trainer
         if not self.ends_early():
-            bits = trainer.validation_bits()
-            if self.config.early_stop is None:
+            bits, state = trainer.validation_bits(), trainer.state
+            if trainer.ranks.is_main:
+                with MetricsWriter(trainer.out / "metrics.jsonl", last_step=state.step) as metrics:
+                    metrics.write(state.step, {trainer.objective.metric: bits})
+            if not self.config.early_stop or early_stop.is_gain(
+                bits, best=state.best_bits_per_byte, config=self.config.early_stop
+            ):
                 return bits
-            self._note_validation(bits)
-        best = trainer.state.best
-        assert best.bits_per_byte is not None
-        if best.step != trainer.state.step:
-            path, trainer.state = self._kept(BEST, best.step)
-            trainer.restore(path)
-        return best.bits_per_byte
+        best = self._kept("", trainer.state.best_step)
+        trainer.state = best.state
+        trainer.restore(best)
+        assert best.state.best_bits_per_byte is not None
+        return best.state.best_bits_per_byte
 
     def details(self) -> dict[str, Any]:
         """What `gristmill trace` and a reader have to know of the steps."""
@@ -137,16 +147,15 @@ class Supervisor:
         where = self.trainer.data.describe(step)
         return f"step {step + 1}: loss {loss}{above}, gradient norm {grad_norm}, on {where}"
 
-    def _kept(self, kind: str, step: int | None) -> tuple[Path, TrainState]:
+    def _kept(self, kind: str, step: int | None) -> Checkpoint:
         """A checkpoint that the state refers to. Raises RuntimeError when it is damaged or gone."""
         assert step is not None
-        self.trainer.ranks.wait()  # the main process writes them
-        folder = self.trainer.out / "checkpoints" / kind
-        found = newest_checkpoint(folder, run_digest=self.trainer.run_digest, step=step)
+        found = self.trainer.saved(kind, step=step)
         if found is None:
+            folder = self.trainer.out / "checkpoints"
             raise RuntimeError(
-                f"{folder}: the checkpoint of step {step} is damaged or gone, and the run cannot go on without it; "
-                f"remove {folder.parent} to train anew"
+                f"{folder / kind}: the checkpoint of step {step} is damaged or gone, and the run cannot go on without "
+                f"it; remove {folder} to train anew"
             )
         return found
 
@@ -158,18 +167,14 @@ class Supervisor:
             gap = {"train_validation_gap": bits - bits_of(state.recent_nats, state.recent_bytes)}
         if outlets:
             epoch = round(trainer.data.epoch(state.step), 4)
-            outlets.metrics.write(state.step, {"bits_per_byte": bits, "epoch": epoch, **gap})
+            outlets.metrics.write(state.step, {trainer.objective.metric: bits, "epoch": epoch, **gap})
         trainer.change(recent_nats=0.0, recent_bytes=0)
-        if self.config.early_stop:
-            self._note_validation(bits)
-
-    def _note_validation(self, bits: float) -> None:
-        assert self.config.early_stop
-        state = self.trainer.state
-        best = early_stop.measured(bits, step=state.step, best=state.best, config=self.config.early_stop)
-        self.trainer.change(best=best)
-        if best.step == state.step:
-            self.trainer.save(BEST)
+        if early_stop.is_gain(bits, best=state.best_bits_per_byte, config=self.config.early_stop):
+            trainer.change(best_step=state.step, best_bits_per_byte=bits, evaluations_without_gain=0)
+            if self.config.keep_best:
+                trainer.save()
+        else:
+            trainer.change(evaluations_without_gain=state.evaluations_without_gain + 1)
 
     def _sample(self, outlets: Outlets | None) -> None:
         """Every process writes them: where weights are sharded, one alone could not."""

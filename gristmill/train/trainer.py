@@ -1,8 +1,9 @@
 """The pretraining loop: from a run file to a Hugging Face model folder, through checkpoints that resume bit by bit.
 
-Left out: sharded parameters (FSDP), activation checkpointing, sequence packing (rows come packed).
+Left out: sequence packing (rows come packed).
 """
 
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,28 +13,31 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedModel
 
 from gristmill.evaluate.bits_per_byte import bits_of, nats_and_bytes
 from gristmill.metrics import MetricsWriter, StepLog
 from gristmill.model.build import build_model, load_model
-from gristmill.model.config import weights_digest
+from gristmill.model.config import ModelConfig, weights_digest
 from gristmill.model.documents import document_arguments
+from gristmill.model.families import describe_sizes
 from gristmill.progress import progress
 from gristmill.report import Report
 from gristmill.tokens.reader import TokenShards
-from gristmill.train.checkpoint import TrainState, digest_of, load_checkpoint, newest_checkpoint, save_checkpoint
-from gristmill.train.config import PretrainRun
+from gristmill.train.checkpoint import Checkpoint, TrainState, newest_checkpoint, save_checkpoint
+from gristmill.train.config import PretrainConfig, PretrainRun
 from gristmill.train.export import check_tokenizer, export_model
 from gristmill.train.interrupts import StopRequest, stop_requests
-from gristmill.train.loss import IGNORED, summed_nats
+from gristmill.train.loss import IGNORED
+from gristmill.train.objective import Objective, Piece
 from gristmill.train.optimizers import Optimizers
+from gristmill.train.parallel import ParallelModel
 from gristmill.train.peaks import flops_per_token, peak_flops
 from gristmill.train.phases import Phases, anneal_begins, check_same_tokenizer
 from gristmill.train.precision import resolved_precision
 from gristmill.train.profiling import profiled
 from gristmill.train.ranks import Ranks, joined_ranks
+from gristmill.train.recipe import Recipe, digest_of
 from gristmill.train.schedule import lr_multiplier
 from gristmill.train.supervisor import Outlets, Supervisor
 from gristmill.train.telemetry import Telemetry, batch_bytes, last_row, role_norms
@@ -78,13 +82,21 @@ class Trainer:
             world=ranks.world,
         )
         self.model = self._starting_model()
-        self.optimizers = Optimizers(self.model, self.config.optim)
-        digests = [shards.meta["digest"] for shards in (self.shards, anneal) if shards]
-        decisive = (self.config.identity(), self.precision, run.model.identity(), digests, self._start_digest())
-        self.run_digest = digest_of(*decisive)
+        self.objective = Objective(
+            self.model, self.shards, tokenizer=run.tokenizer, seed=self.config.seed, z_loss=self.config.z_loss
+        )
+        flops = flops_per_token(self.model, self.seq_len)
+        self.parallel = ParallelModel(self.model, ranks, run.resources, compiled=self._compiled())
+        self.optimizers = Optimizers(self.model, self.config.optim, mesh=self.parallel.mesh)
+        self.recipe: Recipe = {
+            "config": self.config.identity() | {"precision": self.precision},
+            "model": run.model.identity(),
+            "tokens": self.shards.meta["digest"],
+            "start": self._start_digest(),
+            **({"anneal": anneal.meta["digest"]} if anneal else {}),
+        }
         self.state = self._resume()
-        self.forward = self._forward_module()
-        self.telemetry = self._new_telemetry()
+        self.telemetry = self._new_telemetry(flops)
         self.supervisor = Supervisor(self)
 
     def train(self, stop: StopRequest, *, after_step: Callable[[], None] | None = None) -> bool:
@@ -102,54 +114,53 @@ class Trainer:
                     self.save()
                     saved_at = time.monotonic()
                 if stopping:
+                    self.ranks.wait()  # a process that ends makes torchrun end the others: not while one still writes
                     return False
                 self._step_and_report(outlets)
                 if after_step:
                     after_step()
+        if self.run.leave_checkpoints:
+            self.save()
         return True
 
     def finish(self) -> None:
         """Measure the model on all validation rows and write the finished folder."""
-        last_step, bits = self.state.step, self.supervisor.final_bits()
+        bits = self.supervisor.final_bits()
+        weights = self.parallel.whole_weights()
         if self.ranks.is_main:
-            with MetricsWriter(self.out / "metrics.jsonl", last_step=last_step) as metrics:
-                metrics.write(last_step, {"bits_per_byte": bits})
             measured = {
                 "steps": self.state.step,
-                "epochs": round(self.epochs, 4),
+                "epochs": round(self._epochs(self.state.step), 4),
                 "parameters": self.parameters,
                 "skipped_steps": self.state.skipped_steps,
                 "loss": self.state.loss,
-                "bits_per_byte": bits,
+                self.objective.metric: bits,
             }
-            there = self.shards.rows("train") * self.seq_len
-            report = Report(
-                rows_in=there,
-                rows_out=self.state.tokens,
-                unit="tokens",
-                metrics=measured,
-                details=self.supervisor.details(),
+            there, details = self.shards.rows("train") * self.seq_len, self.supervisor.details()
+            report = Report(rows_in=there, rows_out=self.state.tokens, unit="tokens", metrics=measured, details=details)
+            export_model(
+                self.model, self.run.tokenizer, self.out, weights=weights, meta=self.shards.meta, report=report
             )
-            export_model(self.model, self.run.tokenizer, self.out, meta=self.shards.meta, report=report)
+            if not self.run.leave_checkpoints:
+                shutil.rmtree(self.out / "checkpoints", ignore_errors=True)
 
     @property
     def parameters(self) -> int:
         """Numbers in the model; tied embeddings count once."""
         return sum(weight.numel() for weight in self.model.parameters())
 
-    @property
-    def epochs(self) -> float:
-        """How often the run sees each training row, before the phase that anneals."""
-        steps = self.steps if self.data.begins is None else self.data.begins
+    def _epochs(self, steps: int) -> float:
+        """How often so many steps see each training row, before the phase that anneals."""
+        if self.data.begins is not None:
+            steps = min(steps, self.data.begins)
         return steps * self.config.batch_rows / self.shards.rows("train")
 
     def _plan(self) -> str:
         """What the configuration comes to, for a person to read."""
-        sizes = self.model.config
         return (
-            f"{sizes.num_hidden_layers} layers × {sizes.hidden_size}, {sizes.num_attention_heads} heads, "
-            f"feed-forward {sizes.intermediate_size}, {self.parameters:,} parameters; {self.steps:,} steps of "
-            f"{self.config.batch_rows} × {self.seq_len} tokens, {self.epochs:.2f} epochs; at step {self.state.step:,}"
+            f"{describe_sizes(self.model.config)}, {self.parameters:,} parameters; {self.steps:,} steps of "
+            f"{self.config.batch_rows} × {self.seq_len} tokens, {self._epochs(self.steps):.2f} epochs; {self.precision}, "
+            f"{self.parallel.mode}, {self.ranks.world} process(es); at step {self.state.step:,}"
         )
 
     def _starting_model(self) -> PreTrainedModel:
@@ -161,7 +172,7 @@ class Trainer:
         else:
             tokens = {name: meta[name] for name in ("bos_id", "eos_id", "pad_id")}
             model = build_model(self.run.model, **sizes, **tokens, seed=self.config.seed)
-        return model.to(self.ranks.device).train()  # pyright: ignore[reportArgumentType]
+        return model.train()
 
     def _start_folder(self) -> Path | None:
         start = self.run.model.start
@@ -170,6 +181,10 @@ class Trainer:
         if start.kind == "artifact" and self.run.start is None:
             raise ValueError(f"model.start names {start.artifact} but `start`, the folder where it lies, is not given")
         return self.run.start if start.kind == "artifact" else None
+
+    def _start_digest(self) -> str | None:
+        folder = self._start_folder()
+        return weights_digest(folder) if folder else None
 
     def _anneal_shards(self) -> TokenShards | None:
         """Raises ValueError when the run file does not say where they lie, or their ids mean other text."""
@@ -184,112 +199,135 @@ class Trainer:
         check_same_tokenizer(self.shards, shards)
         return shards
 
-    def _new_telemetry(self) -> Telemetry:
-        device, resources = self.ranks.device, self.run.resources
-        peak = peak_flops(device, precision=self.precision, stated_tflops=resources.peak_tflops)
+    def _new_telemetry(self, flops: float) -> Telemetry:
+        device, stated = self.ranks.device, self.run.resources.peak_tflops
+        peak = peak_flops(device, precision=self.precision, stated_tflops=stated)
         return Telemetry(
             device=device,
-            flops_per_token=flops_per_token(self.model, self.seq_len),
+            flops_per_token=flops,
             peak_flops=peak * self.ranks.world if peak else None,
             before=last_row(self.out / "metrics.jsonl") if self.state.step else None,
         )
 
-    def _start_digest(self) -> str | None:
-        folder = self._start_folder()
-        return weights_digest(folder) if folder else None
-
     def _resume(self) -> TrainState:
-        found = newest_checkpoint(self.out / "checkpoints", run_digest=self.run_digest)
+        found = self.saved()
         if found is None:
             return TrainState()
-        path, state = found
-        self.restore(path)
-        return state
+        self.restore(found)
+        return found.state
 
-    def restore(self, checkpoint: Path) -> None:
-        weights, optimizer = load_checkpoint(checkpoint)
+    def saved(self, kind: str = "", *, step: int | None = None) -> Checkpoint | None:
+        """The newest checkpoint of a kind, or the one after so many steps; the main process chooses for all."""
+        found = None
+        if self.ranks.is_main:
+            config = PretrainConfig()
+            precision = resolved_precision(config.precision, self.ranks.device)
+            defaults = {"config": config.identity() | {"precision": precision}, "model": ModelConfig().identity()}
+            folder = self.out / "checkpoints" / kind
+            found = newest_checkpoint(folder, recipe=self.recipe, defaults=defaults, step=step)
+        return self.ranks.from_main(found)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take over weights and optimizer state."""
+        weights = checkpoint.weights()
         with torch.no_grad():
             for name, weight in self.model.named_parameters():
-                weight.copy_(weights[name])
-        self.optimizers.restore(optimizer)
+                weight.copy_(weights.read_like(name, weight))
+        self.optimizers.restore(checkpoint.optimizer())
 
-    def _forward_module(self) -> torch.nn.Module:
-        module: torch.nn.Module = self.model
+    def _compiled(self) -> bool:
         on_gpu = self.ranks.device.type == "cuda"
-        if self.config.compile == "on" or (self.config.compile == "auto" and on_gpu):
-            module = torch.compile(module)  # pyright: ignore[reportAssignmentType]
-        if self.ranks.world > 1:
-            module = DistributedDataParallel(module, broadcast_buffers=False)
-        return module
+        return self.config.compile == "on" or (self.config.compile == "auto" and on_gpu)
 
     def _step_and_report(self, outlets: Outlets | None) -> None:
         step, tokens_before = self.state.step, self.state.tokens
         is_logged = step == 0 or (step + 1) % self.config.log_every_steps == 0 or step + 1 == self.steps
         lr = lr_multiplier(step, steps=self.steps, config=self.config.schedule)
-        values = self._step(lr, with_roles=is_logged)
+        measured = self._step(lr, with_roles=is_logged)
         done, tokens = self.state.step, self.state.tokens - tokens_before
         self.telemetry.trained(tokens)
         if outlets:
-            outlets.bar.advance(tokens, note=f"step {done}, loss {values['loss']:.3f}")
+            outlets.bar.advance(tokens, note=f"step {done}, loss {measured['loss']:.3f}")
             if is_logged:
+                so_far = {"tokens": self.state.tokens, "epoch": round(self.data.epoch(step), 4)}
                 rates = self.optimizers.learning_rates(lr_multiplier=lr)
-                so_far = {"tokens": self.state.tokens, "epoch": round(self.data.epoch(done - 1), 4)}
-                outlets.metrics.write(done, {**values, **rates, **so_far, **self.telemetry.row()})
+                outlets.metrics.write(done, {**measured, **rates, **so_far, **self.telemetry.row()})
         self.supervisor.after_step(outlets)
 
     def _step(self, lr: float, *, with_roles: bool = False) -> dict[str, float]:
         """Train on the next rows, unless the guards object: then no weight moves, or all go back to the anchor.
 
-        Returns the loss in nats per token, the training text's bits per byte and the gradient's norm before clipping;
-        with_roles: that of each role's weights too. Raises TrainingDiverged.
+        Returns `loss` in nats per predicted token and what else was measured, such as `grad_norm`, the gradient's norm
+        before clipping; with_roles: that of each role's weights too. Raises TrainingDiverged.
         """
         step = self.state.step
         with self.telemetry.waiting_for_data():
-            rows = torch.from_numpy(self.data.read(step))
-            documents = torch.from_numpy(self.data.document_ids(step)) if self.config.document_masking else None
+            rows = self.data.read(step)
+            inputs, targets = self.objective.examples(rows, numbers=self.data.my_row_indices(step), step=step)
+            pieces = list(self._micro_batches(inputs, targets, step))
         with self.telemetry.computing():
-            targets = rows[:, 1:].where(rows[:, 1:] != self.pad_id, IGNORED)
-            counts = (targets != IGNORED).sum().item(), batch_bytes(targets, self.token_bytes)
-            tokens, text_bytes = self.ranks.sum(*counts)
+            read, tokens, text_bytes = self.ranks.sum(
+                (rows[:, 1:] != self.pad_id).sum().item(),
+                (targets != IGNORED).sum().item(),
+                batch_bytes(targets, self.token_bytes),
+            )
+            step_loss = self.objective.begin_step(self._output, pieces, sum_over_ranks=self.ranks.sum)
             nats = 0.0
-            for piece, synchronize in self._pieces(len(rows)):
-                inputs_BT, targets_BT = (each[piece].to(self.ranks.device) for each in (rows[:, :-1], targets))
-                apart = document_arguments(documents[piece, :-1].to(self.ranks.device)) if documents is not None else {}
-                with nullcontext() if synchronize else self.forward.no_sync():  # pyright: ignore[reportCallIssue]
-                    piece_nats = self._summed_nats(inputs_BT, targets_BT, apart)
-                    # DDP averages gradients over processes; times their number it is the sum over all tokens again
-                    (piece_nats * (self.ranks.world / tokens)).backward()
+            for place, piece in enumerate(pieces, start=1):
+                with self.parallel.exchanging_gradients(last=place == len(pieces)):
+                    total, piece_nats = step_loss.of(*piece)
+                    # the exchange averages gradients over processes; times their number it is the sum over all tokens
+                    (total * (self.ranks.world / tokens)).backward()
                 nats += piece_nats.item()
             (nats,) = self.ranks.sum(nats)
             loss = nats / tokens
             norms = role_norms(self.model) if with_roles else {}
-            grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.grad_clip).item()
+            grad_norm = self.parallel.clip_gradients(self.config.optim.grad_clip)
             verdict = self.supervisor.judge(loss, grad_norm)
             if verdict == "train":
                 self.optimizers.step(lr_multiplier=lr)
             self.model.zero_grad()
-        self.change(step=step + 1, tokens=self.state.tokens + int(tokens))
+        self.change(
+            step=step + 1,
+            tokens=self.state.tokens + int(read),
+            rows_digest=digest_of(self.state.rows_digest, self.data.row_indices(step).tolist()),
+        )
         self.supervisor.note(verdict, loss, grad_norm, nats=nats, text_bytes=int(text_bytes))
-        values = {"loss": loss, "grad_norm": grad_norm, **norms}
-        return values | ({"train_bits_per_byte": bits_of(nats, text_bytes)} if text_bytes else {})
+        bits = {f"train_{self.objective.metric}": bits_of(nats, text_bytes)} if text_bytes else {}
+        return {"loss": loss, **bits, "grad_norm": grad_norm, **norms, **step_loss.metrics(tokens)}
 
-    def _pieces(self, rows: int) -> Iterator[tuple[slice, bool]]:
-        """Micro-batches of this process's rows, and whether gradients are exchanged after each (after the last)."""
-        size = self.config.micro_rows
-        for first in range(0, rows, size):
-            yield slice(first, first + size), first + size >= rows or self.ranks.world == 1
+    def _micro_batches(self, inputs: Tensor, targets: Tensor, step: int) -> Iterator[Piece]:
+        """Pieces of this process's rows on its device."""
+        device, size = self.ranks.device, self.config.micro_rows
+        masking = self.config.document_masking
+        documents = torch.from_numpy(self.data.document_ids(step))[:, : inputs.shape[1]] if masking else None
+        for first in range(0, len(inputs), size):
+            piece, apart = slice(first, first + size), {}
+            if documents is not None:
+                apart = document_arguments(documents[piece].to(device), causal=self.objective.is_causal)
+            yield inputs[piece].to(device), targets[piece].to(device), apart
 
-    def _summed_nats(self, inputs_BT: Tensor, targets_BT: Tensor, apart: dict[str, Tensor]) -> Tensor:
-        """apart: what keeps documents apart, where they are."""
+    def _output(self, inputs_BT: Tensor, **wanted: Any) -> Any:
         with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            logits_BTV = self.forward(input_ids=inputs_BT, use_cache=False, **apart).logits
-        return summed_nats(logits_BTV.flatten(0, 1), targets_BT.flatten(), z_loss=self.config.z_loss)
+            return self.parallel.forward(input_ids=inputs_BT, use_cache=False, **wanted)
 
     def validation_bits(self) -> float:
-        """In float32 whatever the training precision, each process on its share of the rows."""
-        rows = range(self.ranks.rank, self.shards.rows("validation"), self.ranks.world)
-        apart = self.config.document_masking
-        sums = nats_and_bytes(self.model, self.shards, "validation", rows=rows, documents_apart=apart)
+        """In float32 whatever the training precision, each process on its share of the rows.
+
+        All read equally many, since each forward pass of a sharded model needs every process; what is beyond the last
+        row is read and not counted.
+        """
+        total, world = self.shards.rows("validation"), self.ranks.world
+        rows = range(self.ranks.rank, -(-total // world) * world, world)
+        sums = nats_and_bytes(
+            self.model,
+            self.shards,
+            "validation",
+            rows=[row % total for row in rows],
+            counted=len([row for row in rows if row < total]),
+            documents_apart=self.config.document_masking,
+            examples=self.objective.validation_examples,
+        )
         return bits_of(*self.ranks.sum(*sums))
 
     def change(self, **fields: Any) -> None:
@@ -297,18 +335,19 @@ class Trainer:
         self.state = self.state.model_copy(update=fields)
 
     def save(self, kind: str = "") -> None:
-        """kind: of a checkpoint that is kept for another reason than to resume from."""
-        if self.ranks.is_main:
-            save_checkpoint(
-                self.out / "checkpoints" / kind,
-                self.state,
-                run_digest=self.run_digest,
-                weights=dict(self.model.named_parameters()),
-                optimizer=self.optimizers.state(),
-            )
+        """Write a checkpoint. kind: of those that are kept for another reason than to resume from."""
+        save_checkpoint(
+            self.out / "checkpoints" / kind,
+            self.state,
+            recipe=self.recipe,
+            weights=dict(self.model.named_parameters()),
+            optimizer=self.optimizers.state(),
+            ranks=self.ranks,
+            keep=self.config.keep_checkpoints,
+        )
 
     def _open_outlets(self, stack: ExitStack) -> Outlets | None:
-        """Metrics file and progress bar, in the process that reports."""
+        """Metrics, samples and progress bar, in the process that reports."""
         if not self.ranks.is_main:
             return None
         metrics = stack.enter_context(MetricsWriter(self.out / "metrics.jsonl", last_step=self.state.step))

@@ -63,7 +63,6 @@ def make_run(token_folder, tokenizer_folder):
             "log_every_steps": 1,
             "eval_every_steps": 3,
             "checkpoint_every_s": 0,
-            "sample_every_steps": None,
         }
         return PretrainRun.model_validate(
             {

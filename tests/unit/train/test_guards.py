@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import pytest
 from scipy.stats import median_abs_deviation
 
@@ -9,13 +10,17 @@ from gristmill.train.guards import (
     MIN_LOSSES,
     GuardState,
     anchor_is_due,
-    judge,
     robust_z,
     rolled_back,
     skipped,
     trained_on,
 )
+from gristmill.train.guards import judge as judge_step
 from gristmill.train.loop_config import GuardsConfig
+
+
+def judge(step: int, loss: float, *, max_skipped_steps: int = 3, finite: bool, state: GuardState, config: GuardsConfig):
+    return judge_step(step, loss, finite=finite, state=state, config=config, max_skipped_steps=max_skipped_steps)
 
 
 def noise(count: int, seed: int = 0) -> tuple[float, ...]:
@@ -24,10 +29,17 @@ def noise(count: int, seed: int = 0) -> tuple[float, ...]:
 
 
 def test_deviations_are_those_of_scipy():
-    losses = noise(60)
-    median = sorted(losses)[29] / 2 + sorted(losses)[30] / 2
-    expected = (4.2 - median) / median_abs_deviation(losses, scale="normal")
+    losses = noise(61)
+    # of differences d and their mirror images −d the median is 0
+    differences = np.concatenate([np.diff(losses), -np.diff(losses)])
+    expected = (4.2 - np.median(losses)) / (median_abs_deviation(differences, scale="normal") / np.sqrt(2))
     assert robust_z(4.2, losses) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_deviation_of_noise_is_found_below_a_trend():
+    losses = tuple(draw + 6 - 0.05 * step for step, draw in enumerate(noise(120)))
+    median = float(np.median(losses))
+    assert robust_z(median + 1.0, losses) == pytest.approx(1.0 / 0.1, rel=0.3)
 
 
 def test_on_a_plateau_a_small_step_up_is_no_spike():
@@ -53,10 +65,10 @@ def test_a_loss_that_falls_is_no_spike_and_only_what_is_not_finite_is_without_a_
 
 
 def test_spikes_are_left_out_then_taken_back_then_end_the_run():
-    config = GuardsConfig(max_skipped_steps=2, max_rollbacks=1, window_steps=10)
+    config = GuardsConfig(max_rollbacks=1, window_steps=10)
     state, verdicts = GuardState(losses=noise(60), anchor=50), []
     for step in range(60, 66):
-        verdict = judge(step, 99.0, finite=True, state=state, config=config)
+        verdict = judge(step, 99.0, finite=True, state=state, config=config, max_skipped_steps=2)
         verdicts.append(verdict)
         if verdict == "skip":
             state = skipped(step, state=state)
@@ -69,16 +81,16 @@ def test_spikes_are_left_out_then_taken_back_then_end_the_run():
 
 
 def test_without_an_anchor_there_is_nowhere_to_go_back_to():
-    config = GuardsConfig(max_skipped_steps=0)
-    assert judge(9, 1.0, finite=False, state=GuardState(), config=config) == "stop"
-    assert judge(9, 1.0, finite=False, state=GuardState(anchor=5), config=config) == "roll_back"
+    told = {"finite": False, "config": GuardsConfig(), "max_skipped_steps": 0}
+    assert judge(9, 1.0, state=GuardState(), **told) == "stop"
+    assert judge(9, 1.0, state=GuardState(anchor=5), **told) == "roll_back"
 
 
 def test_steps_left_out_long_ago_do_not_count():
-    config = GuardsConfig(max_skipped_steps=1, window_steps=10)
+    told = {"finite": True, "config": GuardsConfig(window_steps=10), "max_skipped_steps": 1}
     state = GuardState(losses=noise(60), skipped=(50,))
-    assert judge(59, 99.0, finite=True, state=state, config=config) == "stop"
-    assert judge(60, 99.0, finite=True, state=state, config=config) == "skip"
+    assert judge(59, 99.0, state=state, **told) == "stop"
+    assert judge(60, 99.0, state=state, **told) == "skip"
 
 
 def test_the_window_holds_the_last_losses():

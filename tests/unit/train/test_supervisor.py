@@ -59,7 +59,7 @@ def test_a_step_that_is_left_out_moves_nothing(make_run, tmp_path, spike_at):
 
 def test_a_rollback_restores_the_anchor_and_goes_on_behind_the_spike(make_run, tmp_path, spike_at):
     spike_at(7, 8)
-    run = make_run(**LONG, guards={**CALM, "max_skipped_steps": 1})
+    run = make_run(**LONG, guards=CALM, max_skipped_steps=1)
     trainer = started(run, tmp_path)
     assert not trainer.train(StopBefore(6))
     at_anchor, optimizer = weights_of(trainer), {k: v.clone() for k, v in trainer.optimizers.state().items()}
@@ -81,7 +81,7 @@ def test_a_rollback_restores_the_anchor_and_goes_on_behind_the_spike(make_run, t
 @pytest.mark.parametrize("stop_before", [2, 4, 7, 8, 9, 10])
 def test_a_run_with_spikes_that_is_stopped_ends_with_the_same_bits(make_run, tmp_path, spike_at, stop_before):
     spike_at(1, 7, 8)
-    run = make_run(**LONG, guards={**CALM, "max_skipped_steps": 1})
+    run = make_run(**LONG, guards=CALM, max_skipped_steps=1)
     straight = finished(run, tmp_path / "straight")
     stopped = tmp_path / "stopped"
     assert not started(run, stopped).train(StopBefore(stop_before))
@@ -92,7 +92,7 @@ def test_a_run_with_spikes_that_is_stopped_ends_with_the_same_bits(make_run, tmp
 
 def test_a_kill_between_rollback_and_checkpoint_repeats_the_rollback(make_run, tmp_path, spike_at):
     spike_at(7, 8)
-    run = make_run(**LONG, guards={**CALM, "max_skipped_steps": 1})
+    run = make_run(**LONG, guards=CALM, max_skipped_steps=1)
     straight = finished(run, tmp_path / "straight")
     killed = tmp_path / "killed"
     seldom = run.model_copy(update={"config": run.config.model_copy(update={"checkpoint_every_s": 1e9})})
@@ -108,18 +108,20 @@ def test_a_kill_between_rollback_and_checkpoint_repeats_the_rollback(make_run, t
 def test_text_that_is_unlike_the_rest_is_left_out(make_run, tmp_path):
     """Nothing planted in the loop: a row of noise in a text that counts up, which the model has learned."""
     fields = {"checkpoint_every_s": 1e9, "eval_every_steps": 1000, "schedule": {"decay_ratio": 0.0}}
-    run = make_run(tokens=90 * 4 * 12, guards={"window_steps": 24}, **fields)
+    run = make_run(tokens=150 * 4 * 12, guards={"window_steps": 24}, **fields)
     trainer = started(run, tmp_path)
-    assert not trainer.train(StopBefore(80))
+    assert not trainer.train(StopBefore(140))
     assert trainer.state.guard.skipped == ()
     rows = np.load(run.tokens / "train" / "tokens-00000.npy", mmap_mode="r+")
-    rows[trainer.data.row_indices(84)[0], 1:] = np.random.default_rng(5).integers(4, 40, 12)
+    noisy = trainer.data.row_indices(144)[0]
+    rows[noisy, 1:] = np.random.default_rng(5).integers(4, 40, 12)
     assert not trainer.train(StopBefore(5))
-    assert trainer.state.guard.skipped == (84,)
+    with_noise = tuple(step for step in range(140, 145) if noisy in trainer.data.row_indices(step))
+    assert trainer.state.guard.skipped == with_noise
 
 
 def test_a_run_that_diverges_names_rows_and_documents(make_run, tmp_path, spike_at):
-    run = make_run(**LONG, guards={**CALM, "max_skipped_steps": 0, "max_rollbacks": 1})
+    run = make_run(**LONG, guards={**CALM, "max_rollbacks": 1}, max_skipped_steps=0)
     pieces = [
         {"split": "train", "row": row, "start": 0, "length": 13, "doc_id": f"doc{row:02d}", "continuation": False}
         for row in range(22)
@@ -137,7 +139,7 @@ def test_a_run_that_diverges_names_rows_and_documents(make_run, tmp_path, spike_
 
 def test_a_rollback_without_its_anchor_ends_the_run_with_advice(make_run, tmp_path, spike_at):
     spike_at(7)
-    trainer = started(make_run(**LONG, guards={**CALM, "max_skipped_steps": 0}), tmp_path)
+    trainer = started(make_run(**LONG, guards=CALM, max_skipped_steps=0), tmp_path)
     assert not trainer.train(StopBefore(7))
     (tmp_path / "checkpoints" / "anchors" / "step-00000006" / "model.safetensors").write_bytes(b"")
     with pytest.raises(RuntimeError, match="checkpoint of step 6 is damaged or gone"):
@@ -235,7 +237,7 @@ def test_a_run_with_a_last_phase_resumes_bit_by_bit_and_says_where_it_began(make
 
 
 def test_losses_of_other_text_are_no_measure_for_a_spike(make_run, tmp_path):
-    run = annealing(make_run, better_rows(make_run().tokens), guards={**CALM, "max_skipped_steps": 0})
+    run = annealing(make_run, better_rows(make_run().tokens), guards=CALM, max_skipped_steps=0)
     trainer = started(run, tmp_path)
     assert not trainer.train(StopBefore(10))
     assert len(trainer.state.guard.losses) == 1
@@ -295,4 +297,4 @@ def test_what_is_remembered_is_in_every_checkpoint(make_run, tmp_path, spike_at)
     assert resumed.state == trainer.state
     assert resumed.state.guard == guards.GuardState(losses=resumed.state.guard.losses, skipped=(2,))
     assert len(resumed.state.guard.losses) == 3
-    assert resumed.state.best.step == 3
+    assert resumed.state.best_step == 3

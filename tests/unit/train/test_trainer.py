@@ -11,7 +11,7 @@ from gristmill.metrics import read_metrics
 from gristmill.model.config import ModelConfig
 from gristmill.report import Report
 from gristmill.tokens.reader import TokenShards
-from gristmill.train import trainer as trainer_module
+from gristmill.train import objective as objective_module
 from gristmill.train.interrupts import StopRequest
 from gristmill.train.pretrain import main
 from gristmill.train.ranks import Ranks
@@ -65,7 +65,14 @@ def test_the_finished_folder_is_a_complete_hugging_face_model(make_run, tmp_path
     assert model.generation_config.eos_token_id == [0, 3]
     assert AutoTokenizer.from_pretrained(out).convert_tokens_to_ids("w7") == 7
     assert {path.name for path in out.iterdir()} == {
-        *("config.json", "generation_config.json", "model.safetensors", "metrics.jsonl", "result.json"),
+        *(
+            "config.json",
+            "generation_config.json",
+            "model.safetensors",
+            "metrics.jsonl",
+            "result.json",
+            "samples.jsonl",
+        ),
         *("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
     }
     result = Report.model_validate_json((out / "result.json").read_text()).metrics
@@ -105,8 +112,8 @@ def test_training_goes_on_with_more_tokens_than_the_model_had(make_run, token_fo
 
 
 def test_losses_that_are_not_finite_are_skipped_then_named(make_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer_module, "summed_nats", lambda logits, targets, z_loss: logits.sum() * float("nan"))
-    trainer = Trainer(make_run(guards={"max_skipped_steps": 2}), tmp_path, ALONE)
+    monkeypatch.setattr(objective_module, "summed_nats", lambda logits, targets, z_loss: logits.sum() * float("nan"))
+    trainer = Trainer(make_run(max_skipped_steps=2), tmp_path, ALONE)
     before = [weight.detach().clone() for weight in trainer.model.parameters()]
     rows = trainer.data.row_indices(2).tolist()
     with pytest.raises(TrainingDiverged, match="step 3: loss nan") as error:
