@@ -25,7 +25,7 @@ class Optimizers:
 
     def __init__(self, model: nn.Module, config: OptimConfig, *, mesh: DeviceMesh | None = None) -> None:
         """mesh: the processes that hold the same model, where there are several; they share Muon's work."""
-        self._names = {weight: name for name, weight in model.named_parameters()}
+        self._names: dict[Tensor, str] = {weight: name for name, weight in model.named_parameters()}
         of_role: dict[Role, list[Tensor]] = {role: [] for role in get_args(Role)}
         for weight, name in self._names.items():
             of_role[parameter_role(name, weight)].append(weight)
@@ -66,7 +66,7 @@ class Optimizers:
         """`lr_matrix`, `lr_embedding`, …: the rate of each role that the model has, at this share of the full one."""
         rates: dict[str, float] = {}
         for group in self._groups():
-            weight: nn.Parameter = group["params"][0]
+            weight = group["params"][0]
             rates[f"lr_{parameter_role(self._names[weight], weight)}"] = lr_multiplier * group["full_lr"]
         return rates
 

@@ -159,8 +159,8 @@ class Trainer:
         """What the configuration comes to, for a person to read."""
         return (
             f"{describe_sizes(self.model.config)}, {self.parameters:,} parameters; {self.steps:,} steps of "
-            f"{self.config.batch_rows} × {self.seq_len} tokens, {self._epochs(self.steps):.2f} epochs; {self.precision}, "
-            f"{self.parallel.mode}, {self.ranks.world} process(es); at step {self.state.step:,}"
+            f"{self.config.batch_rows} × {self.seq_len} tokens, {self._epochs(self.steps):.2f} epochs; "
+            f"{self.precision}, {self.parallel.mode}, {self.ranks.world} process(es); at step {self.state.step:,}"
         )
 
     def _starting_model(self) -> PreTrainedModel:
