@@ -74,9 +74,9 @@ class Resources(Schema):
     processes: PositiveInt = 1
     """Pretraining processes on this machine; more than one starts torchrun."""
     nodes: PositiveInt = 1
-    """Machines that pretrain together, each with `processes`; the same command is started on each of them."""
+    """Machines that pretrain together, each with `processes`; they share the artifact store's file system."""
     rendezvous: str | None = None
-    """`HOST:PORT` where processes of several machines meet: a free port on one of the machines."""
+    """`HOST:PORT` where processes of several machines meet: this machine, as the others know it, and a free port."""
     parallel: Literal["auto", "ddp", "fsdp", "hybrid"] = "auto"
     """How a model lies across processes: whole in each (`ddp`), cut among all (`fsdp`), cut within a machine and whole
     on each (`hybrid`). `auto`: `ddp`, or where a GPU has no room for that `fsdp`, on several machines `hybrid`."""

@@ -31,5 +31,5 @@ def pretrain(
         config=config,
         model=model,
         resources=resources,
-        processes=resources.processes,
+        distributed=True,
     )

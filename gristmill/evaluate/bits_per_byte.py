@@ -74,11 +74,10 @@ def nats_and_bytes(
     model.eval()
     for first in range(0, len(rows), rows_per_batch):
         numbers = rows[first : first + rows_per_batch]
-        rows_read = torch.from_numpy(shards.read(split, numbers))
-        if counted is not None:
-            rows_read[max(0, counted - first) :] = shards.meta["pad_id"]
-        inputs, targets = examples(rows_read, numbers)
+        inputs, targets = examples(torch.from_numpy(shards.read(split, numbers)), numbers)
         bytes_of_targets = token_bytes[targets.clamp_min(0)].where(targets != NOT_TEXT, 0)
+        if counted is not None:
+            bytes_of_targets[max(0, counted - first) :] = 0
         apart = {}
         if documents_apart:
             documents = torch.from_numpy(shards.document_ids(split, numbers))[:, : inputs.shape[1]]

@@ -46,7 +46,7 @@ class ParallelModel:
         self.model = model
         layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
         if resources.activation_checkpointing:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
         if compiled:
             for layer in layers:  # all layers share one compilation
                 layer.compile()
@@ -57,7 +57,7 @@ class ParallelModel:
             model.to(ranks.device)  # pyright: ignore[reportArgumentType]
         self.forward: nn.Module = model
         if self.mode == "ddp":
-            self.forward = DistributedDataParallel(model, broadcast_buffers=False)
+            self.forward = DistributedDataParallel(model, forward_sync_buffers=False)
 
     @property
     def is_sharded(self) -> bool:
@@ -87,10 +87,15 @@ class ParallelModel:
         return norm.item()
 
     def whole_weights(self) -> dict[str, Tensor] | None:
-        """The model's state, gathered, where it is sharded; None where the model has it. All processes call it."""
+        """The state of a sharded model, gathered, tied weights once; None where the model itself has it whole.
+
+        All processes call it.
+        """
         if not self.is_sharded:
             return None
-        return {name: whole(tensor).cpu() for name, tensor in self.model.state_dict().items()}
+        own = {name for name, _ in self.model.named_parameters()}
+        tied = {name for name, _ in self.model.named_parameters(remove_duplicate=False)} - own
+        return {name: whole(tensor).cpu() for name, tensor in self.model.state_dict().items() if name not in tied}
 
 
 def whole(tensor: Tensor) -> Tensor:

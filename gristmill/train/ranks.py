@@ -73,8 +73,11 @@ def joined_ranks(resources: Resources) -> Iterator[Ranks]:
         torch.cuda.set_device(device)
     if world > 1:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", rank=rank, world_size=world)
+    ranks = Ranks(rank, world, device, nodes=world // on_each_node)
     try:
-        yield Ranks(rank, world, device, nodes=world // on_each_node)
+        yield ranks
+        # torchrun ends all processes when one has failed, and gloo aborts (seen in 1 run of 4) where a peer has left
+        ranks.wait()
     finally:
         if world > 1:
             dist.destroy_process_group()

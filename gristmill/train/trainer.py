@@ -55,7 +55,6 @@ def pretrain(run: PretrainRun, out: Path, *, profile: bool = False) -> int:
         if not trained:
             return stop.exit_status
         trainer.finish()
-        ranks.wait()
         return 0
 
 
@@ -114,7 +113,6 @@ class Trainer:
                     self.save()
                     saved_at = time.monotonic()
                 if stopping:
-                    self.ranks.wait()  # a process that ends makes torchrun end the others: not while one still writes
                     return False
                 self._step_and_report(outlets)
                 if after_step:
@@ -324,9 +322,9 @@ class Trainer:
             self.shards,
             "validation",
             rows=[row % total for row in rows],
+            examples=self.objective.validation_examples,
             counted=len([row for row in rows if row < total]),
             documents_apart=self.config.document_masking,
-            examples=self.objective.validation_examples,
         )
         return bits_of(*self.ranks.sum(*sums))
 

@@ -19,8 +19,8 @@ def test_whole_matrices_in_bfloat16_get_the_bits_of_torch():
     torch.manual_seed(0)
     ours = [nn.Parameter(torch.randn(shape)) for shape in SHAPES]
     theirs = [nn.Parameter(weight.detach().clone()) for weight in ours]
-    settings = {"lr": 0.02, "momentum": 0.95, "weight_decay": 0.1}
-    mine, reference = Muon(ours, **settings), torch.optim.Muon(theirs, adjust_lr_fn="original", **settings)
+    mine = Muon(ours, lr=0.02, momentum=0.95, weight_decay=0.1)
+    reference = torch.optim.Muon(theirs, lr=0.02, momentum=0.95, weight_decay=0.1, adjust_lr_fn="original")
     steps(mine, ours)
     steps(reference, theirs)
     for one, other in zip(ours, theirs, strict=True):
@@ -45,8 +45,10 @@ def test_each_expert_of_a_stack_is_a_matrix_of_its_own(shape):
     torch.manual_seed(0)
     stack = nn.Parameter(torch.randn(shape))
     apart = [nn.Parameter(matrix.clone()) for matrix in stack.detach()]
-    settings = {"lr": 0.02, "momentum": 0.95, "weight_decay": 0.1, "newton_schulz": torch.float32}
-    together, separate = Muon([stack], **settings), Muon(apart, **settings)
+    together, separate = (
+        Muon(weights, lr=0.02, momentum=0.95, weight_decay=0.1, newton_schulz=torch.float32)
+        for weights in ([stack], apart)
+    )
     for step in range(4):
         gradient = torch.randn(shape, generator=torch.Generator().manual_seed(step))
         gradient[0] *= 100  # a loud expert does not drown the others
