@@ -103,9 +103,9 @@ def test_without_the_count_beforehand_micro_batches_would_give_another_gradient(
     def own_counts(self: StepLoss, pieces) -> None:
         of = self.of
 
-        def forgetful(*piece):
+        def forgetful(inputs_BT, targets_BT, apart):
             self.counts_LE = None
-            return of(*piece)
+            return of(inputs_BT, targets_BT, apart)
 
         self.of = forgetful
 
