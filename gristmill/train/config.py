@@ -127,7 +127,7 @@ class PretrainConfig(StageConfig):
 
     @model_validator(mode="after")
     def _anneal_has_steps(self) -> Self:
-        if self.anneal and not self.anneal_share():
+        if self.anneal and self.anneal.share is None and self.schedule.decay_ratio == 0:
             raise ValueError(
                 "anneal.share is null, so it follows schedule.decay_ratio, which is 0; give anneal a share of the steps"
             )

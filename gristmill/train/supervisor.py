@@ -129,6 +129,7 @@ class Supervisor:
         return {
             "precision": trainer.precision,
             "steps_planned": trainer.steps,
+            "batch_rows": self.config.batch_rows,
             "anneal_begins": trainer.data.begins,
             "left_out": [list(stretch) for stretch in guard.left_out],
             "skipped": [
