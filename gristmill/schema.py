@@ -6,7 +6,7 @@ threads, devices) is `Resources` and never is.
 
 import os
 import re
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
@@ -61,6 +61,8 @@ class Resources(Schema):
     """`auto` (CUDA when present, else CPU), `cpu`, `cuda`, `cuda:1`."""
     processes: PositiveInt = 1
     """Pretraining processes on this machine; more than one starts torchrun."""
+    price_per_hour: Annotated[float, Field(ge=0)] | None = None
+    """What an hour of this machine costs, in any currency; `gristmill plan` says what pretraining comes to."""
 
     @property
     def pool(self) -> int | RayEngine:

@@ -9,13 +9,13 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from gristmill.train.config import OptimConfig
+from gristmill.train.config import OptimConfig, settled
 
 ADAM_EPS = 1e-10  # Adam's usual 1e-8 exceeds the gradients that rare tokens' embeddings see
 
 
 class Optimizers:
-    """Both optimizers of a model. Their state is saved and restored by parameter name."""
+    """Both optimizers of a model, for a resolved configuration. Their state is saved and restored by parameter name."""
 
     def __init__(self, model: nn.Module, config: OptimConfig) -> None:
         self._names = {weight: name for name, weight in model.named_parameters()}
@@ -30,16 +30,16 @@ class Optimizers:
             else:
                 matrices.append(weight)
         adamw = [
-            {"params": weights, "lr": lr}
+            {"params": weights, "lr": settled(lr)}
             for weights, lr in ((embeddings, config.lr_embedding), (head, config.lr_head), (norms, config.lr_norm))
             if weights
         ]
         self._optimizers = {
             "muon": torch.optim.Muon(
                 matrices,
-                lr=config.lr_matrix,
+                lr=settled(config.lr_matrix),
                 momentum=config.momentum,
-                weight_decay=config.weight_decay,
+                weight_decay=settled(config.weight_decay),
                 adjust_lr_fn="original",
             ),
             "adamw": torch.optim.AdamW(adamw, betas=(config.beta1, config.beta2), eps=ADAM_EPS, weight_decay=0.0),

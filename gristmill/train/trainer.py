@@ -24,7 +24,8 @@ from gristmill.progress import Bar, progress
 from gristmill.report import Report
 from gristmill.tokens.reader import TokenShards
 from gristmill.train.checkpoint import TrainState, digest_of, load_checkpoint, newest_checkpoint, save_checkpoint
-from gristmill.train.config import PretrainRun
+from gristmill.train.config import PretrainRun, settled
+from gristmill.train.dial import facts_of_built, resolve
 from gristmill.train.export import check_tokenizer, export_model
 from gristmill.train.interrupts import StopRequest, stop_requests
 from gristmill.train.loader import BatchLoader
@@ -53,16 +54,19 @@ class Trainer:
     """A run in one process: model, optimizers and how far they are."""
 
     def __init__(self, run: PretrainRun, out: Path, ranks: Ranks) -> None:
-        self.run, self.config, self.out, self.ranks = run, run.config, out, ranks
+        self.run, self.out, self.ranks = run, out, ranks
         self.shards = TokenShards(run.tokens)
-        _check(run, self.shards, ranks)
+        _check(run, self.shards)
         self.pad_id: int = self.shards.meta["pad_id"]
         self.seq_len: int = self.shards.meta["seq_len"]
-        self.steps = self.config.steps(self.seq_len)
-        self.loader = BatchLoader(
-            self.shards, batch_rows=self.config.batch_rows, seed=self.config.seed, rank=ranks.rank, world=ranks.world
-        )
         self.model = self._starting_model()
+        self.config = resolve(run.config, facts_of_built(self.model, seq_len=self.seq_len))
+        self.steps = self.config.steps(self.seq_len)
+        self.batch_rows = settled(self.config.batch_rows)
+        _check_share(self.batch_rows, ranks)
+        self.loader = BatchLoader(
+            self.shards, batch_rows=self.batch_rows, seed=self.config.seed, rank=ranks.rank, world=ranks.world
+        )
         self.optimizers = Optimizers(self.model, self.config.optim)
         decisive = (self.config.identity(), run.model.identity(), self.shards.meta["digest"], self._start_digest())
         self.run_digest = digest_of(*decisive)
@@ -103,7 +107,8 @@ class Trainer:
                 "bits_per_byte": bits,
             }
             there = self.shards.rows("train") * self.seq_len
-            report = Report(rows_in=there, rows_out=self.state.tokens, unit="tokens", metrics=measured)
+            details = {"resolved": self.config.model_dump(mode="json")}
+            report = Report(rows_in=there, rows_out=self.state.tokens, unit="tokens", metrics=measured, details=details)
             export_model(self.model, self.run.tokenizer, self.out, meta=self.shards.meta, report=report)
 
     @property
@@ -114,7 +119,7 @@ class Trainer:
     @property
     def epochs(self) -> float:
         """How often the run sees each training row."""
-        return self.steps * self.config.batch_rows / self.shards.rows("train")
+        return self.steps * self.batch_rows / self.shards.rows("train")
 
     def _plan(self) -> str:
         """What the configuration comes to, for a person to read."""
@@ -122,7 +127,7 @@ class Trainer:
         return (
             f"{sizes.num_hidden_layers} layers × {sizes.hidden_size}, {sizes.num_attention_heads} heads, "
             f"feed-forward {sizes.intermediate_size}, {self.parameters:,} parameters; {self.steps:,} steps of "
-            f"{self.config.batch_rows} × {self.seq_len} tokens, {self.epochs:.2f} epochs; at step {self.state.step:,}"
+            f"{self.batch_rows} × {self.seq_len} tokens, {self.epochs:.2f} epochs; at step {self.state.step:,}"
         )
 
     def _starting_model(self) -> PreTrainedModel:
@@ -133,7 +138,7 @@ class Trainer:
             model = load_model(folder, tokenizer=self.run.tokenizer, **sizes)
         else:
             tokens = {name: meta[name] for name in ("bos_id", "eos_id", "pad_id")}
-            model = build_model(self.run.model, **sizes, **tokens, seed=self.config.seed)
+            model = build_model(self.run.model, **sizes, **tokens, seed=self.run.config.seed)
         return model.to(self.ranks.device).train()  # pyright: ignore[reportArgumentType]
 
     def _start_folder(self) -> Path | None:
@@ -177,7 +182,7 @@ class Trainer:
         if outlets:
             outlets.bar.advance(tokens, note=f"step {done}, loss {loss:.3f}")
             if done == 1 or done % self.config.log_every_steps == 0 or done == self.steps:
-                values = {"loss": loss, "lr": lr * self.config.optim.lr_matrix, "grad_norm": grad_norm}
+                values = {"loss": loss, "lr": lr * settled(self.config.optim.lr_matrix), "grad_norm": grad_norm}
                 speed = tokens / (time.monotonic() - started)
                 outlets.metrics.write(done, {**values, "tokens": self.state.tokens, "tokens_per_s": round(speed)})
         if done % self.config.eval_every_steps == 0 and done != self.steps:
@@ -255,7 +260,7 @@ class Trainer:
         if not self.ranks.is_main:
             return None
         metrics = stack.enter_context(MetricsWriter(self.out / "metrics.jsonl", last_step=self.state.step))
-        budget = self.steps * self.config.batch_rows * self.seq_len
+        budget = self.steps * self.batch_rows * self.seq_len
         bar = stack.enter_context(progress("pretrain", total=budget, unit="tokens"))
         bar.advance(self.state.tokens)
         return Outlets(metrics, bar)
@@ -269,13 +274,15 @@ class Outlets:
     bar: Bar
 
 
-def _check(run: PretrainRun, shards: TokenShards, ranks: Ranks) -> None:
+def _check(run: PretrainRun, shards: TokenShards) -> None:
     """Raises ValueError for what would otherwise stop the run after its last step."""
     check_tokenizer(run.tokenizer)
-    if run.config.batch_rows % ranks.world:
-        raise ValueError(
-            f"batch_rows={run.config.batch_rows} cannot be shared by {ranks.world} processes; "
-            f"make it a multiple of {ranks.world}"
-        )
     if not shards.rows("validation"):
         raise ValueError("the token shards hold no validation rows; give that split a larger share of pages")
+
+
+def _check_share(batch_rows: int, ranks: Ranks) -> None:
+    if batch_rows % ranks.world:
+        raise ValueError(
+            f"batch_rows={batch_rows} cannot be shared by {ranks.world} processes; make it a multiple of {ranks.world}"
+        )

@@ -2,8 +2,11 @@ import torch
 
 from gristmill.model.build import build_model
 from gristmill.model.config import ModelConfig
-from gristmill.train.config import OptimConfig
+from gristmill.train.config import PretrainConfig
+from gristmill.train.dial import facts_of, resolve
 from gristmill.train.optimizers import Optimizers
+
+OPTIM = resolve(PretrainConfig(), facts_of(ModelConfig(depth=1), seq_len=8)).optim
 
 
 def new_model(**fields):
@@ -21,7 +24,7 @@ def train_steps(model, optimizers, *, first, count):
 
 def test_muon_takes_the_matrices_of_the_layers_and_adamw_the_rest():
     model = new_model(tie_embeddings=False)
-    optimizers = Optimizers(model, OptimConfig())
+    optimizers = Optimizers(model, OPTIM)
     train_steps(model, optimizers, first=0, count=1)
     owners = {key.split("/")[1]: key.split("/")[0] for key in optimizers.state()}
     assert owners.keys() == dict(model.named_parameters()).keys()
@@ -34,13 +37,13 @@ def test_a_learning_rate_of_zero_moves_no_weight():
     before = [weight.clone() for weight in model.parameters()]
     tokens = torch.arange(8).reshape(1, 8)
     model(input_ids=tokens, labels=tokens).loss.backward()
-    Optimizers(model, OptimConfig(weight_decay=0.1)).step(lr_multiplier=0.0)
+    Optimizers(model, OPTIM.model_copy(update={"weight_decay": 0.1})).step(lr_multiplier=0.0)
     assert all(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
 
 
 def test_a_restored_state_goes_on_with_the_same_bits():
     model = new_model()
-    optimizers = Optimizers(model, OptimConfig())
+    optimizers = Optimizers(model, OPTIM)
     train_steps(model, optimizers, first=0, count=2)
     weights = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     state = {key: tensor.clone() for key, tensor in optimizers.state().items()}
@@ -50,7 +53,7 @@ def test_a_restored_state_goes_on_with_the_same_bits():
     with torch.no_grad():
         for name, weight in resumed.named_parameters():
             weight.copy_(weights[name])
-    restored = Optimizers(resumed, OptimConfig())
+    restored = Optimizers(resumed, OPTIM)
     restored.restore(state)
     train_steps(resumed, restored, first=2, count=2)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), resumed.parameters(), strict=True))
