@@ -1,14 +1,14 @@
 """What learning rates and batches small models want: the runs that the dial's rules were fitted to.
 
-    python benchmarks/dial_sweep.py --work ../dial-sweep --results ../dial-sweep/results.jsonl [--grids batch,depth] [--json]
+    python benchmarks/dial_sweep.py --work ../dial-sweep --results ../dial-sweep/results.jsonl [--grids batch] [--json]
 
-Text: the documentation of the Python packages in .venv, through ingest, extract, split, a vocabulary of 4,096 and rows of
-256 tokens, written once below `--work`. Every run is `gristmill.train.trainer.pretrain` with all values given, in bf16 on
-one thread, one seed unless stated. A line of the results file is one run; runs that it holds are not repeated, so a
-sweep can be stopped, go on, and grow. `rates` multiplies all four learning rates of `BASE`.
+Text: the documentation of the Python packages in .venv, through ingest, extract, split, a vocabulary of 4,096 and rows
+of 256 tokens, written once below `--work`. Every run is `gristmill.train.trainer.pretrain` with all values given, in
+bf16 on one thread, one seed unless stated. A line of the results file is one run; runs that it holds are not repeated,
+so a sweep can be stopped, go on, and grow. `rates` multiplies all four learning rates of `BASE`.
 
-Grids: `batch` (rows × rates at depth 2, at two budgets), `depth` (rates and rows at depths 1 to 6), `roles` (one setting at a
-time at depth 2), `seeds` (the spread of a repeated run).
+Grids: `roles` (one setting at a time at depth 2), `batch` (rows × rates at depth 2, at two budgets), `depth` (rates at
+depths 1, 4 and 6), `seeds` (the spread of a repeated run).
 """
 
 import argparse
