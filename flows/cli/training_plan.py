@@ -1,12 +1,12 @@
 """What `gristmill plan` says of pretraining: every value with its origin, sizes, arithmetic, memory, time and cost."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from gristmill.config import PipelineConfig
-from gristmill.model.config import ModelShape
 from gristmill.schema import Schema
 from gristmill.store import ArtifactStore
 from gristmill.tokens.config import ExistingTokenizer, PinnedTokenizer, TrainedTokenizer
@@ -27,10 +27,11 @@ def training_plan(config: PipelineConfig, store: ArtifactStore) -> dict[str, Any
     if config.model.start.kind != "scratch":
         return None
     shape, seq_len = config.model.shape, config.tokenize.seq_len
-    resolved = resolve(config.pretrain, facts_of(config.model, seq_len=seq_len))
+    sizes = [name for name, size in shape if size or name == "tie_embeddings"]  # 0: not of this family
+    resolved = resolve(config.pretrain, facts_of(shape, seq_len=seq_len))
     vocab_size = _vocab_size(config, store)
     values = [
-        *_values("model", config.model, shape),
+        *_values("model", config.model, shape, names=sizes),
         _vocabulary(config, vocab_size),
         {"name": "tokenize.seq_len", "value": seq_len, "origin": "given"},
         *_values("pretrain", config.pretrain, resolved, names=("tokens", "batch_rows")),
@@ -41,13 +42,12 @@ def training_plan(config: PipelineConfig, store: ArtifactStore) -> dict[str, Any
     plan: dict[str, Any] = {"values": values, "vocab_size_advice": optimal_vocab_size(shape)}
     if vocab_size is None or resolved.tokens is None or resolved.batch_rows is None:
         return plan
-    tied, resources = config.model.tie_embeddings, config.resources
-    parameters = parameters_of(shape, vocab_size=vocab_size, tied=tied)
+    resources = config.resources
+    parameters = parameters_of(shape, vocab_size=vocab_size, seq_len=seq_len)
     per_token = flops_per_token(shape, vocab_size=vocab_size, seq_len=seq_len)
     memory = memory_of(
         shape,
         vocab_size=vocab_size,
-        tied=tied,
         seq_len=seq_len,
         micro_rows=min(resolved.micro_rows, -(-resolved.batch_rows // resources.processes)),
         precision=resolved.precision,
@@ -86,8 +86,8 @@ def training_lines(plan: dict[str, Any]) -> list[str]:
     estimates = plan["estimates"]
     sizes, memory = estimates["parameters"], estimates["memory_bytes"]
     lines.append(
-        f"parameters: {sizes['total']:,} = layers {sizes['layers']:,} + embeddings {sizes['embeddings']:,} + output "
-        f"{sizes['head']:,}; {estimates['flops']:.3g} FLOPs"
+        f"parameters: {sizes['total']:,} = layers {sizes['layers']:,} + vocabulary {sizes['vocabulary']:,}; a token "
+        f"meets {sizes['active']:,}; {estimates['flops']:.3g} FLOPs"
     )
     parts = ", ".join(f"{name} {size / 1e6:,.0f}" for name, size in memory.items() if name != "total")
     lines.append(f"memory of a process: about {memory['total'] / 1e6:,.0f} MB: {parts}")
@@ -101,13 +101,9 @@ def training_lines(plan: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _values(section: str, given: Schema, resolved: Schema, names: tuple[str, ...] | None = None) -> list[Value]:
-    """Fields that may be null and those of a shape; other settings have a default of their own and are not shown."""
-    shown = names or tuple(
-        name
-        for name in type(resolved).model_fields
-        if isinstance(resolved, ModelShape) or type(given).model_fields[name].default is None
-    )
+def _values(section: str, given: Schema, resolved: Schema, names: Iterable[str] | None = None) -> list[Value]:
+    """Those of these fields; without names of all that may be null, since others have a default of their own."""
+    shown = names or [name for name, field in type(given).model_fields.items() if field.default is None]
     return [
         {
             "name": f"{section}.{name}",
@@ -158,7 +154,9 @@ def _earlier_runs(config: PipelineConfig, store: ArtifactStore) -> list[EarlierR
     return runs
 
 
-def _number(value: float | None) -> str:
+def _number(value: Any) -> str:
+    if isinstance(value, bool | str):
+        return str(value).lower()
     return "unknown" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 

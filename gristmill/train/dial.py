@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import log2
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gristmill.model.config import ModelConfig
+from gristmill.model.shape import ModelShape
 from gristmill.schema import Schema
 from gristmill.train.config import PretrainConfig
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound=Schema)
 
-BATCH_TOKENS, BATCH_BUDGET, BATCH_POWER = 2048, 400_000, 0.5
-LR_MATRIX, LR_EMBEDDING, LR_TIED, LR_HEAD, LR_NORM = 0.02, 0.1, 0.03, 0.01, 3e-3
+BATCH_TOKENS, BATCH_BUDGET, BATCH_POWER = 2048, 1_000_000, 0.6
+LR_MATRIX, LR_EMBEDDING, LR_TIED, LR_HEAD, LR_NORM = 0.03, 0.1, 0.03, 0.012, 5e-3
+HEAD_WIDTH = 128
 WARMUP_STEPS, WARMUP_RATIO, DECAY_RATIO = 20, 0.05, 0.65
 
 
@@ -27,7 +28,7 @@ WARMUP_STEPS, WARMUP_RATIO, DECAY_RATIO = 20, 0.05, 0.65
 class Facts:
     """What the rules read of a model and its rows.
 
-    parameters: without embeddings and output matrix. tied: the embeddings are the output matrix too.
+    parameters: those that a token meets, without embeddings and output matrix. tied: these two are one.
     """
 
     depth: int
@@ -37,19 +38,24 @@ class Facts:
     seq_len: int
 
 
-def facts_of(model: ModelConfig, *, seq_len: int) -> Facts:
-    """The facts of a new model of this configuration."""
-    shape = model.shape
-    return Facts(shape.depth, shape.width, shape.parameters_without_vocabulary, model.tie_embeddings, seq_len)
+def facts_of(shape: ModelShape, *, seq_len: int) -> Facts:
+    """The facts of a new model."""
+    parameters = shape.active_parameters_without_vocabulary
+    return Facts(shape.depth, shape.width, parameters, shape.tie_embeddings, seq_len)
 
 
 def facts_of_built(model: "PreTrainedModel", *, seq_len: int) -> Facts:
     """The facts of a model in memory, wherever its weights come from."""
-    layers = (model.get_input_embeddings(), model.get_output_embeddings())
-    vocabulary = {weight for layer in layers if layer is not None for weight in layer.parameters()}
-    parameters = sum(weight.numel() for weight in model.parameters() if weight not in vocabulary)
+    from gristmill.model.roles import EMBEDDINGS, HEADS
+
     sizes = model.config
-    return Facts(sizes.num_hidden_layers, sizes.hidden_size, parameters, sizes.tie_word_embeddings, seq_len)
+    active = getattr(sizes, "num_experts_per_tok", 0) / getattr(sizes, "num_experts", 1)
+    parameters = 0.0
+    for name, weight in model.named_parameters():
+        is_bias_of_output = weight.shape == (sizes.vocab_size,)
+        if name.rsplit(".", 2)[-2] not in (*EMBEDDINGS, *HEADS) and not is_bias_of_output:
+            parameters += weight.numel() * (active if ".experts." in name else 1.0)
+    return Facts(sizes.num_hidden_layers, sizes.hidden_size, round(parameters), sizes.tie_word_embeddings, seq_len)
 
 
 def resolve(config: PretrainConfig, facts: Facts) -> PretrainConfig:
@@ -72,12 +78,14 @@ def batch_rows_for(tokens: int, *, seq_len: int) -> int:
 
 
 def learning_rates(facts: Facts, *, batch_tokens: int) -> dict[str, float]:
-    """The derived fields of `OptimConfig`."""
+    """The derived fields of `OptimConfig`. A step of few tokens is a noisy one, so rates fall with its root; those of
+    many tokens get no higher rates. The output matrix adds up as many numbers as the model is wide."""
+    noise = min(1.0, (batch_tokens / BATCH_TOKENS) ** 0.5)
     return {
-        "lr_matrix": LR_MATRIX,
-        "lr_embedding": LR_TIED if facts.tied else LR_EMBEDDING,
-        "lr_head": LR_HEAD,
-        "lr_norm": LR_NORM,
+        "lr_matrix": LR_MATRIX * noise,
+        "lr_embedding": (LR_TIED if facts.tied else LR_EMBEDDING) * noise,
+        "lr_head": LR_HEAD * (HEAD_WIDTH / facts.width) ** 0.5 * noise,
+        "lr_norm": LR_NORM * noise,
         "weight_decay": 0.0,
     }
 

@@ -44,8 +44,9 @@ def test_the_estimates_are_those_of_the_model_that_would_be_built(tmp_path, monk
     estimates = plan["estimates"]
     model = build_model(config.model, vocab_size=1000, max_seq_len=64, bos_id=1, eos_id=0, pad_id=2, seed=0)
     assert estimates["parameters"]["total"] == sum(weight.numel() for weight in model.parameters())
-    # two layers: queries and output 2·128·128, keys and values 2·128·64, feed-forward 3·128·384; the output 1000·128
-    per_token = 6 * (2 * (32_768 + 16_384 + 147_456) + 128_000) + 12 * 2 * 128 * 64
+    # two layers: queries and output 2·128·128, keys and values 2·128·64, feed-forward 3·128·384, norms 2·64 + 2·128;
+    # the last norm 128; the output 1000·128
+    per_token = 6 * (2 * (32_768 + 16_384 + 147_456 + 384) + 128 + 128_000) + 12 * 2 * 128 * 64
     assert estimates["flops"] == per_token * 64_000
     hours = estimates["flops"] / (0.6 * 3 * 1e11) / 3600
     assert abs(estimates["hours"] - hours) < 1e-12
@@ -68,7 +69,7 @@ def test_a_tokenizer_on_disk_is_counted(tmp_path, monkeypatch):
     (folder / "tokenizer.json").write_text(json.dumps(tokens))
     _, plan = planned(tmp_path, monkeypatch, f"train_tokenizer={{kind: existing, path: {folder}}}")
     assert plan is not None
-    assert plan["estimates"]["parameters"]["embeddings"] == 12 * 128
+    assert plan["estimates"]["parameters"]["vocabulary"] == 2 * 12 * 128
 
 
 def test_a_tokenizer_that_is_not_there_yet_leaves_the_estimates_out(tmp_path, monkeypatch):
