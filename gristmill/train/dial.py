@@ -78,9 +78,12 @@ def batch_rows_for(tokens: int, *, seq_len: int) -> int:
 
 
 def learning_rates(facts: Facts, *, batch_tokens: int) -> dict[str, float]:
-    """The derived fields of `OptimConfig`. A step of few tokens is a noisy one, so rates fall with its root; those of
-    many tokens get no higher rates. The output matrix adds up as many numbers as the model is wide."""
-    noise = min(1.0, (batch_tokens / BATCH_TOKENS) ** 0.5)
+    """The derived fields of `OptimConfig`.
+
+    A step of few tokens is a noisy one, so rates fall with its root, as far as that was measured. The output matrix
+    adds up as many numbers as the model is wide.
+    """
+    noise = (min(max(batch_tokens, BATCH_TOKENS // 2), BATCH_TOKENS) / BATCH_TOKENS) ** 0.5
     return {
         "lr_matrix": LR_MATRIX * noise,
         "lr_embedding": (LR_TIED if facts.tied else LR_EMBEDDING) * noise,

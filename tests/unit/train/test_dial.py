@@ -84,9 +84,9 @@ def test_a_wider_model_has_a_slower_output_matrix_and_a_small_step_slower_everyt
     narrow, wide = (learning_rates(Facts(4, width, 1, False, 8), batch_tokens=2048) for width in (128, 512))
     assert narrow == {"lr_matrix": 0.03, "lr_embedding": 0.1, "lr_head": 0.012, "lr_norm": 0.005, "weight_decay": 0.0}
     assert wide == {**narrow, "lr_head": 0.006}
-    quarter = learning_rates(Facts(4, 128, 1, False, 8), batch_tokens=512)
-    assert quarter == pytest.approx({name: rate / 2 for name, rate in narrow.items()})
-    assert learning_rates(Facts(4, 128, 1, False, 8), batch_tokens=2**20) == narrow
+    small, smaller, large = (learning_rates(Facts(4, 128, 1, False, 8), batch_tokens=size) for size in (1024, 8, 2**20))
+    assert small == pytest.approx({name: rate / 2**0.5 for name, rate in narrow.items()})
+    assert (smaller, large) == (small, narrow)
 
 
 def test_what_was_derived_stands_in_the_result(make_run, tmp_path):
