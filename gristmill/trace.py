@@ -244,7 +244,9 @@ def steps_that_read(scope: Scope, pretraining: Record, tokens: str, rows: list[i
 
 def _steps_of_phase(scope: Scope, pretraining: Record, tokens: str, rows: list[int], *, steps: int) -> set[int]:
     """Which of the first `steps` steps on these shards read one of the rows."""
-    shards, config = TokenShards(scope.store.path(tokens)), pretraining.recipe.config["pretrain"]
+    shards = TokenShards(scope.store.path(tokens))
+    # the recipe says null where a setting was derived; the report says what it was
+    config = scope.store.report(pretraining.address).details.get("resolved", pretraining.recipe.config["pretrain"])
     per_epoch, batch_rows = shards.rows("train"), config["batch_rows"]
     positions = steps * batch_rows
     found: set[int] = set()

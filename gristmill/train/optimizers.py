@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 
 from gristmill.model.roles import Role, parameter_role
-from gristmill.train.config import OptimConfig
+from gristmill.train.config import OptimConfig, settled
 from gristmill.train.muon import Muon
 from gristmill.train.slices import SavedTensors
 
@@ -21,7 +21,7 @@ PRECISIONS = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 class Optimizers:
-    """The optimizers of a model. Their state is saved and restored by parameter name."""
+    """The optimizers of a model, for a resolved configuration. Their state is saved and restored by parameter name."""
 
     def __init__(self, model: nn.Module, config: OptimConfig, *, mesh: DeviceMesh | None = None) -> None:
         """mesh: the processes that hold the same model, where there are several; they share Muon's work."""
@@ -30,9 +30,9 @@ class Optimizers:
         for weight, name in self._names.items():
             of_role[parameter_role(name, weight)].append(weight)
         full_rates: dict[Role, float] = {
-            "embedding": config.lr_embedding,
-            "head": config.lr_head,
-            "norm": config.lr_norm,
+            "embedding": settled(config.lr_embedding),
+            "head": settled(config.lr_head),
+            "norm": settled(config.lr_norm),
         }
         adamw = [
             {"params": of_role[role], "lr": lr, "weight_decay": 0.0} for role, lr in full_rates.items() if of_role[role]
@@ -41,16 +41,15 @@ class Optimizers:
         if config.kind == "muon":
             self._optimizers["muon"] = Muon(
                 of_role["matrix"],
-                lr=config.lr_matrix,
+                lr=settled(config.lr_matrix),
                 momentum=config.momentum,
-                weight_decay=config.weight_decay,
+                weight_decay=settled(config.weight_decay),
                 newton_schulz=PRECISIONS[config.newton_schulz],
                 mesh=mesh,
             )
         else:
-            adamw.append(
-                {"params": of_role["matrix"], "lr": config.lr_matrix_adamw, "weight_decay": config.weight_decay}
-            )
+            decay = settled(config.weight_decay)
+            adamw.append({"params": of_role["matrix"], "lr": config.lr_matrix_adamw, "weight_decay": decay})
         self._optimizers["adamw"] = torch.optim.AdamW(adamw, betas=(config.beta1, config.beta2), eps=ADAM_EPS)
         for group in self._groups():
             group["full_lr"] = group["lr"]

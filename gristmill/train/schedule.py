@@ -2,7 +2,7 @@
 
 import math
 
-from gristmill.train.config import ScheduleConfig
+from gristmill.train.config import ScheduleConfig, settled
 
 
 def lr_multiplier(step: int, *, steps: int, config: ScheduleConfig) -> float:
@@ -12,16 +12,17 @@ def lr_multiplier(step: int, *, steps: int, config: ScheduleConfig) -> float:
     warm-up on (Loshchilov and Hutter 2017, arXiv:1608.03983). Either reaches its end one step after the last, so that
     no step is wasted on a rate of zero. Where warm-up and decay overlap, the smaller one holds.
     """
-    warmup = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    warmup = min(1.0, (step + 1) / max(1, settled(config.warmup_steps)))
     left = _left_of_wave(step, steps, config) if config.kind == "cosine" else _left_of_line(step, steps, config)
     return min(warmup, config.final_lr_ratio + (1 - config.final_lr_ratio) * left)
 
 
 def _left_of_line(step: int, steps: int, config: ScheduleConfig) -> float:
-    decay_steps = config.decay_ratio * steps
+    decay_steps = settled(config.decay_ratio) * steps
     return min(1.0, (steps - step) / decay_steps) if decay_steps else 1.0
 
 
 def _left_of_wave(step: int, steps: int, config: ScheduleConfig) -> float:
-    done = max(0, step - config.warmup_steps) / max(1, steps - config.warmup_steps)
+    warmup_steps = settled(config.warmup_steps)
+    done = max(0, step - warmup_steps) / max(1, steps - warmup_steps)
     return (1 + math.cos(math.pi * done)) / 2

@@ -129,7 +129,7 @@ class Supervisor:
         return {
             "precision": trainer.precision,
             "steps_planned": trainer.steps,
-            "batch_rows": self.config.batch_rows,
+            "resolved": self.config.model_dump(mode="json"),
             "anneal_begins": trainer.data.begins,
             "left_out": [list(stretch) for stretch in guard.left_out],
             "skipped": [

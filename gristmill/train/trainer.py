@@ -25,14 +25,14 @@ from gristmill.progress import progress
 from gristmill.report import Report
 from gristmill.tokens.reader import TokenShards
 from gristmill.train.checkpoint import Checkpoint, TrainState, newest_checkpoint, save_checkpoint
-from gristmill.train.config import PretrainConfig, PretrainRun
+from gristmill.train.config import PretrainConfig, PretrainRun, settled
+from gristmill.train.dial import facts_of_built, resolve
 from gristmill.train.export import check_tokenizer, export_model
 from gristmill.train.interrupts import StopRequest, stop_requests
 from gristmill.train.loss import IGNORED
 from gristmill.train.objective import Objective, Piece
 from gristmill.train.optimizers import Optimizers
 from gristmill.train.parallel import ParallelModel
-from gristmill.train.peaks import flops_per_token, peak_flops
 from gristmill.train.phases import Phases, anneal_begins, check_same_tokenizer
 from gristmill.train.precision import resolved_precision
 from gristmill.train.profiling import profiled
@@ -41,6 +41,7 @@ from gristmill.train.recipe import Recipe, digest_of
 from gristmill.train.schedule import lr_multiplier
 from gristmill.train.supervisor import Outlets, Supervisor
 from gristmill.train.telemetry import Telemetry, batch_bytes, last_row, role_norms
+from gristmill.train.utilization import flops_per_token, peak_flops
 
 
 def pretrain(run: PretrainRun, out: Path, *, profile: bool = False) -> int:
@@ -62,12 +63,17 @@ class Trainer:
     """A run in one process: model, optimizers and how far they are."""
 
     def __init__(self, run: PretrainRun, out: Path, ranks: Ranks) -> None:
-        self.run, self.config, self.out, self.ranks = run, run.config, out, ranks
+        self.run, self.out, self.ranks = run, out, ranks
         self.shards = TokenShards(run.tokens)
-        _check(run, self.shards, ranks)
+        _check(run, self.shards)
         self.pad_id: int = self.shards.meta["pad_id"]
         self.seq_len: int = self.shards.meta["seq_len"]
+        self.model = self._starting_model()
+        self.facts = facts_of_built(self.model, seq_len=self.seq_len)
+        self.config = resolve(run.config, self.facts)
         self.steps = self.config.steps(self.seq_len)
+        self.batch_rows = settled(self.config.batch_rows)
+        _check_share(self.batch_rows, ranks)
         self.token_bytes = torch.from_numpy(self.shards.token_bytes.astype("int64"))
         self.precision = resolved_precision(self.config.precision, ranks.device)
         anneal = self._anneal_shards()
@@ -75,12 +81,11 @@ class Trainer:
             self.shards,
             anneal,
             begins=anneal_begins(self.steps, share=self.config.anneal_share()) if anneal else 0,
-            batch_rows=self.config.batch_rows,
+            batch_rows=self.batch_rows,
             seed=self.config.seed,
             rank=ranks.rank,
             world=ranks.world,
         )
-        self.model = self._starting_model()
         self.objective = Objective(
             self.model, self.shards, tokenizer=run.tokenizer, seed=self.config.seed, z_loss=self.config.z_loss
         )
@@ -151,13 +156,13 @@ class Trainer:
         """How often so many steps see each training row, before the phase that anneals."""
         if self.data.begins is not None:
             steps = min(steps, self.data.begins)
-        return steps * self.config.batch_rows / self.shards.rows("train")
+        return steps * self.batch_rows / self.shards.rows("train")
 
     def _plan(self) -> str:
         """What the configuration comes to, for a person to read."""
         return (
             f"{describe_sizes(self.model.config)}, {self.parameters:,} parameters; {self.steps:,} steps of "
-            f"{self.config.batch_rows} × {self.seq_len} tokens, {self._epochs(self.steps):.2f} epochs; "
+            f"{self.batch_rows} × {self.seq_len} tokens, {self._epochs(self.steps):.2f} epochs; "
             f"{self.precision}, {self.parallel.mode}, {self.ranks.world} process(es); at step {self.state.step:,}"
         )
 
@@ -169,7 +174,7 @@ class Trainer:
             model = load_model(folder, tokenizer=self.run.tokenizer, **sizes)
         else:
             tokens = {name: meta[name] for name in ("bos_id", "eos_id", "pad_id")}
-            model = build_model(self.run.model, **sizes, **tokens, seed=self.config.seed)
+            model = build_model(self.run.model, **sizes, **tokens, seed=self.run.config.seed)
         return model.train()
 
     def _start_folder(self) -> Path | None:
@@ -218,7 +223,7 @@ class Trainer:
         """The newest checkpoint of a kind, or the one after so many steps; the main process chooses for all."""
         found = None
         if self.ranks.is_main:
-            config = PretrainConfig()
+            config = resolve(PretrainConfig(), self.facts)
             precision = resolved_precision(config.precision, self.ranks.device)
             defaults = {"config": config.identity() | {"precision": precision}, "model": ModelConfig().identity()}
             folder = self.out / "checkpoints" / kind
@@ -352,18 +357,20 @@ class Trainer:
         written = None
         if self.config.sample_every_steps:
             written = stack.enter_context(StepLog(self.out / "samples.jsonl", last_step=self.state.step))
-        budget = self.steps * self.config.batch_rows * self.seq_len
+        budget = self.steps * self.batch_rows * self.seq_len
         bar = stack.enter_context(progress("pretrain", total=budget, unit="tokens", done=self.state.tokens))
         return Outlets(metrics, written, bar)
 
 
-def _check(run: PretrainRun, shards: TokenShards, ranks: Ranks) -> None:
+def _check(run: PretrainRun, shards: TokenShards) -> None:
     """Raises ValueError for what would otherwise stop the run after its last step."""
     check_tokenizer(run.tokenizer)
-    if run.config.batch_rows % ranks.world:
-        raise ValueError(
-            f"batch_rows={run.config.batch_rows} cannot be shared by {ranks.world} processes; "
-            f"make it a multiple of {ranks.world}"
-        )
     if not shards.rows("validation"):
         raise ValueError("the token shards hold no validation rows; give that split a larger share of pages")
+
+
+def _check_share(batch_rows: int, ranks: Ranks) -> None:
+    if batch_rows % ranks.world:
+        raise ValueError(
+            f"batch_rows={batch_rows} cannot be shared by {ranks.world} processes; make it a multiple of {ranks.world}"
+        )

@@ -155,6 +155,13 @@ def test_rows_that_are_annealed_on_are_traced_to_the_steps_of_that_phase(tmp_pat
     assert steps_of(store, both) == [step for step in reads if step < 4] + [4 + step for step in reads if step < 5]
 
 
+def test_a_batch_that_was_derived_is_read_from_the_report(tmp_path: Path):
+    store = make_store(tmp_path)
+    stated = trained_again(store, {"tokens": "tokenize"}, {"resolved": {"batch_rows": 1, "seed": 0}}, steps=3)
+    loader = BatchLoader(TokenShards(store.path(address_of(store, "tokenize"))), batch_rows=1, seed=0)
+    assert steps_of(store, stated) == [step for step in range(3) if {1, 2} & set(loader.row_indices(step).tolist())]
+
+
 def test_steps_that_guards_left_out_or_undid_did_not_learn_the_page(tmp_path: Path):
     store = make_store(tmp_path)
     whole = trained_again(store, {"tokens": "tokenize"}, {"anneal_begins": None}, steps=9)

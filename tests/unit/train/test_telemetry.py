@@ -14,9 +14,10 @@ from gristmill.metrics import read_metrics
 from gristmill.model.build import build_model
 from gristmill.model.config import ModelConfig
 from gristmill.train.energy import EnergyMeter
-from gristmill.train.peaks import PEAK_TFLOPS, flops_per_token, peak_flops, peak_of_name
+from gristmill.train.peaks import PEAK_TFLOPS, peak_of_name
 from gristmill.train.precision import of_cpu, resolved_precision
 from gristmill.train.telemetry import Telemetry, batch_bytes, role_norms
+from gristmill.train.utilization import flops_per_token, peak_flops
 
 CPU = torch.device("cpu")
 
