@@ -16,8 +16,12 @@ def resolved(depth: int, **fields) -> PretrainConfig:
     return resolve(PretrainConfig.model_validate(fields), facts)
 
 
+OFF = ("anneal", "early_stop")  # null says that there is none of it
+
+
 def nulls(config) -> list[str]:
-    return [name for part in (config, config.optim, config.schedule) for name, value in part if value is None]
+    fields = [each for part in (config, config.optim, config.schedule) for each in part]
+    return [name for name, value in fields if value is None and name not in OFF]
 
 
 def test_no_setting_is_left_at_null():

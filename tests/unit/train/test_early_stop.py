@@ -32,5 +32,6 @@ def test_a_phase_without_steps_is_refused():
     anneal = {"artifact": "tokens/tokenize-0123456789ab"}
     with pytest.raises(ValidationError, match="give anneal a share"):
         PretrainConfig.model_validate({"anneal": anneal, "schedule": {"decay_ratio": 0}})
-    assert PretrainConfig.model_validate({"anneal": anneal}).anneal_share() == PretrainConfig().schedule.decay_ratio
+    by_decay = PretrainConfig.model_validate({"anneal": anneal, "schedule": {"decay_ratio": 0.3}})
+    assert by_decay.anneal_share() == 0.3
     assert PretrainConfig.model_validate({"anneal": anneal | {"share": 0.1}}).anneal_share() == 0.1
