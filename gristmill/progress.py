@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from typing import Protocol, TextIO
 
 FIRST_LINE_S = 4.0
@@ -26,13 +27,29 @@ def progress(label: str, *, total: float | None, unit: str, done: float = 0) -> 
 
     done: what was there before; it took no time.
     """
+    among = _among.get()
     if os.environ.get("GRISTMILL_PROGRESS") == "json":
         yield _Messages(label, total, unit, done)
+    elif among:
+        yield _Lines(f"{label}[{among}]", total, unit, done)
     elif sys.stderr.isatty():
         with _rich_bar(label, total, unit, done) as bar:
             yield bar
     else:
         yield _Lines(label, total, unit, done)
+
+
+@contextmanager
+def one_of_several(name: str) -> Iterator[None]:
+    """Work inside the block goes on beside other work of the same label: progress is lines that say whose they are."""
+    token = _among.set(name)
+    try:
+        yield
+    finally:
+        _among.reset(token)
+
+
+_among: ContextVar[str | None] = ContextVar("among", default=None)
 
 
 def relay(lines: Iterable[str], log: TextIO) -> list[str]:
