@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from gristmill.tokens.reader import TokenShards
 
 DEPTH, WIDTH, HEADS, SEQ_LEN, BATCH_ROWS, STEPS = 4, 192, 3, 256, 8, 250
-TRAINER_RATES = (1e-3, 2e-3, 4e-3)
+TRAINER_RATES = (5e-4, 1e-3, 2e-3, 4e-3)
 MEASURED_EVERY = 25
 RECORDED = {"nanochat, its own rates": 2.939, "nanochat, rates × 8, weight decay .1": 2.667}
 
