@@ -44,7 +44,7 @@ def training_plan(config: PipelineConfig, store: ArtifactStore) -> dict[str, Any
         return plan
     resources = config.resources
     parameters = parameters_of(shape, vocab_size=vocab_size, seq_len=seq_len)
-    per_token = flops_per_token(shape, vocab_size=vocab_size, seq_len=seq_len)
+    per_token = flops_per_token(shape, vocab_size, seq_len)
     memory = memory_of(
         shape,
         vocab_size=vocab_size,
