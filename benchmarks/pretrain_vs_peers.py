@@ -279,7 +279,8 @@ def train_gpt2(run: Run, tokens: Path) -> Run:
 
     shards = TokenShards(tokens)
     torch.manual_seed(run["seed"])
-    config = GPT2Config(vocab_size=256, n_positions=SEQ_LEN, n_embd=WIDTH, n_layer=DEPTH, n_head=HEADS, bos_token_id=0)
+    sizes = {"vocab_size": 256, "n_positions": SEQ_LEN, "n_embd": WIDTH, "n_layer": DEPTH, "n_head": HEADS}
+    config = GPT2Config(**sizes, bos_token_id=0, eos_token_id=0)
     config.resid_pdrop = config.embd_pdrop = config.attn_pdrop = 0.0
     model = GPT2LMHeadModel(config)
     decayed = [weight for weight in model.parameters() if weight.ndim >= 2]
