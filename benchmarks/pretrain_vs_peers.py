@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from gristmill.tokens.reader import TokenShards
 
 DEPTH, WIDTH, HEADS, SEQ_LEN, BATCH_ROWS, STEPS = 4, 192, 3, 256, 8, 250
-TRAINER_RATES = (1e-3, 2e-3, 4e-3)
+TRAINER_RATES = (5e-4, 1e-3, 2e-3, 4e-3)
 MEASURED_EVERY = 25
 RECORDED = {"nanochat, its own rates": 2.939, "nanochat, rates × 8, weight decay .1": 2.667}
 
@@ -279,7 +279,8 @@ def train_gpt2(run: Run, tokens: Path) -> Run:
 
     shards = TokenShards(tokens)
     torch.manual_seed(run["seed"])
-    config = GPT2Config(vocab_size=256, n_positions=SEQ_LEN, n_embd=WIDTH, n_layer=DEPTH, n_head=HEADS, bos_token_id=0)
+    sizes = {"vocab_size": 256, "n_positions": SEQ_LEN, "n_embd": WIDTH, "n_layer": DEPTH, "n_head": HEADS}
+    config = GPT2Config(**sizes, bos_token_id=0, eos_token_id=0)
     config.resid_pdrop = config.embd_pdrop = config.attn_pdrop = 0.0
     model = GPT2LMHeadModel(config)
     decayed = [weight for weight in model.parameters() if weight.ndim >= 2]

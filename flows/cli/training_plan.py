@@ -46,7 +46,7 @@ def training_plan(config: PipelineConfig, store: ArtifactStore) -> dict[str, Any
     # what `auto` is on every GPU with a known peak, and on recent server processors
     precision = "bf16" if resolved.precision == "auto" else resolved.precision
     parameters = parameters_of(shape, vocab_size=vocab_size, seq_len=seq_len)
-    per_token = flops_per_token(shape, vocab_size=vocab_size, seq_len=seq_len)
+    per_token = flops_per_token(shape, vocab_size, seq_len)
     memory = memory_of(
         shape,
         vocab_size=vocab_size,

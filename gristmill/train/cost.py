@@ -48,14 +48,19 @@ def parameters_of(shape: ModelShape, *, vocab_size: int, seq_len: int) -> Parame
     )
 
 
-def flops_per_token(shape: ModelShape, *, vocab_size: int, seq_len: int) -> int:
-    """Forward and backward: 6 for each number that multiplies, and attention's two products with a whole row.
+def scaling_parameters(shape: ModelShape, vocab_size: int) -> int:
+    """Parameters that a token is multiplied with: layers and output matrix; of experts, those that it passes through.
+    Looking up an embedding is free."""
+    return shape.active_parameters_without_vocabulary + vocab_size * shape.width
+
+
+def flops_per_token(shape: ModelShape, vocab_size: int, seq_len: int) -> int:
+    """Operations of training on one token: 6 for each of those parameters, and attention's two products with a row.
 
     A causal mask saves half of the latter where the kernel skips what it hides; it is counted in full, as is usual
     (Chowdhery et al. 2022, arXiv:2204.02311, appendix B).
     """
-    multiplied = shape.active_parameters_without_vocabulary + vocab_size * shape.width
-    return 6 * multiplied + 12 * shape.depth * shape.heads * shape.head_dim * seq_len
+    return 6 * scaling_parameters(shape, vocab_size) + 12 * shape.depth * shape.heads * shape.head_dim * seq_len
 
 
 def memory_of(shape: ModelShape, *, vocab_size: int, seq_len: int, micro_rows: int, precision: str) -> Memory:

@@ -42,7 +42,7 @@ def test_flops_are_those_that_torch_counts(config):
     model.config._attn_implementation = "eager"  # the counter does not know the fused kernel of the CPU
     with FlopCounterMode(display=False) as counter:
         loss_of(model, precision="fp32").backward()
-    expected = ROWS * SEQ_LEN * flops_per_token(config.shape, vocab_size=VOCAB_SIZE, seq_len=SEQ_LEN)
+    expected = ROWS * SEQ_LEN * flops_per_token(config.shape, VOCAB_SIZE, SEQ_LEN)
     assert counter.get_total_flops() == pytest.approx(expected, rel=0.02)
 
 

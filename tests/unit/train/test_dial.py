@@ -86,7 +86,7 @@ def test_tied_embeddings_count_as_vocabulary():
 
 def test_a_wider_model_has_a_slower_output_matrix_and_a_small_step_slower_everything():
     narrow, wide = (learning_rates(Facts(4, width, 1, False, 8), batch_tokens=2048) for width in (128, 512))
-    assert narrow == {"lr_matrix": 0.03, "lr_embedding": 0.1, "lr_head": 0.012, "lr_norm": 0.005, "weight_decay": 0.0}
+    assert narrow == {"lr_matrix": 0.03, "lr_embedding": 0.1, "lr_head": 0.012, "lr_norm": 0.003, "weight_decay": 0.0}
     assert wide == {**narrow, "lr_head": 0.006}
     small, smaller, large = (learning_rates(Facts(4, 128, 1, False, 8), batch_tokens=size) for size in (1024, 8, 2**20))
     assert small == pytest.approx({name: rate / 2**0.5 for name, rate in narrow.items()})
