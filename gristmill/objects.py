@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gristmill.errors import StoreUnavailable as StoreUnavailable
 from gristmill.fingerprint import read_sha256
 
 FILES = ".files"
@@ -32,10 +33,6 @@ SECRET_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KE
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-class StoreUnavailable(RuntimeError):
-    """The store does not answer, or does not let us in."""
 
 
 class DamagedObject(RuntimeError):

@@ -71,7 +71,7 @@ class ShardCache:
 
         The summary of one that was taken from here has `reused: true`.
         """
-        return _Reusing(function, self)
+        return Reusing(function, self)
 
     def take(self, shard: PureShard) -> dict[str, Any] | None:
         """Put the shard's files in place and return its summary; None when there is no whole entry."""
@@ -102,7 +102,9 @@ class ShardCache:
 
 
 @dataclass(frozen=True)
-class _Reusing(Generic[S]):
+class Reusing(Generic[S]):
+    """A function of shards that asks a cache first."""
+
     function: Callable[[S], dict[str, Any]]
     cache: ShardCache
 

@@ -1,0 +1,105 @@
+"""The data half on S3: the same artifacts as on a disk, reused by a machine that has none of their files."""
+
+import hashlib
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from machines import SECRET, Machine
+from s3_endpoint import S3Endpoint
+
+from flows.data import data
+from gristmill.config import PipelineConfig
+from gristmill.objects import file_object
+from gristmill.schema import Resources
+from gristmill.store import ArtifactStore
+from gristmill.tokens.reader import TokenShards
+from gristmill.yaml import load_yaml
+from tasks.stage import Session, session
+
+pytestmark = pytest.mark.integration
+
+MICRO = Path(__file__).parents[1] / "e2e" / "micro.yaml"
+SMALLER = ["ingest.sources=[{kind: python_docs, name: docs, packages: [stdlib], max_modules: 40, pages_per_warc: 10}]"]
+
+
+@pytest.fixture(autouse=True)
+def _tasks_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stands in for Prefect, which needs a server."""
+    stand_ins: dict[str, dict[str, Any]] = {
+        "prefect": {"task": lambda **_: lambda function: function},
+        "prefect.cache_policies": {"NO_CACHE": None},
+        "prefect.states": {"Completed": lambda **_: None},
+    }
+    for name, contents in stand_ins.items():
+        module = types.ModuleType(name)
+        vars(module).update(contents)
+        monkeypatch.setitem(sys.modules, name, module)
+
+
+def run(store: ArtifactStore, config: PipelineConfig, *, planning: bool = False) -> Session:
+    here = Session(store=store, planning=planning, run=str(store), resources=Resources(workers=1, threads=1))
+    with session(here):
+        data(config)
+    return here
+
+
+def states(done: Session) -> dict[str, str]:
+    return {step.label: step.state for step in done.steps}
+
+
+def files_hash(done: Session) -> str:
+    """Of address, name and content of every file of every artifact."""
+    entries = [f"{s.address} {entry.path} {entry.sha256}" for s in done.steps if s.record for entry in s.record.files]
+    return hashlib.sha256("\n".join(sorted(entries)).encode()).hexdigest()
+
+
+def test_a_flow_on_s3_makes_the_same_artifacts_and_another_machine_reuses_all(
+    machine: Machine, s3: S3Endpoint, tmp_path: Path
+):
+    config = load_yaml(MICRO, SMALLER, PipelineConfig)
+    local = run(ArtifactStore(tmp_path / "local"), config)
+    s3.fault = lambda number, method, name: 503 if number % 10 == 0 else None
+    built = run(machine("mill"), config)
+    s3.fault = lambda number, method, name: None
+    assert set(states(built).values()) == {"built"}
+    assert [step.address for step in built.steps] == [step.address for step in local.steps]
+    assert files_hash(built) == files_hash(local)
+
+    s3.requests.clear()
+    shop = machine("shop")
+    planned = run(shop, config, planning=True)
+    assert set(states(planned).values()) == {"reuse"}
+    reused = run(shop, config)
+    assert set(states(reused).values()) == {"reused"}
+    downloaded = {name.partition("/")[2] for name in s3.asked("GET") if ".files/" in name}
+    reports = [e.sha256 for step in reused.steps if step.record for e in step.record.files if e.path == "report.json"]
+    assert downloaded == {file_object(sha256) for sha256 in reports}
+    assert not s3.asked("PUT")
+
+    (tokens,) = [step.address for step in reused.steps if step.label == "tokenize"]
+    here, there = (TokenShards(store.path(tokens)) for store in (ArtifactStore(tmp_path / "local"), shop))
+    assert np.array_equal(here.read("train", range(4)), there.read("train", range(4)))
+    assert not any(SECRET in path.read_text(errors="ignore") for path in tmp_path.rglob("*") if path.is_file())
+    only_docs = {path.parent.name for path in shop.root.glob("*/*") if path.is_dir() and path.name not in tokens}
+    assert "warcs" in only_docs, "its report is here"
+    assert not list(shop.root.glob("warcs/*/*.warc.gz"))
+
+
+def test_only_what_changed_is_built_on_another_machine_and_only_its_inputs_are_downloaded(
+    machine: Machine, s3: S3Endpoint
+):
+    config = load_yaml(MICRO, SMALLER, PipelineConfig)
+    run(machine("mill"), config)
+    shop = machine("shop")
+    changed = run(shop, load_yaml(MICRO, [*SMALLER, "tokenize.seq_len=64"], PipelineConfig))
+    assert [label for label, state in states(changed).items() if state == "built"] == ["tokenize"]
+    brought = {
+        path.relative_to(shop.root).parts[0]
+        for path in shop.root.glob("[!.]*/*/**/*")
+        if path.is_file() and path.name not in ("record.json", "report.json")
+    }
+    assert brought == {"splits", "tokenizer", "tokens"}
