@@ -1,8 +1,11 @@
 """A store on moto's S3, on a folder and in memory; the endpoint is one for all tests, each has a prefix of its own."""
 
+import sys
+import types
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -47,3 +50,17 @@ def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
     if request.param == "s3":
         return Objects(request.getfixturevalue("s3").url(name))
     return Objects(f"file://{tmp_path}/{name}" if request.param == "file" else f"memory://{name}")
+
+
+@pytest.fixture
+def tasks_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stands in for Prefect, which needs a server."""
+    stand_ins: dict[str, dict[str, Any]] = {
+        "prefect": {"task": lambda **_: lambda function: function},
+        "prefect.cache_policies": {"NO_CACHE": None},
+        "prefect.states": {"Completed": lambda **_: None},
+    }
+    for name, contents in stand_ins.items():
+        module = types.ModuleType(name)
+        vars(module).update(contents)
+        monkeypatch.setitem(sys.modules, name, module)

@@ -1,10 +1,7 @@
 """The data half on S3: the same artifacts as on a disk, reused by a machine that has none of their files."""
 
 import hashlib
-import sys
-import types
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,24 +17,10 @@ from gristmill.tokens.reader import TokenShards
 from gristmill.yaml import load_yaml
 from tasks.stage import Session, session
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("tasks_run_at_once")]
 
 MICRO = Path(__file__).parents[1] / "e2e" / "micro.yaml"
 SMALLER = ["ingest.sources=[{kind: python_docs, name: docs, packages: [stdlib], max_modules: 40, pages_per_warc: 10}]"]
-
-
-@pytest.fixture(autouse=True)
-def _tasks_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stands in for Prefect, which needs a server."""
-    stand_ins: dict[str, dict[str, Any]] = {
-        "prefect": {"task": lambda **_: lambda function: function},
-        "prefect.cache_policies": {"NO_CACHE": None},
-        "prefect.states": {"Completed": lambda **_: None},
-    }
-    for name, contents in stand_ins.items():
-        module = types.ModuleType(name)
-        vars(module).update(contents)
-        monkeypatch.setitem(sys.modules, name, module)
 
 
 def run(store: ArtifactStore, config: PipelineConfig, *, planning: bool = False) -> Session:
@@ -87,19 +70,3 @@ def test_a_flow_on_s3_makes_the_same_artifacts_and_another_machine_reuses_all(
     only_docs = {path.parent.name for path in shop.root.glob("*/*") if path.is_dir() and path.name not in tokens}
     assert "warcs" in only_docs, "its report is here"
     assert not list(shop.root.glob("warcs/*/*.warc.gz"))
-
-
-def test_only_what_changed_is_built_on_another_machine_and_only_its_inputs_are_downloaded(
-    machine: Machine, s3: S3Endpoint
-):
-    config = load_yaml(MICRO, SMALLER, PipelineConfig)
-    run(machine("mill"), config)
-    shop = machine("shop")
-    changed = run(shop, load_yaml(MICRO, [*SMALLER, "tokenize.seq_len=64"], PipelineConfig))
-    assert [label for label, state in states(changed).items() if state == "built"] == ["tokenize"]
-    brought = {
-        path.relative_to(shop.root).parts[0]
-        for path in shop.root.glob("[!.]*/*/**/*")
-        if path.is_file() and path.name not in ("record.json", "report.json")
-    }
-    assert brought == {"splits", "tokenizer", "tokens"}
