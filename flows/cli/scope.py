@@ -50,7 +50,7 @@ def _run_named(name: str) -> dict[str, Any]:
         if run["run"].startswith(name):
             return run
     known = f"the newest are {', '.join(names[:3])}" if names else "there is none"
-    raise ConfigError(f"--run {name}: no run in {workspace.store()} begins so; {known}")
+    raise ConfigError(f"--run {name}: no run of {workspace.store()} begins so; {known}")
 
 
 def _checkpoint_of(model: str) -> str:
