@@ -27,7 +27,7 @@ FILES = ".files"
 REQUESTS = 16
 """Requests at a time."""
 ATTEMPTS = 6
-"""Of one request to S3, with pauses of 15 s together on average; AWS_MAX_ATTEMPTS says otherwise."""
+"""Of one request to S3, with growing pauses between; AWS_MAX_ATTEMPTS says otherwise."""
 CONNECT_S, READ_S = 10, 60
 SECRET_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID")
 

@@ -156,7 +156,7 @@ def test_an_unsent_draft_of_what_another_machine_has_published_is_dropped(machin
     assert not mill.drafts()
 
 
-@pytest.mark.parametrize("path", ["../../../evil.txt", "/tmp/evil.txt", "a/../../evil.txt"])
+@pytest.mark.parametrize("path", ["../../../evil.txt", "/etc/evil.txt", "a/../../evil.txt"])
 def test_a_record_of_somebody_else_cannot_write_outside_its_copy(machine: Machine, path: str):
     mill, shop = machine("mill"), machine("shop")
     record = json.loads(publish(mill).model_dump_json())
