@@ -36,7 +36,7 @@ for group in (report, artifacts, classifier, tokenizer, config_app):
 for command in (trace, forget, seen, profile, export):
     app.command(command)
 
-FlowName = Literal["pipeline", "data", "pretrain"]
+FlowName = Literal["pipeline", "data", "pretrain", "scaling", "ablation"]
 Config = Annotated[
     str, Parameter(name=["--config", "-c"], help="A name from pipeline_configs/ or a path to a .yaml file.")
 ]
