@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from gristmill.align.config import AlignConfig, RewardModelConfig, SftConfig
+from gristmill.align.config import AlignConfig, DpoConfig, RewardModelConfig, SftConfig
 from gristmill.crawl.config import IngestConfig
 from gristmill.dedup.config import DedupConfig, KnownConfig, SignaturesConfig
 from gristmill.dedup.decontaminate_config import DecontaminateConfig, ItemFile
@@ -41,7 +41,7 @@ class PipelineConfig(Schema):
     pretrain: PretrainConfig = PretrainConfig()
     sft: SftConfig = SftConfig()
     reward_model: RewardModelConfig = RewardModelConfig()
-    align: AlignConfig = AlignConfig()
+    align: AlignConfig = Field(default=DpoConfig(), discriminator="algorithm")
     evaluate: EvaluateConfig = EvaluateConfig()
     registry: RegisterConfig = Field(default=RegisterConfig(), alias="register")
     promote: PromoteConfig = PromoteConfig()
