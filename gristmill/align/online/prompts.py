@@ -8,6 +8,8 @@ from pathlib import Path
 from string import Formatter
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from gristmill.align.online.config import JsonlPrompts, OnlineConfig
 from gristmill.evaluate.chat_format import encode_prompts
 from gristmill.jsonl import read_jsonl
@@ -35,7 +37,9 @@ def read_prompts(
     room: tokens that a prompt may have. Raises ValueError naming file and line, or when a part is empty.
     """
     train, held_out = _from_jsonl(config.prompts) if isinstance(config.prompts, JsonlPrompts) else _examples(examples)
-    shown, train = train[: config.few_shot], train[config.few_shot :]
+    chosen = set(np.random.default_rng(config.seed).permutation(len(train))[: config.few_shot].tolist())
+    shown = [prompt for number, prompt in enumerate(train) if number in chosen]
+    train = [prompt for number, prompt in enumerate(train) if number not in chosen]
     parts = [_encoded(part, shown, config, tokenizer) for part in (train, held_out[: config.held_out_prompts])]
     fitting = [[prompt for prompt in part if len(prompt.ids) <= room] for part in parts]
     if not fitting[0] or len(fitting[1]) < 2:
