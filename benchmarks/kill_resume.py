@@ -36,7 +36,7 @@ SEQ_LEN, STEPS = 64, 150
 CONFIG = {
     "tokens": STEPS * 4 * SEQ_LEN,
     "batch_rows": 4,
-    "micro_rows": 2,
+    "micro_rows": 4,
     "precision": "fp32",
     "log_every_steps": 1,
     "eval_every_steps": 40,
