@@ -25,14 +25,7 @@ class Flour:
 def train(config: PipelineConfig, grist: Grist) -> Flour:
     """Pretrain, fine-tune, align; each model is compared with its parent on the same items."""
     made, tokens = grist.examples, grist.tokens
-    earlier = config.model.start.artifact if isinstance(config.model.start, CheckpointStart) else None
-    base = pretrain(
-        tokens=tokens,
-        tokenizer=grist.tokenizer,
-        start=checkpoint_at(earlier) if earlier else None,
-        model=config.model,
-        config=config.pretrain,
-    )
+    base = base_model(config, grist)
     base_scores = evaluate["pretrain"](
         model=base, tokens=tokens, examples=made, parent=None, config=config.evaluate.for_base_model()
     )
@@ -46,3 +39,15 @@ def train(config: PipelineConfig, grist: Grist) -> Flour:
         model=aligned, tokens=tokens, examples=made, parent=tuned_scores, config=config.evaluate
     )
     return Flour(aligned, aligned_scores)
+
+
+def base_model(config: PipelineConfig, grist: Grist) -> Checkpoint:
+    """Pretrain, from scratch or from an earlier model."""
+    earlier = config.model.start.artifact if isinstance(config.model.start, CheckpointStart) else None
+    return pretrain(
+        tokens=grist.tokens,
+        tokenizer=grist.tokenizer,
+        start=checkpoint_at(earlier) if earlier else None,
+        model=config.model,
+        config=config.pretrain,
+    )

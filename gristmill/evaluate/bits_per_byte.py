@@ -1,20 +1,39 @@
 """Bits per byte: how many bits a model needs for a byte of text, comparable across tokenizers.
 
 Σ nats over the targets that stand for text / (ln 2 · Σ bytes of those targets). Special tokens, padding among them,
-count neither as nats nor as bytes.
+count neither as nats nor as bytes. For a masked language model the targets are hidden tokens, each guessed from both
+sides: such bits compare masked models with one another, not with the bits per byte of a text.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from gristmill.tokens.masking import Masking
 from gristmill.tokens.reader import TokenShards
 
 LOGITS_PER_BATCH = 2**25  # 128 MiB in float32
 NOT_TEXT = -100
+Examples = Callable[[Tensor, Sequence[int]], tuple[Tensor, Tensor]]
+"""Rows [n, T] and their numbers [n] → inputs and targets, of one shape; a target that does not count is NOT_TEXT."""
+
+
+def next_tokens(rows: Tensor, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Each token but the first is predicted from those before it."""
+    return rows[:, :-1], rows[:, 1:]
+
+
+def masked_tokens(masking: Masking) -> Examples:
+    """15 % of the text's tokens are hidden, and predicted from all others."""
+
+    def examples(rows: Tensor, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
+        seen, guessed = masking.for_validation(rows.numpy(), numbers)
+        return torch.from_numpy(seen), rows.where(torch.from_numpy(guessed), NOT_TEXT)
+
+    return examples
 
 
 def bits_per_byte(model: PreTrainedModel, shards: TokenShards, split: str) -> float:
@@ -33,7 +52,13 @@ def bits_of(nats: float, text_bytes: float) -> float:
 
 @torch.no_grad()
 def nats_and_bytes(
-    model: PreTrainedModel, shards: TokenShards, split: str, *, rows: Sequence[int], counted: int | None = None
+    model: PreTrainedModel,
+    shards: TokenShards,
+    split: str,
+    *,
+    rows: Sequence[int],
+    examples: Examples = next_tokens,
+    counted: int | None = None,
 ) -> tuple[float, float]:
     """Sums over some rows of a split: nats of the targets that stand for text, and their bytes.
 
@@ -45,11 +70,20 @@ def nats_and_bytes(
     was_training = model.training
     model.eval()
     for first in range(0, len(rows), rows_per_batch):
+<<<<<<< HEAD
+        numbers = rows[first : first + rows_per_batch]
+        tokens = torch.from_numpy(shards.read(split, numbers))
+        if counted is not None:
+            tokens[max(0, counted - first) :] = shards.meta["pad_id"]
+        inputs, targets = examples(tokens, numbers)
+        bytes_of_targets = token_bytes[targets.clamp_min(0)].where(targets != NOT_TEXT, 0)
+=======
         tokens = torch.from_numpy(shards.read(split, rows[first : first + rows_per_batch]))
         inputs, targets = tokens[:, :-1], tokens[:, 1:]
         bytes_of_targets = token_bytes[targets]
         if counted is not None:
             bytes_of_targets[max(0, counted - first) :] = 0
+>>>>>>> wt-ranks
         nats += _summed_nats(model, inputs, targets.where(bytes_of_targets > 0, NOT_TEXT))
         text_bytes += bytes_of_targets.sum().item()
     model.train(was_training)

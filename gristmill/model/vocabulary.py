@@ -55,9 +55,9 @@ def grow_vocabulary(model: PreTrainedModel, *, own: Path, tokenizer: Path, vocab
 
 
 def _matrices(model: PreTrainedModel) -> list[torch.Tensor]:
-    """Embeddings and output matrix; one where they are tied."""
+    """Embeddings and output matrix; one where they are tied. Also the output's biases, a number a token, in BERT."""
     layers = (model.get_input_embeddings(), model.get_output_embeddings())
-    weights = [layer.get_parameter("weight") for layer in layers if layer is not None]
+    weights = [weight for layer in layers if layer is not None for weight in layer.parameters()]
     return list({id(weight): weight for weight in weights}.values())
 
 

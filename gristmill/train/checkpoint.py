@@ -35,7 +35,7 @@ class TrainState(Schema):
     step: int = 0
     """Optimizer steps done, skipped ones included."""
     tokens: int = 0
-    """Tokens predicted so far."""
+    """Tokens read so far, the first of each row left out; all of them are predicted, but by a masked model."""
     skipped_steps: int = 0
     """Steps left out because a loss or gradient was not finite."""
     loss: float = 0.0

@@ -52,7 +52,7 @@ class ScheduleConfig(Schema):
 
 
 class PretrainConfig(StageConfig):
-    """Train a language model to predict the next token of packed rows."""
+    """Train a language model to predict the next token of packed rows, or (bert) the masked ones."""
 
     optim: OptimConfig = OptimConfig()
     """Learning rates and their company."""

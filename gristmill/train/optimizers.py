@@ -5,11 +5,13 @@ Muon's update is a matrix with singular values near one, so a matrix's rate mean
 """
 
 from collections.abc import Iterable
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 
+from gristmill.model.roles import Role, parameter_role
 from gristmill.train.config import OptimConfig
 from gristmill.train.muon import Muon
 from gristmill.train.slices import SavedTensors
@@ -24,18 +26,18 @@ class Optimizers:
     def __init__(self, model: nn.Module, config: OptimConfig, *, mesh: DeviceMesh | None = None) -> None:
         """mesh: the processes that hold the same model, where there are several; they share Muon's work."""
         self._names: dict[Tensor, str] = {weight: name for name, weight in model.named_parameters()}
-        matrices, embeddings, head, norms = [], [], [], []
+        of_role: dict[Role, list[Tensor]] = {role: [] for role in get_args(Role)}
         for weight, name in self._names.items():
-            if weight.ndim < 2:
-                norms.append(weight)
-            elif "embed_tokens" in name:
-                embeddings.append(weight)
-            elif "lm_head" in name:
-                head.append(weight)
-            else:
-                matrices.append(weight)
-        rates = [(embeddings, config.lr_embedding), (head, config.lr_head), (norms, config.lr_norm)]
-        adamw = [{"params": weights, "lr": lr, "weight_decay": 0.0} for weights, lr in rates if weights]
+            of_role[parameter_role(name, weight)].append(weight)
+        rates: dict[Role, float] = {
+            "embedding": config.lr_embedding,
+            "head": config.lr_head,
+            "norm": config.lr_norm,
+        }
+        adamw = [
+            {"params": of_role[role], "lr": lr, "weight_decay": 0.0} for role, lr in rates.items() if of_role[role]
+        ]
+        matrices = of_role["matrix"]
         self._optimizers: dict[str, torch.optim.Optimizer] = {}
         if config.kind == "muon":
             self._optimizers["muon"] = Muon(

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from gristmill.evaluate.bits_per_byte import bits_of, nats_and_bytes
 from gristmill.metrics import MetricsWriter
 from gristmill.model.build import build_model, load_model
 from gristmill.model.config import ModelConfig, weights_digest
+from gristmill.model.families import describe_sizes
 from gristmill.progress import Bar, progress
 from gristmill.report import Report
 from gristmill.tokens.reader import TokenShards
@@ -28,7 +30,8 @@ from gristmill.train.config import PretrainConfig, PretrainRun
 from gristmill.train.export import check_tokenizer, export_model
 from gristmill.train.interrupts import StopRequest, stop_requests
 from gristmill.train.loader import BatchLoader
-from gristmill.train.loss import IGNORED, summed_nats
+from gristmill.train.loss import IGNORED
+from gristmill.train.objective import Objective, Piece
 from gristmill.train.optimizers import Optimizers
 from gristmill.train.parallel import ParallelModel
 from gristmill.train.ranks import Ranks, joined_ranks
@@ -64,6 +67,7 @@ class Trainer:
             self.shards, batch_rows=self.config.batch_rows, seed=self.config.seed, rank=ranks.rank, world=ranks.world
         )
         self.model = self._starting_model()
+        self.objective = Objective(self.model, self.shards, tokenizer=run.tokenizer, seed=self.config.seed)
         self.parallel = ParallelModel(self.model, ranks, run.resources, compiled=self._compiled())
         self.optimizers = Optimizers(self.model, self.config.optim, mesh=self.parallel.mesh)
         self.recipe: Recipe = {
@@ -101,14 +105,14 @@ class Trainer:
         weights = self.parallel.whole_weights()
         if self.ranks.is_main:
             with MetricsWriter(self.out / "metrics.jsonl", last_step=self.steps) as metrics:
-                metrics.write(self.steps, {"bits_per_byte": bits})
+                metrics.write(self.steps, {self.objective.metric: bits})
             measured = {
                 "steps": self.steps,
                 "epochs": round(self.epochs, 4),
                 "parameters": self.parameters,
                 "skipped_steps": self.state.skipped_steps,
                 "loss": self.state.loss,
-                "bits_per_byte": bits,
+                self.objective.metric: bits,
             }
             there = self.shards.rows("train") * self.seq_len
             report = Report(rows_in=there, rows_out=self.state.tokens, unit="tokens", metrics=measured)
@@ -130,10 +134,8 @@ class Trainer:
 
     def _plan(self) -> str:
         """What the configuration comes to, for a person to read."""
-        sizes = self.model.config
         return (
-            f"{sizes.num_hidden_layers} layers × {sizes.hidden_size}, {sizes.num_attention_heads} heads, "
-            f"feed-forward {sizes.intermediate_size}, {self.parameters:,} parameters; {self.steps:,} steps of "
+            f"{describe_sizes(self.model.config)}, {self.parameters:,} parameters; {self.steps:,} steps of "
             f"{self.config.batch_rows} × {self.seq_len} tokens, {self.epochs:.2f} epochs; {self.parallel.mode}, "
             f"{self.ranks.world} process(es); at step {self.state.step:,}"
         )
@@ -184,39 +186,42 @@ class Trainer:
     def _step_and_report(self, outlets: "Outlets | None") -> None:
         started, tokens_before = time.monotonic(), self.state.tokens
         lr = lr_multiplier(self.state.step, steps=self.steps, config=self.config.schedule)
-        loss, grad_norm = self._step(lr)
+        loss, measured = self._step(lr)
         done, tokens = self.state.step, self.state.tokens - tokens_before
         if outlets:
             outlets.bar.advance(tokens, note=f"step {done}, loss {loss:.3f}")
             if done == 1 or done % self.config.log_every_steps == 0 or done == self.steps:
-                values = {"loss": loss, "lr": lr * self.optimizers.lr_of_matrices, "grad_norm": grad_norm}
+                values = {"loss": loss, "lr": lr * self.optimizers.lr_of_matrices, **measured}
                 speed = tokens / (time.monotonic() - started)
                 outlets.metrics.write(done, {**values, "tokens": self.state.tokens, "tokens_per_s": round(speed)})
         if done % self.config.eval_every_steps == 0 and done != self.steps:
             bits = self._validation_bits()
             if outlets:
-                outlets.metrics.write(done, {"bits_per_byte": bits})
+                outlets.metrics.write(done, {self.objective.metric: bits})
             best = self.state.best_bits_per_byte
             if best is None or bits < best:
                 self.state = self.state.model_copy(update={"best_step": done, "best_bits_per_byte": bits})
                 if self.config.keep_best:
                     self._save()
 
-    def _step(self, lr: float) -> tuple[float, float]:
+    def _step(self, lr: float) -> tuple[float, dict[str, float]]:
         """Train on the next rows; no weight moves when loss or gradient is not finite.
 
-        Returns the loss in nats per token and the gradient's norm before clipping. Raises NotFinite.
+        Returns the loss in nats per predicted token and what else was measured, such as `grad_norm`, the gradient's
+        norm before clipping. Raises NotFinite.
         """
         step = self.state.step
-        rows = torch.from_numpy(self.loader.read(step))
-        targets = rows[:, 1:].where(rows[:, 1:] != self.pad_id, IGNORED)
-        (tokens,) = self.ranks.sum((targets != IGNORED).sum().item())
+        rows = self.loader.read(step)
+        inputs, targets = self.objective.examples(rows, numbers=self.loader.my_row_indices(step), step=step)
+        read, tokens = self.ranks.sum((rows[:, 1:] != self.pad_id).sum().item(), (targets != IGNORED).sum().item())
+        pieces = list(self._micro_batches(inputs, targets))
+        step_loss = self.objective.begin_step(self._output, pieces, sum_over_ranks=self.ranks.sum)
         nats = 0.0
-        for inputs_BT, targets_BT, last in self._micro_batches(rows[:, :-1], targets):
-            with self.parallel.exchanging_gradients(last=last):
-                piece_nats = self._summed_nats(inputs_BT, targets_BT)
+        for place, piece in enumerate(pieces, start=1):
+            with self.parallel.exchanging_gradients(last=place == len(pieces)):
+                total, piece_nats = step_loss.of(*piece)
                 # the exchange averages gradients over processes; times their number it is the sum over all tokens again
-                (piece_nats * (self.ranks.world / tokens)).backward()
+                (total * (self.ranks.world / tokens)).backward()
             nats += piece_nats.item()
         (nats,) = self.ranks.sum(nats)
         loss = nats / tokens
@@ -228,7 +233,7 @@ class Trainer:
         self.state = self.state.model_copy(
             update={
                 "step": step + 1,
-                "tokens": self.state.tokens + int(tokens),
+                "tokens": self.state.tokens + int(read),
                 "skipped_steps": self.state.skipped_steps + (not finite),
                 "loss": loss if finite else self.state.loss,
                 "rows_digest": digest_of(self.state.rows_digest, self.loader.row_indices(step).tolist()),
@@ -240,19 +245,18 @@ class Trainer:
                 f"{self.loader.row_indices(step).tolist()}; {self.state.skipped_steps} such steps were met and "
                 f"max_skipped_steps={self.config.max_skipped_steps}; look at those rows, or lower optim.lr_matrix"
             )
-        return loss, grad_norm
+        return loss, {"grad_norm": grad_norm, **step_loss.metrics(tokens)}
 
-    def _micro_batches(self, inputs: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor, bool]]:
-        """Pieces of this process's rows on its device, and whether it is the last."""
+    def _micro_batches(self, inputs: Tensor, targets: Tensor) -> Iterator[Piece]:
+        """Pieces of this process's rows on its device."""
         device, size = self.ranks.device, self.config.micro_rows
         for first in range(0, len(inputs), size):
             piece = slice(first, first + size)
-            yield inputs[piece].to(device), targets[piece].to(device), first + size >= len(inputs)
+            yield inputs[piece].to(device), targets[piece].to(device)
 
-    def _summed_nats(self, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
+    def _output(self, inputs_BT: Tensor, **wanted: Any) -> Any:
         with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            logits_BTV = self.parallel.forward(input_ids=inputs_BT, use_cache=False).logits
-        return summed_nats(logits_BTV.flatten(0, 1), targets_BT.flatten())
+            return self.parallel.forward(input_ids=inputs_BT, use_cache=False, **wanted)
 
     def _validation_bits(self) -> float:
         """In float32 whatever the training precision, each process on its share of the rows.
@@ -267,6 +271,7 @@ class Trainer:
             self.shards,
             "validation",
             rows=[row % total for row in rows],
+            examples=self.objective.validation_examples,
             counted=len([row for row in rows if row < total]),
         )
         return bits_of(*self.ranks.sum(*sums))
