@@ -70,20 +70,11 @@ def nats_and_bytes(
     was_training = model.training
     model.eval()
     for first in range(0, len(rows), rows_per_batch):
-<<<<<<< HEAD
         numbers = rows[first : first + rows_per_batch]
-        tokens = torch.from_numpy(shards.read(split, numbers))
-        if counted is not None:
-            tokens[max(0, counted - first) :] = shards.meta["pad_id"]
-        inputs, targets = examples(tokens, numbers)
+        inputs, targets = examples(torch.from_numpy(shards.read(split, numbers)), numbers)
         bytes_of_targets = token_bytes[targets.clamp_min(0)].where(targets != NOT_TEXT, 0)
-=======
-        tokens = torch.from_numpy(shards.read(split, rows[first : first + rows_per_batch]))
-        inputs, targets = tokens[:, :-1], tokens[:, 1:]
-        bytes_of_targets = token_bytes[targets]
         if counted is not None:
             bytes_of_targets[max(0, counted - first) :] = 0
->>>>>>> wt-ranks
         nats += _summed_nats(model, inputs, targets.where(bytes_of_targets > 0, NOT_TEXT))
         text_bytes += bytes_of_targets.sum().item()
     model.train(was_training)
