@@ -19,7 +19,7 @@ from gristmill.train.trainer import Trainer
 
 ALONE = Ranks(rank=0, world=1, device=torch.device("cpu"))
 HERE = Path(__file__).parent
-STEPS = 20
+STEPS = 12
 LAYOUTS = {"ddp": 1, "fsdp": 1, "hybrid": 2}
 MUON = {"kind": "muon", "newton_schulz": "fp32"}
 SMALL = {"depth": 2, "width": 16, "head_dim": 6, "heads": 2}  # norms of 6 numbers: a fourth process holds none of them
@@ -73,13 +73,13 @@ def test_four_processes_compute_what_one_does_in_every_layout_and_each_goes_on_f
     together, alone_before, alone_after = [], [], []
     for variant in VARIANTS:
         alone_before.append([run_file("ddp", variant), out("one", variant), None, 1])
-    alone_before.append([run_file("ddp", "muon"), out("grown"), 6, 1])
+    alone_before.append([run_file("ddp", "muon"), out("grown"), 4, 1])
     for layout, nodes in LAYOUTS.items():
         for variant in VARIANTS:
             together.append([run_file(layout, variant), out(layout, variant), None, nodes])
-        together.append([run_file(layout, "muon"), out(layout, "shrunk"), 6, nodes])
+        together.append([run_file(layout, "muon"), out(layout, "shrunk"), 4, nodes])
         alone_after.append([run_file(layout, "muon"), out(layout, "shrunk"), None, 1])
-    together.append([run_file("fsdp", "muon"), out("grown"), 12, 1])
+    together.append([run_file("fsdp", "muon"), out("grown"), 8, 1])
     together.append([run_file("hybrid", "muon"), out("grown"), None, 2])
 
     run_all(alone_before, ALONE)
