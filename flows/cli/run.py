@@ -119,7 +119,7 @@ def summary(
     scores = {
         step.label: step.report.metrics
         for step in done.steps
-        if step.report and step.label.startswith(("evaluate", "sft", "reward_model", "align"))
+        if step.report and step.label.startswith(("evaluate", "sft", "reward_model", "align", "scaling", "ablation"))
     }
     registration = next((s.report.details for s in done.steps if s.label == "register" and s.report), None)
     model = None
