@@ -70,8 +70,11 @@ def run_flow(flow: str, config: PipelineConfig, config_name: str, *, refresh: fr
 
 
 def refusal(flow: str, config: PipelineConfig, refresh: frozenset[str]) -> str | None:
-    """Why training cannot go on from the model that is named; known from the plan, hours before training is reached."""
-    if config.model.start.kind == "scratch":
+    """Why training cannot go on from the model that is named; known from the plan, hours before training is reached.
+
+    Raises ValueError when the flow has stages that such a model cannot pass.
+    """
+    if config.model.start.kind == "scratch" and not config.model.is_masked:
         return None
     steps = make_plan(flow, config, refresh, warn=lambda text: None)  # the run itself will say it
     return next(

@@ -131,7 +131,7 @@ def qwen2_tokenizer(folder: Path) -> None:
 def extended_tokenizer(folder: Path) -> None:
     """With eight tokens more, of Ukrainian."""
     extended = extend_tokenizer(
-        folder, ["мова мови мову мовою", "слово слова слову"], scripts=["Cyrillic"], new_tokens=8
+        folder, ["мова мови мову мовою", "слово слова слову"], scripts=("Cyrillic",), new_tokens=8
     )
     extended.tokenizer.save(str(folder / "tokenizer.json"))
 
