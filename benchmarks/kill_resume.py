@@ -137,6 +137,8 @@ def reached(phase: str, out: Path, process: subprocess.Popen, chance: random.Ran
     if phase == "steps":
         return runs_after(process, chance.uniform(0, 2))
     if phase == "checkpoint":
+        if not runs_after(process, chance.uniform(0, 1)):  # not always the first one after the start
+            return False
         checkpoints.mkdir(exist_ok=True)
         wait_for_new_entry(checkpoints, seconds=20)  # the draft
         return runs_after(process, chance.uniform(0, 0.02))
