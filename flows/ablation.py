@@ -32,5 +32,7 @@ def ablation(config: PipelineConfig) -> Ablation:
 
 
 def _trial(name: str, config: PipelineConfig, tokens: Tokens, tokenizer: Tokenizer, reference: Splits) -> DocumentBits:
-    model = pretrain[name](tokens=tokens, tokenizer=tokenizer, start=None, model=config.model, config=config.pretrain)
+    model = pretrain[name](
+        tokens=tokens, tokenizer=tokenizer, start=None, anneal=None, model=config.model, config=config.pretrain
+    )
     return text_bits[name](model=model, splits=reference, config=config.text_bits)

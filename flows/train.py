@@ -12,6 +12,7 @@ from tasks.pretrain import pretrain
 from tasks.reward_model import reward_model
 from tasks.sft import sft
 from tasks.stage import checkpoint_at
+from tasks.tokenize import tokenize
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ def base_model(config: PipelineConfig, grist: Grist) -> Checkpoint:
         tokens=grist.tokens,
         tokenizer=grist.tokenizer,
         start=checkpoint_at(earlier) if earlier else None,
+        anneal=tokenize["anneal"].at(config.pretrain.anneal.artifact) if config.pretrain.anneal else None,
         model=config.model,
         config=config.pretrain,
     )

@@ -6,9 +6,18 @@ threads, devices) is `Resources` and never is.
 
 import os
 import re
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from gristmill.errors import SourceUnavailable as SourceUnavailable
 from gristmill.ray_engine import RayEngine
@@ -59,8 +68,13 @@ class Resources(Schema):
     """Threads of a training or evaluation process on CPU. With several processes use 1: oversubscription is slow."""
     device: str = "auto"
     """`auto` (CUDA when present, else CPU), `cpu`, `cuda`, `cuda:1`."""
+    peak_tflops: PositiveFloat | None = None
+    """What one device can compute at most, in TFLOP/s, for the share that training makes use of (`mfu`); null: from the
+    table in gristmill/train/peaks.py, where the device is known."""
     processes: PositiveInt = 1
     """Pretraining processes on this machine; more than one starts torchrun."""
+    price_per_hour: Annotated[float, Field(ge=0)] | None = None
+    """What an hour of this machine costs, in any currency; `gristmill plan` says what pretraining comes to."""
     nodes: PositiveInt = 1
     """Machines that pretrain together, each with `processes`; they share the artifact store's file system."""
     rendezvous: str | None = None

@@ -12,12 +12,13 @@ from tasks.launch import launch
 from tasks.stage import stage
 
 
-@stage(produces=Checkpoint, version=1, resumable="always", refuses=another_vocabulary)
+@stage(produces=Checkpoint, version=2, resumable="always", refuses=another_vocabulary)
 def pretrain(
     out: Path,
     tokens: Tokens,
     tokenizer: Tokenizer,
     start: Checkpoint | None,
+    anneal: Tokens | None,
     model: ModelConfig,
     config: PretrainConfig,
     resources: Resources = Resources(),
@@ -26,7 +27,7 @@ def pretrain(
     return launch(
         "gristmill.train.pretrain",
         out,
-        inputs={"tokens": tokens, "tokenizer": tokenizer, "start": start},
+        inputs={"tokens": tokens, "tokenizer": tokenizer, "start": start, "anneal": anneal},
         config=config,
         model=model,
         resources=resources,

@@ -6,12 +6,13 @@ sides: such bits compare masked models with one another, not with the bits per b
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from gristmill.model.documents import document_arguments
 from gristmill.tokens.masking import Masking
 from gristmill.tokens.reader import TokenShards
 
@@ -57,12 +58,14 @@ def nats_and_bytes(
     split: str,
     *,
     rows: Sequence[int],
-    examples: Examples = next_tokens,
     counted: int | None = None,
+    documents_apart: bool = False,
+    examples: Examples = next_tokens,
 ) -> tuple[float, float]:
     """Sums over some rows of a split: nats of the targets that stand for text, and their bytes.
 
     counted: so many of them, the first ones; the others are run through the model all the same. None: all.
+    documents_apart: no token sees another document of its row.
     """
     token_bytes = torch.from_numpy(shards.token_bytes.astype("int64"))
     rows_per_batch = max(1, LOGITS_PER_BATCH // (shards.meta["seq_len"] * model.config.vocab_size))
@@ -75,14 +78,18 @@ def nats_and_bytes(
         bytes_of_targets = token_bytes[targets.clamp_min(0)].where(targets != NOT_TEXT, 0)
         if counted is not None:
             bytes_of_targets[max(0, counted - first) :] = 0
-        nats += _summed_nats(model, inputs, targets.where(bytes_of_targets > 0, NOT_TEXT))
+        apart = {}
+        if documents_apart:
+            documents = torch.from_numpy(shards.document_ids(split, numbers))[:, : inputs.shape[1]]
+            apart = document_arguments(documents.to(model.device), causal=examples is next_tokens)
+        nats += _summed_nats(model, inputs, targets.where(bytes_of_targets > 0, NOT_TEXT), apart)
         text_bytes += bytes_of_targets.sum().item()
     model.train(was_training)
     return nats, text_bytes
 
 
-def _summed_nats(model: PreTrainedModel, inputs_BT: Tensor, targets_BT: Tensor) -> float:
-    logits_BTV = model(input_ids=inputs_BT.to(model.device), use_cache=False).logits
+def _summed_nats(model: PreTrainedModel, inputs_BT: Tensor, targets_BT: Tensor, apart: Mapping[str, Tensor]) -> float:
+    logits_BTV = model(input_ids=inputs_BT.to(model.device), use_cache=False, **apart).logits
     losses = torch.nn.functional.cross_entropy(
         logits_BTV.float().flatten(0, 1), targets_BT.flatten().to(model.device), ignore_index=NOT_TEXT, reduction="none"
     )

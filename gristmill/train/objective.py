@@ -5,7 +5,7 @@ sums over tokens; divided by the tokens to predict of the whole batch, over all 
 their gradients add up to the batch's.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,8 +23,8 @@ from gristmill.tokens.tokenizer import Vocabulary
 from gristmill.train.balance import Balance, expert_use
 from gristmill.train.loss import IGNORED, summed_nats
 
-Piece = tuple[Tensor, Tensor]
-"""Inputs and targets of a micro-batch, [B, T] each."""
+Piece = tuple[Tensor, Tensor, Mapping[str, Tensor]]
+"""Inputs and targets of a micro-batch, [B, T] each; and what keeps its documents apart, empty where nothing does."""
 Sum = Callable[..., list[float]]
 """Sums over all processes, of as many numbers as are given."""
 
@@ -38,11 +38,17 @@ class Forward(Protocol):
 class Objective:
     """What one model learns from rows of tokens."""
 
-    def __init__(self, model: PreTrainedModel, shards: TokenShards, *, tokenizer: Path, seed: int) -> None:
-        """Raises ValueError when the model learns from masked tokens and the tokenizer has no mask token."""
+    def __init__(
+        self, model: PreTrainedModel, shards: TokenShards, *, tokenizer: Path, seed: int, z_loss: float
+    ) -> None:
+        """z_loss: weight of ln² Z (gristmill.train.loss).
+
+        Raises ValueError when the model learns from masked tokens and the tokenizer has no mask token.
+        """
         self._pad_id: int = shards.meta["pad_id"]
         self._masking = _masking(shards, tokenizer, seed=seed) if type(model).__name__.endswith("MaskedLM") else None
         self._balance = _balance(model)
+        self._z_loss = z_loss
 
     @property
     def metric(self) -> str:
@@ -55,7 +61,12 @@ class Objective:
         """How validation rows are asked."""
         return masked_tokens(self._masking) if self._masking else next_tokens
 
-    def examples(self, rows: NDArray[np.int64], *, numbers: NDArray[np.integer], step: int) -> Piece:
+    @property
+    def is_causal(self) -> bool:
+        """Whether a token sees those before it alone."""
+        return self._masking is None
+
+    def examples(self, rows: NDArray[np.int64], *, numbers: NDArray[np.integer], step: int) -> tuple[Tensor, Tensor]:
         """Inputs and targets, [B, T] each, of rows [B, seq_len + 1]; a target that does not count is IGNORED.
 
         numbers: [B], which rows of the dataset they are.
@@ -68,7 +79,7 @@ class Objective:
 
     def begin_step(self, forward: Forward, pieces: Sequence[Piece], *, sum_over_ranks: Sum) -> "StepLoss":
         """The loss of a step whose micro-batches in this process are `pieces`. Called by all processes together."""
-        step_loss = StepLoss(forward, self._balance, sum_over_ranks)
+        step_loss = StepLoss(forward, self._balance, sum_over_ranks, self._z_loss)
         if self._balance and len(pieces) > 1:
             step_loss.count(pieces)
         return step_loss
@@ -81,6 +92,7 @@ class StepLoss:
     forward: Forward
     balance: Balance | None
     sum_over_ranks: Sum
+    z_loss: float
     counts_LE: Tensor | None = None
     """Tokens of the whole batch that each expert gets."""
     penalties: list[Tensor] = field(default_factory=list)
@@ -91,15 +103,15 @@ class StepLoss:
         with torch.no_grad():
             counts = [
                 # of the logits one is enough, they are not looked at
-                self.balance.counts(self._output(inputs, logits_to_keep=1).router_logits, _counted(targets))
-                for inputs, targets in pieces
+                self.balance.counts(self._output(inputs, logits_to_keep=1, **apart).router_logits, _counted(targets))
+                for inputs, targets, apart in pieces
             ]
         self._take(torch.stack(counts).sum(dim=0))
 
-    def of(self, inputs_BT: Tensor, targets_BT: Tensor) -> tuple[Tensor, Tensor]:
+    def of(self, inputs_BT: Tensor, targets_BT: Tensor, apart: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """What to minimise, summed over the micro-batch's targets, and of it the nats of the predictions."""
-        output = self._output(inputs_BT)
-        nats = summed_nats(output.logits.flatten(0, 1), targets_BT.flatten())
+        output = self._output(inputs_BT, **apart)
+        nats = summed_nats(output.logits.flatten(0, 1), targets_BT.flatten(), z_loss=self.z_loss)
         if self.balance is None:
             return nats, nats
         counted = _counted(targets_BT)

@@ -10,10 +10,11 @@ import pytest
 from gristmill.model.config import ModelConfig
 from gristmill.report import Report
 from gristmill.scaling.config import FlopsBudget, HoursBudget, MoneyBudget, ScalingConfig
-from gristmill.scaling.ladder import flops_per_token, ladder, model_at, scaling_parameters
+from gristmill.scaling.ladder import ladder, model_at
 from gristmill.scaling.law import Law
 from gristmill.scaling.run import run_scaling
 from gristmill.train.config import PretrainConfig
+from gristmill.train.cost import flops_per_token, scaling_parameters
 
 PLANTED = Law(E=1.2, A=15.0, alpha=0.28, B=60.0, beta=0.38)
 SPEED = 5000
