@@ -9,8 +9,9 @@ bfloat16, the default, which is `torch.optim.Muon` bit by bit where a weight is 
 how a number is rounded, so the losses part. Whether that matters is the last part: bits per byte of whole runs that
 differ in nothing but that precision, and the mean of their differences over seeds with its 95 % interval (Student's t).
 
-With experts, a last digit may send a token to another expert, and then the losses part for a reason that no precision
-removes.
+With experts, a last digit may send a token to another expert, and then the losses part at once, in whatever precision.
+`same_routing` says for how many steps every expert of both runs got equally many tokens (their use is logged at every
+step), and the largest difference until then; `loss_difference` is over all steps.
 
 A line of the results file is one run, and runs that it holds are not repeated. Some 5 CPU minutes.
 """
@@ -68,21 +69,20 @@ def main() -> None:
     for processes in (1, 2):
         start([run for run in short + long if (run["layout"] == "one") == (processes == 1)], processes, arguments)
     found = finished(arguments.results)
-    differences = {
-        f"{model} {optimizer} {layout}": max(
-            abs(one - two)
-            for one, two in zip(
-                *(
-                    found[key({**short[0], "model": model, "optimizer": optimizer, "layout": place})]["losses"]
-                    for place in ("one", layout)
-                ),
-                strict=True,
+    differences, same_routing = {}, {}
+    for model in MODELS:
+        for optimizer in OPTIMIZERS:
+            alone, *together = (
+                found[key({**short[0], "model": model, "optimizer": optimizer, "layout": layout})] for layout in LAYOUTS
             )
-        )
-        for model in MODELS
-        for optimizer in OPTIMIZERS
-        for layout in LAYOUTS[1:]
-    }
+            for other in together:
+                name = f"{model} {optimizer} {other['layout']}"
+                gaps = [abs(one - two) for one, two in zip(alone["losses"], other["losses"], strict=True)]
+                differences[name] = max(gaps)
+                if model == "moe":
+                    pairs = zip(alone["expert_entropy"], other["expert_entropy"], strict=True)
+                    steps = next((step for step, (one, two) in enumerate(pairs) if one != two), STEPS)
+                    same_routing[name] = {"steps": steps, "loss_difference": max(gaps[:steps], default=0.0)}
     bits = {
         optimizer: [found[key({**long[0], "optimizer": optimizer, "seed": seed})]["bpb"] for seed in seeds]
         for optimizer in ("muon_fp32", "muon_bf16")
@@ -90,6 +90,7 @@ def main() -> None:
     summary = {
         "loss_difference": differences,
         "within_1e-5": {name: value <= 1e-5 for name, value in differences.items()},
+        "same_routing": same_routing,
         "bpb_by_seed": bits,
         "bpb_bf16_minus_fp32": interval(
             [bf16 - fp32 for bf16, fp32 in zip(bits["muon_bf16"], bits["muon_fp32"], strict=True)]
@@ -176,10 +177,14 @@ def compute(runs: list[Run], data: Path, results: Path) -> None:
             assert trainer.train(StopRequest())
             trainer.finish()
             if ranks.is_main:
-                losses = [row["loss"] for row in read_metrics(out / "metrics.jsonl") if "loss" in row]
+                rows = [row for row in read_metrics(out / "metrics.jsonl") if "loss" in row]
+                measured = {
+                    "losses": [row["loss"] for row in rows],
+                    "expert_entropy": [row.get("expert_entropy") for row in rows],
+                }
                 bpb = Report.model_validate_json((out / "result.json").read_text()).metrics["bits_per_byte"]
                 with results.open("a") as file:
-                    file.write(json.dumps({**run, "losses": losses, "bpb": bpb}) + "\n")
+                    file.write(json.dumps({**run, **measured, "bpb": bpb}) + "\n")
             ranks.wait()
 
 
