@@ -62,8 +62,10 @@ class Resources(Schema):
     engine: Literal["local", "ray"] = "local"
     """Where shards of data are worked on: processes of this machine, or a Ray cluster (`gristmill[ray]`)."""
     ray_address: str | None = None
-    """`HOST:PORT` of a Ray cluster that this machine is a node of and whose nodes share the artifact store's file
-    system; unset: a cluster of this machine alone."""
+    """`HOST:PORT` of a Ray cluster that this machine is a node of; unset: a cluster of this machine alone."""
+    ray_shared_disk: bool = True
+    """The nodes of the cluster see the artifact store's folder under one path. Where they do not, shards of `extract`,
+    `signals` and `filter` go through the remote store (GRISTMILL_STORE), and `workers` processes here do the rest."""
     threads: PositiveInt = Field(default_factory=lambda: os.cpu_count() or 1)
     """Threads of a training or evaluation process on CPU. With several processes use 1: oversubscription is slow."""
     device: str = "auto"
@@ -91,7 +93,9 @@ class Resources(Schema):
     @property
     def pool(self) -> int | RayEngine:
         """What `map_shards` takes as `workers`."""
-        return self.workers if self.engine == "local" else RayEngine(self.workers, self.ray_address)
+        return (
+            self.workers if self.engine == "local" else RayEngine(self.workers, self.ray_address, self.ray_shared_disk)
+        )
 
     @field_validator("ray_address", "rendezvous")
     @classmethod

@@ -112,7 +112,7 @@ def trace(scope: Scope, query: str) -> list[Story]:
     """
     judged = scope.judged()
     entries = [record for record in judged if not _takes_documents(record, judged)]
-    pages = [row for record in entries for row in find_pages(scope.path(record) / VERDICTS, query)]
+    pages = [row for record in entries for row in find_pages(scope.file(record, VERDICTS), query)]
     if not pages:
         raise PageNotFound(_not_found(scope, entries, query))
     captures = {page["doc_id"]: page for page in pages}
@@ -120,7 +120,7 @@ def trace(scope: Scope, query: str) -> list[Story]:
     for doc_id, page in captures.items():
         events[doc_id].extend(_ingested(scope, page))
     for record in judged:
-        for row in rows_of(scope.path(record) / VERDICTS, list(captures)):
+        for row in rows_of(scope.file(record, VERDICTS), list(captures)):
             events[row["doc_id"]].append(_event(scope, record, row))
     spans = _spans(scope, list(captures))
     everything = scope.store.records() if any(spans.values()) else []
@@ -170,17 +170,17 @@ def _event(scope: Scope, record: Record, row: dict[str, Any]) -> Event:
 
 def _signals(scope: Scope, record: Record) -> set[str]:
     """Columns that this stage added to the documents it was given."""
-    mine = pq.read_schema(scope.path(record) / VERDICTS).names
+    mine = pq.read_schema(scope.file(record, VERDICTS)).names
     given: set[str] = set()
     for source in inputs_of(record):
-        table = scope.store.path(source) / VERDICTS
+        table = scope.store.file(source, VERDICTS)
         given.update(pq.read_schema(table).names if table.exists() else ())
     return set(mine) - given
 
 
 def _company(scope: Scope, record: Record, row: dict[str, Any]) -> dict[str, Any]:
     """The page kept instead of this one, or the pages this one stands for."""
-    table = scope.path(record) / VERDICTS
+    table = scope.file(record, VERDICTS)
     if row["rule"] == "repeated_lines":
         return {}
     if row["decision"] == "dropped":
@@ -260,7 +260,7 @@ def _steps_of_phase(scope: Scope, pretraining: Record, tokens: str, rows: list[i
 
 
 def _not_found(scope: Scope, entries: list[Record], query: str) -> str:
-    tables = [scope.path(record) / VERDICTS for record in entries]
+    tables = [scope.file(record, VERDICTS) for record in entries]
     pages = sum(pq.read_metadata(table).num_rows for table in tables)
     near = list(dict.fromkeys(printable(url) for table in tables for url in nearest_urls(table, query)))
     hint = f"; did you mean {' or '.join(near[:5])}?" if near else "; `gristmill artifacts list` shows other artifacts"

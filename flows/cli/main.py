@@ -134,7 +134,7 @@ def up() -> int:
     """Start gristmill's own Prefect and MLflow servers on this machine."""
     from flows.cli.servers import up
 
-    return up(workspace.root())
+    return up(workspace.home())
 
 
 @app.command
@@ -142,7 +142,7 @@ def down() -> int:
     """Stop the servers that gristmill started here, and nothing else."""
     from flows.cli.servers import down
 
-    return down(workspace.root())
+    return down(workspace.home())
 
 
 @app.command
@@ -150,7 +150,7 @@ def doctor(*, as_json: Json = False) -> int:
     """Check this machine, and say what to do about what is missing."""
     from flows.cli.doctor import doctor
 
-    return doctor(workspace.root(), as_json)
+    return doctor(workspace.home(), as_json)
 
 
 @app.command
