@@ -111,8 +111,9 @@ class Supervisor:
         if not self.ends_early():
             bits, state = trainer.validation_bits(), trainer.state
             if trainer.ranks.is_main:
-                with MetricsWriter(trainer.out / "metrics.jsonl", last_step=state.step) as metrics:
-                    metrics.write(state.step, {trainer.objective.metric: bits})
+                name = trainer.objective.metric
+                with MetricsWriter(trainer.out / "metrics.jsonl", last_step=state.step, again=name) as metrics:
+                    metrics.write(state.step, {name: bits})
             if not self.config.early_stop or early_stop.is_gain(
                 bits, best=state.best_bits_per_byte, config=self.config.early_stop
             ):
