@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from gristmill.artifacts import Examples, Splits, Tokenizer, Tokens
+from gristmill.artifacts import Checkpoint, Examples, Splits, Tokenizer, Tokens
 from gristmill.config import PipelineConfig
+from gristmill.model.config import CheckpointStart
 from gristmill.tokens.config import PinnedTokenizer
 from tasks.decontaminate import decontaminate
 from tasks.dedup import dedup
@@ -13,9 +14,11 @@ from tasks.filter import filter
 from tasks.ingest import ingest
 from tasks.known import known
 from tasks.mix import mix
+from tasks.open_model import open_model
 from tasks.signals import signals
 from tasks.signatures import signatures
 from tasks.split import split
+from tasks.stage import checkpoint_at
 from tasks.tokenize import tokenize
 from tasks.train_tokenizer import train_tokenizer
 
@@ -28,6 +31,8 @@ class Grist:
     splits: Splits
     tokenizer: Tokenizer
     tokens: Tokens
+    start: Checkpoint | None
+    """The model that training goes on from, where it does not begin anew."""
 
 
 def data(config: PipelineConfig) -> Grist:
@@ -43,7 +48,19 @@ def data(config: PipelineConfig) -> Grist:
     documents = decontaminate(documents=documents, examples=made, config=config.decontamination, split=config.split)
     documents = mix(documents=documents, config=config.mixture)
     splits = split(documents=documents, config=config.split)
+    start = starting_model(config)
+    base = start if config.takes_tokenizer_of_start else None
     pinned = config.train_tokenizer.artifact if isinstance(config.train_tokenizer, PinnedTokenizer) else None
-    tokenizer = train_tokenizer.at(pinned) if pinned else train_tokenizer(splits=splits, config=config.tokenizer)
+    tokenizer = (
+        train_tokenizer.at(pinned) if pinned else train_tokenizer(splits=splits, base=base, config=config.tokenizer)
+    )
     tokens = tokenize(splits=splits, tokenizer=tokenizer, config=config.tokenize)
-    return Grist(made, splits, tokenizer, tokens)
+    return Grist(made, splits, tokenizer, tokens, start)
+
+
+def starting_model(config: PipelineConfig) -> Checkpoint | None:
+    """The model that training goes on from: an open one, imported, or one of an earlier run."""
+    if config.open_model:
+        return open_model(config=config.open_model)
+    start = config.model.start
+    return checkpoint_at(start.artifact) if isinstance(start, CheckpointStart) else None

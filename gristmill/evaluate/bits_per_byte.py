@@ -7,10 +7,13 @@ count neither as nats nor as bytes.
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from gristmill.tokens.groups import RowGroups
 from gristmill.tokens.reader import TokenShards
 
 LOGITS_PER_BATCH = 2**25  # 128 MiB in float32
@@ -31,28 +34,59 @@ def bits_of(nats: float, text_bytes: float) -> float:
     return nats / (math.log(2) * text_bytes)
 
 
-@torch.no_grad()
+def bits_by_group(sums: NDArray[np.float64], groups: RowGroups) -> dict[str, float]:
+    """`bits_per_byte` of all text, and of each language and source where there are several.
+
+    sums: [groups, 2], as of `sums_by_group`. Names are such as `bits_per_byte_language_uk`, `bits_per_byte_source_web`.
+    Raises as `bits_of`; a group without text has no number.
+    """
+    found = {"bits_per_byte": bits_of(*sums.sum(axis=0))}
+    for place, kind in ((1, "language"), (0, "source")):
+        names = sorted({name[place] for name in groups.names})
+        for name in names if len(names) > 1 else []:
+            mine = sums[[group[place] == name for group in groups.names]].sum(axis=0)
+            if mine[1]:
+                found[f"bits_per_byte_{kind}_{name}"] = bits_of(*mine)
+    return found
+
+
 def nats_and_bytes(
     model: PreTrainedModel, shards: TokenShards, split: str, *, rows: Sequence[int]
 ) -> tuple[float, float]:
     """Sums over some rows of a split: nats of the targets that stand for text, and their bytes."""
-    token_bytes = torch.from_numpy(shards.token_bytes.astype("int64"))
-    rows_per_batch = max(1, LOGITS_PER_BATCH // (shards.meta["seq_len"] * model.config.vocab_size))
-    nats = text_bytes = 0.0
-    was_training = model.training
-    model.eval()
-    for first in range(0, len(rows), rows_per_batch):
-        tokens = torch.from_numpy(shards.read(split, rows[first : first + rows_per_batch]))
-        inputs, targets = tokens[:, :-1], tokens[:, 1:]
-        nats += _summed_nats(model, inputs, targets.where(token_bytes[targets] > 0, NOT_TEXT))
-        text_bytes += token_bytes[targets].sum().item()
-    model.train(was_training)
+    nats, text_bytes = sums_by_group(model, shards, split, rows=rows, groups=None)[0].tolist()
     return nats, text_bytes
 
 
-def _summed_nats(model: PreTrainedModel, inputs_BT: Tensor, targets_BT: Tensor) -> float:
+@torch.no_grad()
+def sums_by_group(
+    model: PreTrainedModel, shards: TokenShards, split: str, *, rows: Sequence[int], groups: RowGroups | None
+) -> NDArray[np.float64]:
+    """float64 [groups, 2]: nats and bytes as of `nats_and_bytes`, one row for each of `groups.names`; one without."""
+    token_bytes = torch.from_numpy(shards.token_bytes.astype("int64"))
+    rows_per_batch = max(1, LOGITS_PER_BATCH // (shards.meta["seq_len"] * model.config.vocab_size))
+    sums = np.zeros((len(groups.names) if groups else 1, 2))
+    was_training = model.training
+    model.eval()
+    for first in range(0, len(rows), rows_per_batch):
+        piece = rows[first : first + rows_per_batch]
+        tokens = torch.from_numpy(shards.read(split, piece))
+        inputs, targets = tokens[:, :-1], tokens[:, 1:]
+        nats = _nats(model, inputs, targets.where(token_bytes[targets] > 0, NOT_TEXT))
+        values = np.stack([nats, token_bytes[targets].numpy().ravel().astype(np.float64)], axis=1)
+        if groups:
+            places = groups.read(piece, seq_len=tokens.shape[1] - 1)[:, 1:].ravel()
+            np.add.at(sums, places[places >= 0], values[places >= 0])
+        else:
+            sums += values.sum(axis=0)
+    model.train(was_training)
+    return sums
+
+
+def _nats(model: PreTrainedModel, inputs_BT: Tensor, targets_BT: Tensor) -> NDArray[np.float64]:
+    """[B × T]; 0 where the target is no text."""
     logits_BTV = model(input_ids=inputs_BT.to(model.device), use_cache=False).logits
     losses = torch.nn.functional.cross_entropy(
         logits_BTV.float().flatten(0, 1), targets_BT.flatten().to(model.device), ignore_index=NOT_TEXT, reduction="none"
     )
-    return losses.sum(dtype=torch.float64).item()
+    return losses.double().cpu().numpy()

@@ -54,6 +54,13 @@ def grow_vocabulary(model: PreTrainedModel, *, own: Path, tokenizer: Path, vocab
     return len(pieces)
 
 
+def own_tokens(folder: Path, model: PreTrainedModel) -> int:
+    """Size of the vocabulary that the model in this folder was trained with; `model` may have grown since."""
+    if not (folder / TOKENIZER).is_file():
+        return model.config.vocab_size
+    return max(_vocabulary(folder).values()) + 1
+
+
 def _matrices(model: PreTrainedModel) -> list[torch.Tensor]:
     """Embeddings and output matrix; one where they are tied."""
     layers = (model.get_input_embeddings(), model.get_output_embeddings())

@@ -13,8 +13,11 @@ from gristmill.schema import Resources, Schema, StageConfig
 class OptimConfig(Schema):
     """Muon for the matrices inside the layers (Jordan 2024; fair comparison: arXiv:2509.02046), AdamW for the rest."""
 
+    kind: Literal["muon", "adamw"] = "muon"
+    """What the matrices inside the layers are trained with; `adamw` for a model that was trained with it before
+    (docs/adapting.md)."""
     lr_matrix: PositiveFloat = 0.02
-    """Muon's learning rate; a matrix taller than wide gets sqrt(rows / columns) times as much."""
+    """Learning rate of those matrices; with Muon one taller than wide gets sqrt(rows / columns) times as much."""
     lr_embedding: PositiveFloat = 0.1
     """AdamW's learning rate for the embeddings; 0.03 where they are the output matrix too."""
     lr_head: PositiveFloat = 3e-3
@@ -61,6 +64,11 @@ class PretrainConfig(StageConfig):
     """Precision of matrix products; weights and optimizer state stay float32."""
     compile: Literal["auto", "on", "off"] = "auto"
     """torch.compile; `auto`: on a GPU only, since on a CPU it takes longer than it saves."""
+    embeddings_first_steps: NonNegativeInt = 0
+    """Steps at the beginning that train the embeddings and the output matrix alone, for a vocabulary that grew."""
+    kl_to_start: NonNegativeFloat = 0.0
+    """Weight of the divergence from the model that training starts with, in nats per token beside the loss: it holds on
+    to what that model knew. Not where a document has a token that the model did not know (docs/adapting.md)."""
     seed: int = 0
     """Decides the new weights and the order of rows."""
     eval_every_steps: PositiveInt = 250
@@ -89,7 +97,7 @@ class PretrainRun(Schema):
     tokenizer: Path
     """Folder of the tokenizer that made them; it becomes part of the model's folder."""
     start: Path | None = None
-    """Folder of the checkpoint to go on from, where `model.start` is an artifact."""
+    """Folder of the model to go on from, where `model.start` is an artifact or an open model."""
     model: ModelConfig = ModelConfig()
     """What is trained, and from which weights."""
     config: PretrainConfig = PretrainConfig()

@@ -5,6 +5,7 @@ singular values near one, so a matrix's rate means how far it may move in spectr
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,16 +35,21 @@ class Optimizers:
             for weights, lr in ((embeddings, config.lr_embedding), (head, config.lr_head), (norms, config.lr_norm))
             if weights
         ]
-        self._optimizers = {
-            "muon": torch.optim.Muon(
+        self._optimizers: dict[str, Any] = {}
+        if config.kind == "muon":
+            self._optimizers["muon"] = torch.optim.Muon(
                 matrices,
                 lr=config.lr_matrix,
                 momentum=config.momentum,
                 weight_decay=config.weight_decay,
                 adjust_lr_fn="original",
-            ),
-            "adamw": torch.optim.AdamW(adamw, betas=(config.beta1, config.beta2), eps=ADAM_EPS, weight_decay=0.0),
-        }
+            )
+        else:
+            adamw.append({"params": matrices, "lr": config.lr_matrix, "weight_decay": config.weight_decay})
+        self._optimizers["adamw"] = torch.optim.AdamW(
+            adamw, betas=(config.beta1, config.beta2), eps=ADAM_EPS, weight_decay=0.0
+        )
+        self._beside_embeddings = [*matrices, *norms]
         for group in self._groups():
             group["full_lr"] = group["lr"]
 
@@ -53,6 +59,11 @@ class Optimizers:
             group["lr"] = lr_multiplier * group["full_lr"]
         for optimizer in self._optimizers.values():
             optimizer.step()
+
+    def hold_all_but_embeddings(self) -> None:
+        """The next step moves only embeddings and output matrix: without a gradient a weight stays as it is."""
+        for weight in self._beside_embeddings:
+            weight.grad = None
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor of the state, as `optimizer/parameter/name`."""

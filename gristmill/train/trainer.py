@@ -11,22 +11,27 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedModel
 
-from gristmill.evaluate.bits_per_byte import bits_of, nats_and_bytes
-from gristmill.metrics import MetricsWriter
+from gristmill.evaluate.bits_per_byte import bits_by_group, sums_by_group
+from gristmill.metrics import MetricsWriter, read_metrics
 from gristmill.model.build import build_model, load_model
 from gristmill.model.config import weights_digest
+from gristmill.model.origin import pass_on, read_origin
+from gristmill.model.vocabulary import own_tokens
 from gristmill.progress import Bar, progress
 from gristmill.report import Report
+from gristmill.tokens.groups import RowGroups
 from gristmill.tokens.reader import TokenShards
 from gristmill.train.checkpoint import TrainState, digest_of, load_checkpoint, newest_checkpoint, save_checkpoint
 from gristmill.train.config import PretrainRun
 from gristmill.train.export import check_tokenizer, export_model
 from gristmill.train.interrupts import StopRequest, stop_requests
+from gristmill.train.kl import Anchor
 from gristmill.train.loader import BatchLoader
 from gristmill.train.loss import IGNORED, summed_nats
 from gristmill.train.optimizers import Optimizers
@@ -64,6 +69,8 @@ class Trainer:
         )
         self.model = self._starting_model()
         self.optimizers = Optimizers(self.model, self.config.optim)
+        self.anchor = self._anchor()
+        self.groups = RowGroups(run.tokens, "validation")
         decisive = (self.config.identity(), run.model.identity(), self.shards.meta["digest"], self._start_digest())
         self.run_digest = digest_of(*decisive)
         self.state = self._resume()
@@ -76,6 +83,8 @@ class Trainer:
             outlets = self._open_outlets(open_until_done)
             if outlets:
                 print(f"pretrain: {self._plan()}", file=sys.stderr, flush=True)
+            if not self.state.step and self._start_folder():
+                self._evaluate(outlets)  # what the start knew, before anything is forgotten
             while self.state.step < self.steps:
                 overdue = time.monotonic() - saved_at >= self.config.checkpoint_every_s
                 # asked of all processes together, so that none steps on while another saves or stops
@@ -91,19 +100,26 @@ class Trainer:
     def finish(self) -> None:
         """Measure the model on all validation rows and write the finished folder."""
         bits = self._validation_bits()
+        start = self._start_folder()
         if self.ranks.is_main:
             with MetricsWriter(self.out / "metrics.jsonl", last_step=self.steps) as metrics:
-                metrics.write(self.steps, {"bits_per_byte": bits})
+                metrics.write(self.steps, bits)
+            at_start = next((row for row in read_metrics(self.out / "metrics.jsonl") if row["step"] == 0), {})
             measured = {
                 "steps": self.steps,
                 "epochs": round(self.epochs, 4),
                 "parameters": self.parameters,
                 "skipped_steps": self.state.skipped_steps,
                 "loss": self.state.loss,
-                "bits_per_byte": bits,
+                **bits,
+                **{f"{name}_at_start": value for name, value in at_start.items() if name in bits},
             }
+            origin = read_origin(start) if start else None
             there = self.shards.rows("train") * self.seq_len
-            report = Report(rows_in=there, rows_out=self.state.tokens, unit="tokens", metrics=measured)
+            details = {"origin": origin.model_dump()} if origin else {}
+            report = Report(rows_in=there, rows_out=self.state.tokens, unit="tokens", metrics=measured, details=details)
+            if start:
+                pass_on(start, self.out)
             export_model(self.model, self.run.tokenizer, self.out, meta=self.shards.meta, report=report)
 
     @property
@@ -137,16 +153,22 @@ class Trainer:
         return model.to(self.ranks.device).train()  # pyright: ignore[reportArgumentType]
 
     def _start_folder(self) -> Path | None:
-        start = self.run.model.start
-        if start.kind == "open":
-            return start.path
-        if start.kind == "artifact" and self.run.start is None:
-            raise ValueError(f"model.start names {start.artifact} but `start`, the folder where it lies, is not given")
-        return self.run.start if start.kind == "artifact" else None
+        kind = self.run.model.start.kind
+        if kind != "scratch" and self.run.start is None:
+            raise ValueError(f"model.start is of kind {kind}, but `start`, the folder of that model, is not given")
+        return self.run.start if kind != "scratch" else None
 
     def _start_digest(self) -> str | None:
         folder = self._start_folder()
         return weights_digest(folder) if folder else None
+
+    def _anchor(self) -> Anchor | None:
+        folder = self._start_folder()
+        if not self.config.kl_to_start:
+            return None
+        if folder is None:
+            raise ValueError("pretrain.kl_to_start has no model to hold on to: model.start is scratch; set it to 0")
+        return Anchor(self.model, bos_id=self.shards.meta["bos_id"], own_tokens=own_tokens(folder, self.model))
 
     def _resume(self) -> TrainState:
         found = newest_checkpoint(self.out / "checkpoints", run_digest=self.run_digest)
@@ -178,12 +200,17 @@ class Trainer:
             outlets.bar.advance(tokens, note=f"step {done}, loss {loss:.3f}")
             if done == 1 or done % self.config.log_every_steps == 0 or done == self.steps:
                 values = {"loss": loss, "lr": lr * self.config.optim.lr_matrix, "grad_norm": grad_norm}
+                if self.anchor:
+                    values["kl_to_start"] = self.anchor.mean()
                 speed = tokens / (time.monotonic() - started)
                 outlets.metrics.write(done, {**values, "tokens": self.state.tokens, "tokens_per_s": round(speed)})
         if done % self.config.eval_every_steps == 0 and done != self.steps:
-            bits = self._validation_bits()
-            if outlets:
-                outlets.metrics.write(done, {"bits_per_byte": bits})
+            self._evaluate(outlets)
+
+    def _evaluate(self, outlets: "Outlets | None") -> None:
+        bits = self._validation_bits()
+        if outlets:
+            outlets.metrics.write(self.state.step, bits)
 
     def _step(self, lr: float) -> tuple[float, float]:
         """Train on the next rows; no weight moves when loss or gradient is not finite.
@@ -197,12 +224,14 @@ class Trainer:
         nats = 0.0
         for inputs_BT, targets_BT, synchronize in self._micro_batches(rows[:, :-1], targets):
             with nullcontext() if synchronize else self.forward.no_sync():  # pyright: ignore[reportCallIssue]
-                piece_nats = self._summed_nats(inputs_BT, targets_BT)
+                piece_nats, objective = self._summed_nats(inputs_BT, targets_BT)
                 # DDP averages gradients over processes; times their number it is the sum over all tokens again
-                (piece_nats * (self.ranks.world / tokens)).backward()
+                (objective * (self.ranks.world / tokens)).backward()
             nats += piece_nats.item()
         (nats,) = self.ranks.sum(nats)
         loss = nats / tokens
+        if step < self.config.embeddings_first_steps:
+            self.optimizers.hold_all_but_embeddings()
         grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.grad_clip).item()
         finite = math.isfinite(loss) and math.isfinite(grad_norm)
         if finite:
@@ -230,15 +259,23 @@ class Trainer:
             last = first + size >= len(inputs)
             yield inputs[piece].to(device), targets[piece].to(device), last or self.ranks.world == 1
 
-    def _summed_nats(self, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
+    def _summed_nats(self, inputs_BT: Tensor, targets_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """Nats of the targets, and what is minimized: those, and how far the model has moved from its start."""
         with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             logits_BTV = self.forward(input_ids=inputs_BT, use_cache=False).logits
-        return summed_nats(logits_BTV.flatten(0, 1), targets_BT.flatten())
+            nats = summed_nats(logits_BTV.flatten(0, 1), targets_BT.flatten())
+            if self.anchor is None:
+                return nats, nats
+            return nats, nats + self.config.kl_to_start * self.anchor.summed_kl(inputs_BT, targets_BT, logits_BTV)
 
-    def _validation_bits(self) -> float:
-        """In float32 whatever the training precision, each process on its share of the rows."""
+    def _validation_bits(self) -> dict[str, float]:
+        """Bits per byte, of all rows and by language, in float32 whatever the training precision.
+
+        Each process measures its share of the rows.
+        """
         rows = range(self.ranks.rank, self.shards.rows("validation"), self.ranks.world)
-        return bits_of(*self.ranks.sum(*nats_and_bytes(self.model, self.shards, "validation", rows=rows)))
+        mine = sums_by_group(self.model, self.shards, "validation", rows=rows, groups=self.groups)
+        return bits_by_group(np.reshape(self.ranks.sum(*mine.ravel().tolist()), mine.shape), self.groups)
 
     def _save(self) -> None:
         if self.ranks.is_main:
