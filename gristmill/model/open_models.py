@@ -4,8 +4,9 @@ Out come config.json, one model.safetensors, the tokenizer and `origin.json`, wh
 which licence; it stays with every model that is made from this one. From a folder or the hub the weights keep their
 precision; those of a GGUF file become float32, as what quantization left of them.
 
-Two things are put right. Padding gets a token of its own where it had none or shared one with the end of a turn: a
-token that is padding is never learned. Its new row of the matrices is zero. And a chat template without markers of the
+Three things are put right. Padding gets a token of its own where it had none or shared one with the end of a turn: a
+token that is padding is never learned. Its new row of the matrices is zero. A document begins with `<|endoftext|>` where
+the model has that and would begin it as a turn of a chat: its pages did before it was tuned. And a chat template without markers of the
 assistant's words gets them where that changes no text (gristmill.model.chat_template).
 No code of the model's folder is run: its architecture has to be one of transformers' own.
 """
@@ -28,7 +29,7 @@ from gristmill.model.origin import Origin, write_origin
 from gristmill.report import Report
 from gristmill.tokens.config import TOKENIZER_FILES
 
-PAD = "<|pad|>"
+PAD, DOCUMENT_START, TURN_START = "<|pad|>", "<|endoftext|>", "<|im_start|>"
 
 
 def run_open_model(out: Path, config: OpenModelConfig) -> Report:
@@ -44,6 +45,7 @@ def run_open_model(out: Path, config: OpenModelConfig) -> Report:
     model = _from_gguf(place) if is_gguf else _from_folder(place)
     _check_finite(model, found.name)
     template = _mark_answers(out)
+    _begin_documents(out)
     padding = _own_padding(out, model)
     _write(model, out)
     origin = Origin(name=found.name, license=found.license, content=found.content)
@@ -116,6 +118,13 @@ def _mark_answers(folder: Path) -> str:
     return "with markers of the assistant's words"
 
 
+def _begin_documents(folder: Path) -> None:
+    settings = _settings(folder)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    if _text_of(settings.get("bos_token")) == TURN_START and tokenizer.token_to_id(DOCUMENT_START) is not None:
+        _write_settings(folder, settings | {"bos_token": DOCUMENT_START})
+
+
 def _own_padding(folder: Path, model: PreTrainedModel) -> str:
     """Give padding a token that nothing else uses, and the model a row of zeros for it. Returns the token."""
     settings = _settings(folder)
@@ -134,7 +143,6 @@ def _own_padding(folder: Path, model: PreTrainedModel) -> str:
             for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
                 if layer is not None:
                     layer.get_parameter("weight")[rows:] = 0.0
-    model.config.pad_token_id = number
     _write_settings(folder, settings | {"pad_token": PAD})
     return PAD
 
@@ -150,6 +158,8 @@ def _write(model: PreTrainedModel, out: Path) -> None:
         for name in ("bos", "eos", "pad")
         if (text := _text_of(settings.get(f"{name}_token"))) is not None
     }
+    for name, number in ids.items():
+        setattr(model.config, name, number)
     model.generation_config = GenerationConfig(**ids)
     model.save_pretrained(out, max_shard_size="1000GB")
     (out / "model.safetensors").chmod(0o644)  # safetensors makes it readable by its owner only
