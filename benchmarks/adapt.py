@@ -40,7 +40,13 @@ LR = 5e-4
 
 
 def optim(kind: str, lr: float) -> dict[str, Any]:
-    return {"kind": kind, "lr_matrix": lr, "lr_embedding": LR, "lr_norm": LR, "lr_head": LR}
+    return {
+        "kind": kind,
+        ("lr_matrix" if kind == "muon" else "lr_matrix_adamw"): lr,
+        "lr_embedding": LR,
+        "lr_norm": LR,
+        "lr_head": LR,
+    }
 
 
 # name → (data, tokens, fields of `pretrain`)

@@ -27,13 +27,7 @@ def train(config: PipelineConfig, grist: Grist) -> Flour:
     """Pretrain, fine-tune, align; each model is compared with its parent on the same items."""
     made, tokens = grist.examples, grist.tokens
     before = scores_before(config, grist)
-    base = pretrain(
-        tokens=tokens,
-        tokenizer=grist.tokenizer,
-        start=grist.start,
-        model=config.model,
-        config=config.pretrain,
-    )
+    base = base_model(config, grist)
     base_scores = evaluate["pretrain"](
         model=base, tokens=tokens, examples=made, parent=before, config=config.evaluate.for_base_model()
     )
@@ -57,4 +51,15 @@ def scores_before(config: PipelineConfig, grist: Grist) -> Evaluation | None:
     tokens = tokenize["open_model"](splits=grist.splits, tokenizer=own, config=config.tokenize)
     return evaluate["open_model"](
         model=grist.start, tokens=tokens, examples=grist.examples, parent=None, config=config.evaluate.for_base_model()
+    )
+
+
+def base_model(config: PipelineConfig, grist: Grist) -> Checkpoint:
+    """Pretrain, from scratch or from an earlier model."""
+    return pretrain(
+        tokens=grist.tokens,
+        tokenizer=grist.tokenizer,
+        start=grist.start,
+        model=config.model,
+        config=config.pretrain,
     )

@@ -87,10 +87,14 @@ class PipelineConfig(Schema):
 
     @property
     def tokenizer(self) -> TokenizerConfig:
-        """`train_tokenizer` with a number for `vocab_size: auto`, which follows from the model."""
-        if isinstance(self.train_tokenizer, TrainedTokenizer) and self.train_tokenizer.vocab_size == "auto":
-            return self.train_tokenizer.model_copy(update={"vocab_size": optimal_vocab_size(self.model.shape)})
-        return self.train_tokenizer
+        """`train_tokenizer` with what follows from the model: a number for `vocab_size: auto`, a mask token."""
+        trained = self.train_tokenizer
+        if not isinstance(trained, TrainedTokenizer):
+            return trained
+        sized = optimal_vocab_size(self.model.shape) if trained.vocab_size == "auto" else trained.vocab_size
+        return trained.model_copy(
+            update={"vocab_size": sized, "mask_token": trained.mask_token or self.model.is_masked}
+        )
 
     @property
     def takes_tokenizer_of_start(self) -> bool:

@@ -8,7 +8,7 @@ import os
 import re
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationInfo, field_validator, model_validator
 
 from gristmill.errors import SourceUnavailable as SourceUnavailable
 from gristmill.ray_engine import RayEngine
@@ -61,18 +61,38 @@ class Resources(Schema):
     """`auto` (CUDA when present, else CPU), `cpu`, `cuda`, `cuda:1`."""
     processes: PositiveInt = 1
     """Pretraining processes on this machine; more than one starts torchrun."""
+    nodes: PositiveInt = 1
+    """Machines that pretrain together, each with `processes`; they share the artifact store's file system."""
+    rendezvous: str | None = None
+    """`HOST:PORT` where processes of several machines meet: this machine, as the others know it, and a free port."""
+    parallel: Literal["auto", "ddp", "fsdp", "hybrid"] = "auto"
+    """How a model lies across processes: whole in each (`ddp`), cut among all (`fsdp`), cut within a machine and whole
+    on each (`hybrid`). `auto`: `ddp`, or where a GPU has no room for that `fsdp`, on several machines `hybrid`."""
+    activation_checkpointing: bool = False
+    """Compute a layer's activations a second time for its gradient instead of keeping them: less memory, about a third
+    more time, the same bits."""
 
     @property
     def pool(self) -> int | RayEngine:
         """What `map_shards` takes as `workers`."""
         return self.workers if self.engine == "local" else RayEngine(self.workers, self.ray_address)
 
-    @field_validator("ray_address")
+    @field_validator("ray_address", "rendezvous")
     @classmethod
-    def _is_host_and_port(cls, address: str | None) -> str | None:
+    def _is_host_and_port(cls, address: str | None, info: ValidationInfo) -> str | None:
         if address is not None and not re.fullmatch(r"[^:/\s]+:[0-9]{1,5}", address):
-            raise ValueError(f"{address!r} is no address of a Ray cluster; write HOST:PORT, such as 10.0.0.1:6379")
+            what = {"ray_address": "a Ray cluster", "rendezvous": "a rendezvous"}[info.field_name or ""]
+            raise ValueError(f"{address!r} is no address of {what}; write HOST:PORT, such as 10.0.0.1:6379")
         return address
+
+    @model_validator(mode="after")
+    def _machines_meet_somewhere(self) -> Self:
+        if (self.nodes > 1) != (self.rendezvous is not None):
+            raise ValueError(
+                f"resources.nodes={self.nodes} with rendezvous={self.rendezvous}: several machines need a HOST:PORT to "
+                "meet at, and one machine needs none"
+            )
+        return self
 
     @model_validator(mode="after")
     def _address_has_an_engine(self) -> Self:

@@ -2,7 +2,8 @@
 
 The program gets `run.yaml` and an output folder and knows neither Prefect nor MLflow. It is a process of its own, so
 that its memory ends with it, a cancel can stop it, and a crash takes nothing along. The draft keeps `command.txt` and
-`log.txt`: a failed night is repeated by pasting one line.
+`log.txt`: a failed night is repeated by pasting one line. Where several machines that share the store train together
+(docs/distributed.md), it has a line for each of them, and only the first is started here.
 """
 
 import json
@@ -11,7 +12,10 @@ import shlex
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 from gristmill.artifacts import Artifact
 from gristmill.progress import relay
@@ -19,6 +23,7 @@ from gristmill.report import Report
 from gristmill.schema import Resources, StageConfig
 
 GRACE_S = 60.0
+TORCHRUN = "gristmill.train.torchrun"
 DEFAULTS = {
     "HF_HUB_OFFLINE": "1",
     # threads wait by spinning for some 30 µs, then sleep: 9,300 tokens/s of pretraining on 2 idle cores, against 8,000
@@ -33,15 +38,15 @@ def launch(
     *,
     inputs: dict[str, Artifact | None],
     resources: Resources,
-    processes: int = 1,
+    distributed: bool = False,
     **configs: StageConfig,
 ) -> Report:
     """Run `python -m module --config run.yaml --out DRAFT` in the store's root and return the report it wrote.
 
-    processes: more than one starts torchrun, for a program made for it.
+    distributed: the program is made for several processes, so start as many as `resources` says, by torchrun.
 
     Raises RuntimeError with the program's last words when it fails. On any interruption the program gets SIGTERM, time
-    to write a checkpoint, then SIGKILL for its whole process group.
+    to write a checkpoint, then SIGKILL for whatever it started that still runs.
     """
     root = out.parent.parent
     places = {name: str(artifact.path.relative_to(root)) if artifact else None for name, artifact in inputs.items()}
@@ -52,13 +57,16 @@ def launch(
     }
     folder = out.relative_to(root)
     (out / "run.yaml").write_text(json.dumps(run, indent=2))  # JSON is YAML, and every loader agrees on its numbers
-    arguments = [*_starter(processes), "-m", module, "--config", str(folder / "run.yaml"), "--out", str(folder)]
+    program = ["-m", module, "--config", str(folder / "run.yaml"), "--out", str(folder)]
+    nodes = resources.nodes if distributed else 1
+    commands = [[*(torchrun(resources, node) if distributed else []), *program] for node in range(nodes)]
     (out / "command.txt").write_text(
-        f"# in the artifact store's root, with gristmill's Python\n{shlex.join(['python', *arguments])}\n"
+        "# in the artifact store's root, with gristmill's Python\n"
+        + "".join(f"{shlex.join(['python', *command])}\n" for command in commands)
     )
     with (out / "log.txt").open("a") as log:
         process = subprocess.Popen(
-            [sys.executable, *arguments],
+            [sys.executable, *commands[0]],
             cwd=root,
             env=DEFAULTS | os.environ | {"GRISTMILL_PROGRESS": "json"},
             stdin=subprocess.DEVNULL,
@@ -82,20 +90,52 @@ def launch(
     return Report.model_validate_json((out / "result.json").read_bytes())
 
 
-def _starter(processes: int) -> list[str]:
-    if processes == 1:
+def torchrun(resources: Resources, node: int) -> list[str]:
+    """What starts a program's processes on machine number `node`; nothing where one process is wanted."""
+    if resources.nodes == resources.processes == 1:
         return []
-    return ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    here = ["-m", TORCHRUN, f"--nproc-per-node={resources.processes}"]
+    if resources.rendezvous is None:
+        return [*here, "--standalone"]
+    host, port = resources.rendezvous.split(":")
+    return [
+        *here,
+        f"--nnodes={resources.nodes}",
+        f"--node-rank={node}",
+        f"--master-addr={host}",
+        f"--master-port={port}",
+    ]
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
-    """SIGTERM, a grace period for a checkpoint, then SIGKILL of the whole group."""
-    for sent, patience_s in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, 10.0)):
-        try:
-            os.killpg(process.pid, sent)
-            process.wait(patience_s)
-            return
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
-            continue
+    """SIGTERM, a grace period for a checkpoint, then SIGKILL of everything that was started and still runs.
+
+    torchrun gives each of its processes a group of its own, and would kill them 30 s after a SIGTERM of its own: they
+    are asked directly, and it ends when they have.
+    """
+    started = _descendants(process.pid)
+    if started and TORCHRUN in process.args:  # pyright: ignore[reportOperatorIssue]
+        for child in started:
+            _send(child, signal.SIGTERM)
+    else:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE_S)
+    for child in {*started, *_descendants(process.pid)}:
+        _send(child, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _send(process: psutil.Process, number: signal.Signals) -> None:
+    with suppress(psutil.NoSuchProcess):  # psutil knows a process by its start too: not a later one of that number
+        process.send_signal(number)

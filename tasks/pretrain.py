@@ -30,5 +30,5 @@ def pretrain(
         config=config,
         model=model,
         resources=resources,
-        processes=resources.processes,
+        distributed=True,
     )

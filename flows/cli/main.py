@@ -35,7 +35,7 @@ for group in (report, artifacts, classifier, tokenizer, config_app):
 for command in (trace, forget, seen, profile):
     app.command(command)
 
-FlowName = Literal["pipeline", "data"]
+FlowName = Literal["pipeline", "data", "pretrain"]
 Config = Annotated[
     str, Parameter(name=["--config", "-c"], help="A name from pipeline_configs/ or a path to a .yaml file.")
 ]

@@ -1,11 +1,12 @@
 """Bits per byte: how many bits a model needs for a byte of text, comparable across tokenizers.
 
 Σ nats over the targets that stand for text / (ln 2 · Σ bytes of those targets). Special tokens, padding among them,
-count neither as nats nor as bytes.
+count neither as nats nor as bytes. For a masked language model the targets are hidden tokens, each guessed from both
+sides: such bits compare masked models with one another, not with the bits per byte of a text.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -14,10 +15,28 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from gristmill.tokens.groups import RowGroups
+from gristmill.tokens.masking import Masking
 from gristmill.tokens.reader import TokenShards
 
 LOGITS_PER_BATCH = 2**25  # 128 MiB in float32
 NOT_TEXT = -100
+Examples = Callable[[Tensor, Sequence[int]], tuple[Tensor, Tensor]]
+"""Rows [n, T] and their numbers [n] → inputs and targets, of one shape; a target that does not count is NOT_TEXT."""
+
+
+def next_tokens(rows: Tensor, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Each token but the first is predicted from those before it."""
+    return rows[:, :-1], rows[:, 1:]
+
+
+def masked_tokens(masking: Masking) -> Examples:
+    """15 % of the text's tokens are hidden, and predicted from all others."""
+
+    def examples(rows: Tensor, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
+        seen, guessed = masking.for_validation(rows.numpy(), numbers)
+        return torch.from_numpy(seen), rows.where(torch.from_numpy(guessed), NOT_TEXT)
+
+    return examples
 
 
 def bits_per_byte(model: PreTrainedModel, shards: TokenShards, split: str) -> float:
@@ -34,33 +53,50 @@ def bits_of(nats: float, text_bytes: float) -> float:
     return nats / (math.log(2) * text_bytes)
 
 
-def bits_by_group(sums: NDArray[np.float64], groups: RowGroups) -> dict[str, float]:
-    """`bits_per_byte` of all text, and of each language and source where there are several.
+def bits_by_group(sums: NDArray[np.float64], groups: RowGroups, *, metric: str = "bits_per_byte") -> dict[str, float]:
+    """The metric of all text, and of each language and source where there are several.
 
     sums: [groups, 2], as of `sums_by_group`. Names are such as `bits_per_byte_language_uk`, `bits_per_byte_source_web`.
     Raises as `bits_of`; a group without text has no number.
     """
-    found = {"bits_per_byte": bits_of(*sums.sum(axis=0))}
+    found = {metric: bits_of(*sums.sum(axis=0))}
     for place, kind in ((1, "language"), (0, "source")):
         names = sorted({name[place] for name in groups.names})
         for name in names if len(names) > 1 else []:
             mine = sums[[group[place] == name for group in groups.names]].sum(axis=0)
             if mine[1]:
-                found[f"bits_per_byte_{kind}_{name}"] = bits_of(*mine)
+                found[f"{metric}_{kind}_{name}"] = bits_of(*mine)
     return found
 
 
 def nats_and_bytes(
-    model: PreTrainedModel, shards: TokenShards, split: str, *, rows: Sequence[int]
+    model: PreTrainedModel,
+    shards: TokenShards,
+    split: str,
+    *,
+    rows: Sequence[int],
+    examples: Examples = next_tokens,
+    counted: int | None = None,
 ) -> tuple[float, float]:
-    """Sums over some rows of a split: nats of the targets that stand for text, and their bytes."""
-    nats, text_bytes = sums_by_group(model, shards, split, rows=rows, groups=None)[0].tolist()
+    """Sums over some rows of a split: nats of the targets that stand for text, and their bytes.
+
+    counted: so many of them, the first ones; the others are run through the model all the same. None: all.
+    """
+    sums = sums_by_group(model, shards, split, rows=rows, groups=None, examples=examples, counted=counted)
+    nats, text_bytes = sums[0].tolist()
     return nats, text_bytes
 
 
 @torch.no_grad()
 def sums_by_group(
-    model: PreTrainedModel, shards: TokenShards, split: str, *, rows: Sequence[int], groups: RowGroups | None
+    model: PreTrainedModel,
+    shards: TokenShards,
+    split: str,
+    *,
+    rows: Sequence[int],
+    groups: RowGroups | None,
+    examples: Examples = next_tokens,
+    counted: int | None = None,
 ) -> NDArray[np.float64]:
     """float64 [groups, 2]: nats and bytes as of `nats_and_bytes`, one row for each of `groups.names`; one without."""
     token_bytes = torch.from_numpy(shards.token_bytes.astype("int64"))
@@ -69,13 +105,16 @@ def sums_by_group(
     was_training = model.training
     model.eval()
     for first in range(0, len(rows), rows_per_batch):
-        piece = rows[first : first + rows_per_batch]
-        tokens = torch.from_numpy(shards.read(split, piece))
-        inputs, targets = tokens[:, :-1], tokens[:, 1:]
-        nats = _nats(model, inputs, targets.where(token_bytes[targets] > 0, NOT_TEXT))
-        values = np.stack([nats, token_bytes[targets].numpy().ravel().astype(np.float64)], axis=1)
+        numbers = rows[first : first + rows_per_batch]
+        tokens = torch.from_numpy(shards.read(split, numbers))
+        if counted is not None:
+            tokens[max(0, counted - first) :] = shards.meta["pad_id"]
+        inputs, targets = examples(tokens, numbers)
+        bytes_of_targets = token_bytes[targets.clamp_min(0)].where(targets != NOT_TEXT, 0)
+        nats = _nats(model, inputs, targets.where(bytes_of_targets > 0, NOT_TEXT))
+        values = np.stack([nats, bytes_of_targets.numpy().ravel().astype(np.float64)], axis=1)
         if groups:
-            places = groups.read(piece, seq_len=tokens.shape[1] - 1)[:, 1:].ravel()
+            places = groups.read(numbers, seq_len=shards.meta["seq_len"])[:, -targets.shape[1] :].ravel()
             np.add.at(sums, places[places >= 0], values[places >= 0])
         else:
             sums += values.sum(axis=0)

@@ -7,6 +7,7 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from gristmill.model.config import is_masked_model
 from gristmill.schema import Resources
 
 
@@ -25,8 +26,13 @@ def prepare_process(resources: Resources) -> torch.device:
 
 
 def load_model(folder: Path, device: torch.device) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A causal language model in float32, and its tokenizer."""
+    """A causal language model in float32, and its tokenizer. Raises ValueError for a masked one (BERT)."""
     tokenizer = load_tokenizer(folder)
+    if is_masked_model(folder):
+        raise ValueError(
+            f"{folder}: this model fills in masked tokens, it generates no text, so it can be neither chatted with, "
+            "fine-tuned on conversations nor asked benchmarks; its masked_bits_per_byte stands in its result.json"
+        )
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     model.to(device)  # pyright: ignore[reportArgumentType]
     return model, tokenizer

@@ -9,38 +9,34 @@ Drawn on the CPU in float32: the same weights on every device.
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedModel
 
-from gristmill.model.config import ModelConfig
+from gristmill.model.config import ModelConfig, is_masked_model
+from gristmill.model.families import new_model
+from gristmill.model.roles import fan_in, parameter_role
 from gristmill.model.vocabulary import TOKENIZER, check_vocabulary, grow_vocabulary
 
 EMBEDDING_STD = 0.5
 TIED_EMBEDDING_STD = 0.02  # they are the output matrix too: larger ones make a new model's guesses bold
-ZERO_AT_START = ("o_proj.weight", "down_proj.weight", "lm_head.weight")
+ZERO_AT_START = (
+    *("o_proj.weight", "down_proj.weight", "experts.down_proj", "lm_head.weight"),
+    "c_proj.weight",  # GPT-2, after attention and in the feed-forward
+    "output.dense.weight",  # BERT, the same two
+)
 
 
 def build_model(
     config: ModelConfig, *, vocab_size: int, max_seq_len: int, bos_id: int, eos_id: int, pad_id: int, seed: int
-) -> Qwen3ForCausalLM:
-    """A new model in float32 on the CPU."""
-    shape = config.shape
-    model = Qwen3ForCausalLM(
-        Qwen3Config(
-            vocab_size=vocab_size,
-            max_position_embeddings=max_seq_len,
-            num_hidden_layers=shape.depth,
-            hidden_size=shape.width,
-            intermediate_size=shape.ffn_width,
-            num_attention_heads=shape.heads,
-            num_key_value_heads=shape.kv_heads,
-            head_dim=shape.head_dim,
-            rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
-            tie_word_embeddings=config.tie_embeddings,
-            bos_token_id=bos_id,
-            eos_token_id=eos_id,
-            pad_token_id=pad_id,
-            dtype="float32",
-        )
+) -> PreTrainedModel:
+    """A new model in float32 on the CPU, for rows of max_seq_len predicted tokens."""
+    model = new_model(
+        config,
+        vocab_size=vocab_size,
+        max_position_embeddings=config.shape.positions(max_seq_len),
+        bos_token_id=bos_id,
+        eos_token_id=eos_id,
+        pad_token_id=pad_id,
     )
     initialize(model, seed=seed)
     return model
@@ -52,14 +48,19 @@ def initialize(model: PreTrainedModel, *, seed: int) -> None:
     embedding_std = TIED_EMBEDDING_STD if model.config.tie_word_embeddings else EMBEDDING_STD
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if weight.ndim == 1:
-                weight.fill_(1.0)
-            elif name.endswith(ZERO_AT_START):
-                weight.zero_()
-            elif "embed_tokens" in name:
-                weight.normal_(0.0, embedding_std, generator=generator)
-            else:
-                weight.normal_(0.0, weight.shape[1] ** -0.5, generator=generator)
+            _start(name, weight, embedding_std=embedding_std, generator=generator)
+
+
+def _start(name: str, weight: Tensor, *, embedding_std: float, generator: torch.Generator) -> None:
+    role = parameter_role(name, weight)
+    if role == "norm":
+        weight.fill_(0.0 if name.endswith("bias") else 1.0)
+    elif name.endswith(ZERO_AT_START):
+        weight.zero_()
+    elif role == "embedding":
+        weight.normal_(0.0, embedding_std, generator=generator)
+    else:
+        weight.normal_(0.0, fan_in(name, weight) ** -0.5, generator=generator)
 
 
 def load_model(folder: Path, *, tokenizer: Path, vocab_size: int, max_seq_len: int) -> PreTrainedModel:
@@ -69,7 +70,9 @@ def load_model(folder: Path, *, tokenizer: Path, vocab_size: int, max_seq_len: i
     without a tokenizer.json is believed to have this one. Raises ValueError when the shards hold token ids that mean
     something else to the model or rows that it has no place for.
     """
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    masked = is_masked_model(folder)
+    model_class = AutoModelForMaskedLM if masked else AutoModelForCausalLM
+    model = model_class.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     if (folder / TOKENIZER).is_file():
         check_vocabulary(folder, tokenizer)
         grow_vocabulary(model, own=folder, tokenizer=tokenizer, vocab_size=vocab_size)
@@ -78,9 +81,10 @@ def load_model(folder: Path, *, tokenizer: Path, vocab_size: int, max_seq_len: i
             f"the token shards have {vocab_size:,} token ids, the model to start from {model.config.vocab_size:,}; "
             "tokenize with the tokenizer of that model"
         )
-    if model.config.max_position_embeddings < max_seq_len:
+    longest = model.config.max_position_embeddings - masked  # the row's first token is predicted by none but is seen
+    if longest < max_seq_len:
         raise ValueError(
             f"the token shards have rows of {max_seq_len} tokens but the model to start from was made for "
-            f"{model.config.max_position_embeddings}; tokenize with a seq_len of at most that"
+            f"{longest}; tokenize with a seq_len of at most that"
         )
     return model

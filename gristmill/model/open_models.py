@@ -18,10 +18,11 @@ from typing import Any
 
 import torch
 from tokenizers import AddedToken, Tokenizer
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, GenerationConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from gristmill.model.chat_template import with_markers
+from gristmill.model.config import is_masked_model
 from gristmill.model.gguf_files import read_metadata, write_tokenizer
 from gristmill.model.open_models_config import OpenModelConfig
 from gristmill.model.open_sources import downloaded, located
@@ -75,7 +76,8 @@ def _from_folder(folder: Path) -> PreTrainedModel:
             "on; take the model it was made from"
         )
     options = {"local_files_only": True, "trust_remote_code": False, "use_safetensors": True}
-    return AutoModelForCausalLM.from_pretrained(folder, dtype="auto", **options)
+    kind = AutoModelForMaskedLM if is_masked_model(folder) else AutoModelForCausalLM
+    return kind.from_pretrained(folder, dtype="auto", **options)
 
 
 def _from_gguf(path: Path) -> PreTrainedModel:
@@ -160,7 +162,8 @@ def _write(model: PreTrainedModel, out: Path) -> None:
     }
     for name, number in ids.items():
         setattr(model.config, name, number)
-    model.generation_config = GenerationConfig(**ids)
+    if model.can_generate():
+        model.generation_config = GenerationConfig(**ids)
     model.save_pretrained(out, max_shard_size="1000GB")
     (out / "model.safetensors").chmod(0o644)  # safetensors makes it readable by its owner only
 

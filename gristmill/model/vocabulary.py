@@ -66,13 +66,17 @@ def own_tokens(folder: Path, model: PreTrainedModel) -> int:
 
 
 def _matrices(model: PreTrainedModel) -> list[tuple[torch.Tensor, float]]:
-    """Embeddings and output matrix with the length of new rows, as a share of the mean's; one where they are tied."""
-    embeddings = model.get_input_embeddings().get_parameter("weight")
-    layer = model.get_output_embeddings()
-    output = layer.get_parameter("weight") if layer is not None else None
-    if output is None or output is embeddings:
-        return [(embeddings, OUTPUT_SHARE if output is not None else 1.0)]
-    return [(embeddings, 1.0), (output, OUTPUT_SHARE)]
+    """Embeddings and output matrix with the length of new rows, as a share of the mean's; one where they are tied.
+
+    Also the output's biases, a number a token, in BERT.
+    """
+    output = model.get_output_embeddings()
+    of_output = [] if output is None else list(output.parameters())
+    of_input = model.get_input_embeddings().parameters()
+    return [
+        *((weight, 1.0) for weight in of_input if all(weight is not other for other in of_output)),
+        *((weight, OUTPUT_SHARE if weight.ndim > 1 else 1.0) for weight in of_output),
+    ]
 
 
 def _same(one: Path, other: Path) -> bool:

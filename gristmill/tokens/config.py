@@ -2,9 +2,9 @@
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from gristmill.errors import SourceUnavailable
 from gristmill.schema import StageConfig
@@ -23,13 +23,26 @@ class TrainedTokenizer(StageConfig):
     """Train a byte-level BPE tokenizer on the training split."""
 
     kind: Literal["bpe"] = "bpe"
-    vocab_size: Annotated[int, Field(ge=256 + 4)] | Literal["auto"] = 8192
+    vocab_size: PositiveInt | Literal["auto"] = 8192
     """Tokens, the 256 bytes and 4 special ones included. Exactly so many come out, or the stage fails. `auto`: what Tao
     et al. (arXiv:2407.13623) find best for a model of this size (docs/tokens.md)."""
     max_chars: PositiveInt | None = 100_000_000
     """Train on a sample of about this many characters; more text changes the merges little."""
     seed: int = 0
     """Changes which documents are sampled."""
+    mask_token: bool = False
+    """A fifth special token, `<|mask|>`. The pipeline asks for it where `model.family` is bert."""
+
+    @model_validator(mode="after")
+    def _bytes_and_special_tokens_fit(self) -> Self:
+        least = 256 + 4 + self.mask_token
+        if self.vocab_size != "auto" and self.vocab_size < least:
+            raise ValueError(f"vocab_size={self.vocab_size}: the 256 bytes and the special tokens alone are {least}")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """Without the mask token, as it was before there was a choice."""
+        return self.model_dump(mode="json", exclude=None if self.mask_token else {"mask_token"})
 
 
 class ExistingTokenizer(StageConfig):

@@ -3,7 +3,8 @@
 The result is a folder that `transformers.AutoTokenizer` reads. A trained one splits words like Qwen2 (a pre-tokenizer
 that llama.cpp knows under the name "qwen2"), normalizes nothing, so that decoding gives back every byte, and has four
 special tokens: `<|endoftext|>` begins each document, `<|im_start|>` and `<|im_end|>` frame chat turns, `<|pad|>` is
-only padding, never a token a model should learn to predict or to ignore.
+only padding, never a token a model should learn to predict or to ignore. For masked language models there is a fifth,
+`<|mask|>`.
 An extended one has its base's pre-tokenizer, special tokens and chat template (`gristmill.tokens.extend`).
 """
 
@@ -31,6 +32,7 @@ from gristmill.tokens.extend import extend_tokenizer
 from gristmill.tokens.word_split import QWEN2_SPLIT, llama_cpp_name
 
 BOS, PAD, TURN_START, TURN_END = "<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>"
+MASK = "<|mask|>"
 
 # A conversation begins like a document. The `generation` block marks what the assistant says, its end included: the
 # only tokens that supervised fine-tuning learns from.
@@ -93,9 +95,10 @@ def _train(documents: Path, out: Path, config: TrainedTokenizer) -> dict[str, An
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
+    special = (BOS, PAD, TURN_START, TURN_END, *([MASK] if config.mask_token else []))
     trainer = trainers.BpeTrainer(
         vocab_size=config.vocab_size,
-        special_tokens=[AddedToken(token, special=True) for token in (BOS, PAD, TURN_START, TURN_END)],
+        special_tokens=[AddedToken(token, special=True) for token in special],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -116,6 +119,7 @@ def _train(documents: Path, out: Path, config: TrainedTokenizer) -> dict[str, An
         "additional_special_tokens": [TURN_START],
         "clean_up_tokenization_spaces": False,
         "add_prefix_space": False,
+        **({"mask_token": MASK} if config.mask_token else {}),
     }
     (out / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
     return {"documents_read": sample.documents}
@@ -177,6 +181,7 @@ class Vocabulary:
     bos_id: int
     pad_id: int
     eos_id: int
+    mask_id: int | None = None
 
     @classmethod
     def load(cls, folder: Path) -> "Vocabulary":
@@ -190,7 +195,9 @@ class Vocabulary:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         settings = json.loads((folder / "tokenizer_config.json").read_text())
-        bos, pad, eos = (_token_id(tokenizer, settings.get(f"{name}_token")) for name in ("bos", "pad", "eos"))
+        bos, pad, eos, mask = (
+            _token_id(tokenizer, settings.get(f"{name}_token")) for name in ("bos", "pad", "eos", "mask")
+        )
         known = [token for token in (bos, tokenizer.token_to_id(BOS), eos) if token is not None]
         if not known:
             raise ValueError(
@@ -202,6 +209,7 @@ class Vocabulary:
             bos_id=known[0],
             pad_id=known[0] if pad is None else pad,
             eos_id=known[0] if eos is None else eos,
+            mask_id=mask,
         )
 
 

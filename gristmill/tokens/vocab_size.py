@@ -6,7 +6,7 @@ and 3 billion parameters, on English, with as much text as is best for the compu
 extrapolation. Left out: their correction for much less or more text.
 """
 
-from gristmill.model.config import ModelShape
+from gristmill.model.shape import ModelShape
 
 EMBEDDINGS, OTHERS, POWER = 6144 * 512, 33_000_000, 0.8354
 SMALLEST, MULTIPLE = 1024, 64

@@ -14,10 +14,15 @@ class OptimConfig(Schema):
     """Muon for the matrices inside the layers (Jordan 2024; fair comparison: arXiv:2509.02046), AdamW for the rest."""
 
     kind: Literal["muon", "adamw"] = "muon"
-    """What the matrices inside the layers are trained with; `adamw` for a model that was trained with it before
-    (docs/adapting.md)."""
+    """What trains the matrices inside the layers; AdamW trains the rest in any case. `adamw` for a model that was
+    trained with it before (docs/adapting.md)."""
     lr_matrix: PositiveFloat = 0.02
-    """Learning rate of those matrices; with Muon one taller than wide gets sqrt(rows / columns) times as much."""
+    """Muon's learning rate; a matrix taller than wide gets sqrt(rows / columns) times as much."""
+    lr_matrix_adamw: PositiveFloat = 1e-3
+    """AdamW's learning rate for the matrices, with `kind: adamw`."""
+    newton_schulz: Literal["bf16", "fp32"] = "bf16"
+    """Precision in which Muon makes a matrix orthogonal. `fp32` is slower and learns no better; a run in it is the same
+    on one process and on several to the last digits, which shows that they compute the same."""
     lr_embedding: PositiveFloat = 0.1
     """AdamW's learning rate for the embeddings; 0.03 where they are the output matrix too."""
     lr_head: PositiveFloat = 3e-3
@@ -48,7 +53,7 @@ class ScheduleConfig(Schema):
 
 
 class PretrainConfig(StageConfig):
-    """Train a language model to predict the next token of packed rows."""
+    """Train a language model to predict the next token of packed rows, or (bert) the masked ones."""
 
     optim: OptimConfig = OptimConfig()
     """Learning rates and their company."""
@@ -79,10 +84,14 @@ class PretrainConfig(StageConfig):
     """Steps with a loss or gradient that is not finite that are skipped before the run stops and names their rows."""
     checkpoint_every_s: NonNegativeFloat = 60.0
     """Seconds between checkpoints; 0: after every step."""
+    keep_checkpoints: PositiveInt = 2
+    """Newest checkpoints kept while the run goes on; more than one, to fall back to when a disk damages one."""
+    keep_best: bool = True
+    """Keep the checkpoint of the best validation as well."""
 
     def identity(self) -> dict[str, Any]:
-        """The configuration without what says how often to save."""
-        return self.model_dump(mode="json", exclude={"checkpoint_every_s"})
+        """The configuration without what says how often to save and how much to keep."""
+        return self.model_dump(mode="json", exclude={"checkpoint_every_s", "keep_checkpoints", "keep_best"})
 
     def steps(self, seq_len: int) -> int:
         """Optimizer steps of the budget, for rows of `seq_len` predicted tokens."""
@@ -103,4 +112,6 @@ class PretrainRun(Schema):
     config: PretrainConfig = PretrainConfig()
     """What is computed."""
     resources: Resources = Resources()
-    """How: threads of each process, device."""
+    """How: threads of each process, device, and how the model lies across processes."""
+    leave_checkpoints: bool = False
+    """Keep the checkpoints, the last step's among them, in the finished folder: to compare optimizer states."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
+from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
@@ -24,16 +25,25 @@ def check_tokenizer(folder: Path) -> None:
         raise ValueError(f"{folder}: {', '.join(missing)} not found; expected the folder of a Hugging Face tokenizer")
 
 
-def export_model(model: PreTrainedModel, tokenizer: Path, out: Path, *, meta: dict[str, Any], report: Report) -> None:
-    """Fill `out` with weights, configurations and tokenizer, then write result.json and remove the checkpoints.
+def export_model(
+    model: PreTrainedModel,
+    tokenizer: Path,
+    out: Path,
+    *,
+    weights: dict[str, Tensor] | None = None,
+    meta: dict[str, Any],
+    report: Report,
+) -> None:
+    """Fill `out` with weights, configurations and tokenizer, then write result.json.
 
-    meta: the token shards' bos_id, eos_id and pad_id. report: what result.json holds.
+    weights: the model's state, where the model itself holds only a part of it. meta: the token shards' bos_id, eos_id
+    and pad_id. report: what result.json holds.
     """
     model.generation_config = GenerationConfig(
         bos_token_id=meta["bos_id"], eos_token_id=_end_ids(tokenizer, meta["eos_id"]), pad_token_id=meta["pad_id"]
     )
     disable_progress_bar()
-    model.save_pretrained(out, max_shard_size="1000GB")
+    model.save_pretrained(out, state_dict=weights, max_shard_size="1000GB")
     (out / "model.safetensors").chmod(0o644)  # safetensors makes it readable by its owner only
     for name in (*TOKENIZER_NEEDED, *TOKENIZER_OPTIONAL):
         if (tokenizer / name).is_file():
@@ -43,7 +53,6 @@ def export_model(model: PreTrainedModel, tokenizer: Path, out: Path, *, meta: di
     for path in (*(path for path in out.iterdir() if path.is_file()), out):
         sync_to_disk(path)  # result.json says that everything else is there: that goes to the disk first
     draft.rename(out / RESULT)
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)
 
 
 def _end_ids(tokenizer: Path, eos_id: int) -> list[int]:

@@ -22,22 +22,16 @@ class Anchor:
         """own_tokens: size of the vocabulary that the model was trained with; ids from there on are new to it."""
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.bos_id, self.own_tokens = bos_id, own_tokens
-        self._nats, self._counted = 0.0, 0
 
-    def summed_kl(self, inputs_BT: Tensor, targets_BT: Tensor, logits_BTV: Tensor) -> Tensor:
-        """Σ KL in nats over the predictions of a batch that count. Targets below 0 do not."""
+    def summed_kl(self, inputs_BT: Tensor, targets_BT: Tensor, logits_BTV: Tensor) -> tuple[Tensor, int]:
+        """Σ KL in nats over the predictions of a batch that count, and their number. Targets below 0 do not count."""
         counted = comparable(inputs_BT, targets_BT, bos_id=self.bos_id, own_tokens=self.own_tokens).flatten()
-        with torch.no_grad():
-            start_BTV = self.model(input_ids=inputs_BT, use_cache=False).logits
+        start = self.model.to(inputs_BT.device)  # pyright: ignore[reportArgumentType]
+        in_bf16 = logits_BTV.dtype == torch.bfloat16
+        with torch.no_grad(), torch.autocast(inputs_BT.device.type, torch.bfloat16, enabled=in_bf16):
+            start_BTV = start(input_ids=inputs_BT, use_cache=False).logits
         kl = summed_kl(logits_BTV.flatten(0, 1), start_BTV.flatten(0, 1), counted, own_tokens=self.own_tokens)
-        self._nats, self._counted = self._nats + kl.item(), self._counted + int(counted.sum().item())
-        return kl
-
-    def mean(self) -> float:
-        """Nats a prediction since the last call, in this process; 0 where none counted."""
-        mean = self._nats / max(1, self._counted)
-        self._nats, self._counted = 0.0, 0
-        return mean
+        return kl, int(counted.sum().item())
 
 
 def comparable(inputs_BT: Tensor, targets_BT: Tensor, *, bos_id: int, own_tokens: int) -> Tensor:

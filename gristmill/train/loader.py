@@ -26,9 +26,13 @@ class BatchLoader:
         first = step * self._batch_rows
         return np.array([self._row_at(position) for position in range(first, first + self._batch_rows)])
 
+    def my_row_indices(self, step: int) -> np.ndarray:
+        """Indices of this process's rows of a step: [rows]."""
+        return self.row_indices(step)[self._mine]
+
     def read(self, step: int) -> np.ndarray:
         """This process's rows of a step: [rows, seq_len + 1] int64."""
-        return self._shards.read("train", self.row_indices(step)[self._mine])
+        return self._shards.read("train", self.my_row_indices(step))
 
     def _row_at(self, position: int) -> int:
         epoch, place = divmod(position, self._rows)

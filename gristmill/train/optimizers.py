@@ -1,55 +1,58 @@
-"""Muon for the matrices inside the layers, AdamW for embeddings, output matrix and norms; one learning-rate dial.
+"""One optimizer for the matrices inside the layers, AdamW for embeddings, output matrix and norms; one dial.
 
-Muon (Jordan 2024, https://kellerjordan.github.io/posts/muon/) as in `torch.optim`: its update is a matrix with
-singular values near one, so a matrix's rate means how far it may move in spectral norm.
+Muon's update is a matrix with singular values near one, so a matrix's rate means how far it may move in spectral norm
+(`muon.py`). AdamW for all weights is the alternative, to compare with.
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 
+from gristmill.model.roles import Role, parameter_role
 from gristmill.train.config import OptimConfig
+from gristmill.train.muon import Muon
+from gristmill.train.slices import SavedTensors
 
 ADAM_EPS = 1e-10  # Adam's usual 1e-8 exceeds the gradients that rare tokens' embeddings see
+PRECISIONS = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 class Optimizers:
-    """Both optimizers of a model. Their state is saved and restored by parameter name."""
+    """The optimizers of a model. Their state is saved and restored by parameter name."""
 
-    def __init__(self, model: nn.Module, config: OptimConfig) -> None:
-        self._names = {weight: name for name, weight in model.named_parameters()}
-        matrices, embeddings, head, norms = [], [], [], []
+    def __init__(self, model: nn.Module, config: OptimConfig, *, mesh: DeviceMesh | None = None) -> None:
+        """mesh: the processes that hold the same model, where there are several; they share Muon's work."""
+        self._names: dict[Tensor, str] = {weight: name for name, weight in model.named_parameters()}
+        of_role: dict[Role, list[Tensor]] = {role: [] for role in get_args(Role)}
         for weight, name in self._names.items():
-            if weight.ndim < 2:
-                norms.append(weight)
-            elif "embed_tokens" in name:
-                embeddings.append(weight)
-            elif "lm_head" in name:
-                head.append(weight)
-            else:
-                matrices.append(weight)
+            of_role[parameter_role(name, weight)].append(weight)
+        rates: dict[Role, float] = {
+            "embedding": config.lr_embedding,
+            "head": config.lr_head,
+            "norm": config.lr_norm,
+        }
         adamw = [
-            {"params": weights, "lr": lr}
-            for weights, lr in ((embeddings, config.lr_embedding), (head, config.lr_head), (norms, config.lr_norm))
-            if weights
+            {"params": of_role[role], "lr": lr, "weight_decay": 0.0} for role, lr in rates.items() if of_role[role]
         ]
-        self._optimizers: dict[str, Any] = {}
+        matrices = of_role["matrix"]
+        self._optimizers: dict[str, torch.optim.Optimizer] = {}
         if config.kind == "muon":
-            self._optimizers["muon"] = torch.optim.Muon(
+            self._optimizers["muon"] = Muon(
                 matrices,
                 lr=config.lr_matrix,
                 momentum=config.momentum,
                 weight_decay=config.weight_decay,
-                adjust_lr_fn="original",
+                newton_schulz=PRECISIONS[config.newton_schulz],
+                mesh=mesh,
             )
         else:
-            adamw.append({"params": matrices, "lr": config.lr_matrix, "weight_decay": config.weight_decay})
-        self._optimizers["adamw"] = torch.optim.AdamW(
-            adamw, betas=(config.beta1, config.beta2), eps=ADAM_EPS, weight_decay=0.0
-        )
-        self._beside_embeddings = [*matrices, *norms]
+            adamw.append({"params": matrices, "lr": config.lr_matrix_adamw, "weight_decay": config.weight_decay})
+        self._optimizers["adamw"] = torch.optim.AdamW(adamw, betas=(config.beta1, config.beta2), eps=ADAM_EPS)
+        self.lr_of_matrices = config.lr_matrix if config.kind == "muon" else config.lr_matrix_adamw
+        self._beside_embeddings = [*matrices, *of_role["norm"]]
         for group in self._groups():
             group["full_lr"] = group["lr"]
 
@@ -74,14 +77,15 @@ class Optimizers:
             for name, tensor in entry.items()
         }
 
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Take over a state that `state()` gave, bit by bit."""
+    def restore(self, saved: SavedTensors) -> None:
+        """Take over a state that `state()` gave, bit by bit, whichever processes saved it."""
         weights = {name: weight for weight, name in self._names.items()}
-        for key, tensor in state.items():
+        for key in saved.names():
             kind, parameter, name = key.split("/")
             weight = weights[parameter]
             # AdamW counts its steps on the CPU, wherever the weights are
-            self._optimizers[kind].state[weight][name] = tensor if name == "step" else tensor.to(weight.device)
+            tensor = saved.read(key) if name == "step" else saved.read_like(key, weight)
+            self._optimizers[kind].state[weight][name] = tensor
 
     def _groups(self) -> Iterable[dict]:
         return (group for optimizer in self._optimizers.values() for group in optimizer.param_groups)

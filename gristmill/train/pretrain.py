@@ -24,7 +24,8 @@ def main(argv: list[str] | None = None) -> int:
     run = load_yaml(arguments.config, [], PretrainRun)
     out: Path = arguments.out
     if (out / "result.json").exists():
-        shutil.rmtree(out / "checkpoints", ignore_errors=True)  # a kill may have come between the two
+        if not run.leave_checkpoints:
+            shutil.rmtree(out / "checkpoints", ignore_errors=True)  # a kill may have come between the two
         return 0
     if not arguments.detached:
         follow_parent()

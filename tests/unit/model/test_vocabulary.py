@@ -77,6 +77,26 @@ def test_a_new_special_token_begins_at_the_mean_of_its_letters(folder, tmp_path)
     assert torch.allclose(matrices(grown)[0][4], share * (before[2] + before[1] + before[0]) / 3)
 
 
+def test_a_masked_models_biases_grow_like_its_matrices(tmp_path):
+    config = ModelConfig(family="bert", depth=1, width=16, heads=2)
+    model = build_model(config, vocab_size=6, max_seq_len=16, bos_id=0, eos_id=0, pad_id=0, seed=0)
+    bias = dict(model.named_parameters())["cls.predictions.bias"]
+    torch.nn.init.normal_(bias, generator=torch.Generator().manual_seed(1))
+    model.save_pretrained(tmp_path / "model")
+    folder = write_tokenizer(tmp_path / "model", VOCAB, MERGES)
+    grown = load(folder, write_tokenizer(tmp_path / "more", VOCAB | {"abc": 4, "ca": 6}, [*MERGES, ("ab", "c")]), 7)
+    rows = grown.get_input_embeddings().get_parameter("weight")
+    outputs = grown.get_output_embeddings()
+    assert outputs is not None
+    assert outputs.get_parameter("weight") is rows
+    found = outputs.get_parameter("bias")
+    assert found is grown.get_parameter("cls.predictions.bias")
+    assert torch.equal(found[:4], bias[:4])
+    assert torch.allclose(found[4], (bias[3] + bias[2]) / 2)
+    assert torch.allclose(found[6], (bias[2] + bias[0]) / 2)
+    assert grown(input_ids=torch.tensor([[0, 6, 3, 5]])).logits.shape == (1, 4, 7)
+
+
 def test_the_same_tokenizer_leaves_the_model_as_it_is(folder, tmp_path):
     same = write_tokenizer(tmp_path / "same", VOCAB, MERGES)
     model = load(folder, same, 4)

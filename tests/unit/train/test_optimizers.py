@@ -1,9 +1,12 @@
+import pytest
+import safetensors.torch
 import torch
 
 from gristmill.model.build import build_model
 from gristmill.model.config import ModelConfig
 from gristmill.train.config import OptimConfig
 from gristmill.train.optimizers import Optimizers
+from gristmill.train.slices import SavedTensors
 
 
 def new_model(**fields):
@@ -38,27 +41,37 @@ def test_a_learning_rate_of_zero_moves_no_weight():
     assert all(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
 
 
-def test_a_restored_state_goes_on_with_the_same_bits():
+def test_adamw_can_take_every_weight():
     model = new_model()
-    optimizers = Optimizers(model, OptimConfig())
+    optimizers = Optimizers(model, OptimConfig(kind="adamw"))
+    train_steps(model, optimizers, first=0, count=1)
+    state = optimizers.state()
+    assert {key.split("/")[0] for key in state} == {"adamw"}
+    assert {key.split("/")[1] for key in state} == dict(model.named_parameters()).keys()
+
+
+@pytest.mark.parametrize("kind", ["muon", "adamw"])
+def test_a_restored_state_goes_on_with_the_same_bits(kind, tmp_path):
+    model = new_model()
+    optimizers = Optimizers(model, OptimConfig(kind=kind))
     train_steps(model, optimizers, first=0, count=2)
     weights = {name: weight.detach().clone() for name, weight in model.named_parameters()}
-    state = {key: tensor.clone() for key, tensor in optimizers.state().items()}
+    safetensors.torch.save_file(optimizers.state(), tmp_path / "optimizer.safetensors")
     train_steps(model, optimizers, first=2, count=2)
 
     resumed = new_model()
     with torch.no_grad():
         for name, weight in resumed.named_parameters():
             weight.copy_(weights[name])
-    restored = Optimizers(resumed, OptimConfig())
-    restored.restore(state)
+    restored = Optimizers(resumed, OptimConfig(kind=kind))
+    restored.restore(SavedTensors([tmp_path / "optimizer.safetensors"]))
     train_steps(resumed, restored, first=2, count=2)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), resumed.parameters(), strict=True))
 
 
 def test_adamw_takes_all_weights_where_it_is_asked_to():
     model = new_model(tie_embeddings=True)  # an output matrix of its own begins as zeros: no gradient gets past it
-    optimizers = Optimizers(model, OptimConfig(kind="adamw", lr_matrix=1e-3))
+    optimizers = Optimizers(model, OptimConfig(kind="adamw", lr_matrix_adamw=1e-3))
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     train_steps(model, optimizers, first=0, count=1)
     assert {key.split("/")[0] for key in optimizers.state()} == {"adamw"}

@@ -12,7 +12,7 @@ from gristmill.metrics import read_metrics
 from gristmill.model.config import ModelConfig
 from gristmill.report import Report
 from gristmill.tokens.reader import TokenShards
-from gristmill.train import trainer as trainer_module
+from gristmill.train import objective as objective_module
 from gristmill.train.interrupts import StopRequest
 from gristmill.train.pretrain import main
 from gristmill.train.ranks import Ranks
@@ -131,7 +131,7 @@ def test_training_goes_on_with_more_tokens_than_the_model_had(make_run, token_fo
 
 
 def test_losses_that_are_not_finite_are_skipped_then_named(make_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer_module, "summed_nats", lambda logits, targets: logits.sum() * float("nan"))
+    monkeypatch.setattr(objective_module, "summed_nats", lambda logits, targets: logits.sum() * float("nan"))
     trainer = Trainer(make_run(max_skipped_steps=2), tmp_path, ALONE)
     before = [weight.detach().clone() for weight in trainer.model.parameters()]
     rows = trainer.loader.row_indices(2).tolist()

@@ -1,0 +1,134 @@
+"""Muon (Jordan 2024, https://kellerjordan.github.io/posts/muon/) for matrices that may lie across processes.
+
+Differs from `torch.optim.Muon`, whose bits it gives for whole matrices in bfloat16, in three ways. A weight of three
+dimensions is a stack of matrices (the experts of a mixture), each orthogonalized by itself. A weight sharded by rows
+(FSDP2) is orthogonalized whole. And the processes share this work: each does some of the matrices and gets the others'.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor, Placement, Replicate, Shard
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+ITERATIONS = 5
+EPS = 1e-7
+
+
+class Muon(torch.optim.Optimizer):
+    """Nesterov momentum, then the nearest semi-orthogonal matrix; decoupled weight decay.
+
+    Weights: [rows, columns] or [matrices, rows, columns], plain or DTensors sharded along their first dimension. A
+    matrix taller than wide gets sqrt(rows / columns) times the learning rate. The state is `momentum_buffer`.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        *,
+        lr: float,
+        momentum: float,
+        weight_decay: float,
+        newton_schulz: torch.dtype = torch.bfloat16,
+        mesh: DeviceMesh | None = None,
+    ) -> None:
+        """newton_schulz: precision of the orthogonalization. mesh: the processes that hold the same plain weights."""
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self._precision, self._mesh = newton_schulz, mesh
+        for group in self.param_groups:
+            for weight in group["params"]:
+                assert weight.ndim in (2, 3), f"Muon is for matrices and stacks of them, not for {tuple(weight.shape)}"
+
+    @torch.no_grad()
+    def step(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        for group in self.param_groups:
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            directions = [self._momentum(weight, group["momentum"]) for weight in weights]
+            for weight, direction in zip(weights, self._orthogonalized(weights, directions), strict=True):
+                rows, columns = weight.shape[-2:]
+                local = local_part(weight)
+                local.mul_(1 - group["lr"] * group["weight_decay"])
+                local.add_(direction, alpha=-group["lr"] * math.sqrt(max(1, rows / columns)))
+
+    def _momentum(self, weight: Tensor, momentum: float) -> Tensor:
+        """This process's part of the gradient with momentum."""
+        state = self.state[weight]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(weight)
+        assert weight.grad is not None
+        gradient, buffer = local_part(weight.grad), local_part(state["momentum_buffer"])
+        buffer.lerp_(gradient, 1 - momentum)
+        return gradient.lerp(buffer, momentum)
+
+    def _orthogonalized(self, weights: list[Tensor], directions: list[Tensor]) -> list[Tensor]:
+        """This process's part of each direction's orthogonal matrix; whole matrices of one shape travel together."""
+        if self._mesh is None and not any(isinstance(weight, DTensor) for weight in weights):
+            return [orthogonalize(direction, self._precision) for direction in directions]
+        results = list(directions)
+        alike: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for number, weight in enumerate(weights):
+            if weight.ndim == 2:
+                alike[tuple(weight.shape)].append(number)
+            else:
+                results[number] = self._shared(weight, directions[number], stacked=False)
+        for numbers in alike.values():
+            stack = torch.stack([directions[number] for number in numbers])
+            for number, result in zip(numbers, self._shared(weights[numbers[0]], stack, stacked=True), strict=True):
+                results[number] = result
+        return results
+
+    def _shared(self, weight: Tensor, stack: Tensor, *, stacked: bool) -> Tensor:
+        """Orthogonalize this process's share of a stack that lies as the weights in it do; return it lying so again.
+
+        stack: [matrices, rows, columns], this process's part. stacked: it was made of weights of two dimensions, so
+        that what is the weights' first dimension is the stack's second.
+        """
+        mesh, placements = self._layout(weight)
+        lying = [Shard(1) if stacked and isinstance(place, Shard) else place for place in placements]
+        spread = [*[Replicate()] * (mesh.ndim - 1), Shard(0)]
+        shape = torch.Size((len(stack), *weight.shape)) if stacked else weight.shape
+        mine = _distributed(stack.to(self._precision), mesh, lying, shape).redistribute(placements=spread).to_local()
+        if stacked and len(mine):  # one by one: the bits of a matrix do not depend on what it travels with
+            mine = torch.stack([orthogonalize(matrix, self._precision) for matrix in mine])
+        elif len(mine):
+            mine = orthogonalize(mine, self._precision)
+        return _distributed(mine, mesh, spread, shape).redistribute(placements=lying).to_local()
+
+    def _layout(self, weight: Tensor) -> tuple[DeviceMesh, list[Placement]]:
+        if isinstance(weight, DTensor):
+            return weight.device_mesh, list(weight.placements)
+        assert self._mesh is not None
+        return self._mesh, [Replicate()] * self._mesh.ndim
+
+
+def orthogonalize(matrices: Tensor, precision: torch.dtype) -> Tensor:
+    """U Vᵀ of the singular value decomposition, roughly, by five quintic Newton–Schulz iterations in `precision`.
+
+    matrices: [rows, columns] or [matrices, rows, columns]. The singular values of the result lie in about 0.7 to 1.2.
+    """
+    a, b, c = COEFFICIENTS
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x = matrices.to(precision, copy=True)
+    if tall:
+        x = x.mT
+    multiply_add = torch.addmm if matrices.ndim == 2 else torch.baddbmm
+    x.div_(x.norm(dim=(-2, -1), keepdim=True).clamp(min=EPS) if matrices.ndim == 3 else x.norm().clamp(min=EPS))
+    for _ in range(ITERATIONS):
+        gram = x @ x.mT
+        x = multiply_add(x, multiply_add(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
+
+
+def local_part(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor, sharing its memory."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def _distributed(local: Tensor, mesh: DeviceMesh, placements: list[Placement], shape: torch.Size) -> DTensor:
+    strides = torch.empty(shape, device="meta").stride()
+    return DTensor.from_local(local.contiguous(), mesh, placements, run_check=False, shape=shape, stride=strides)

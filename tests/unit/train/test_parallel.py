@@ -1,0 +1,115 @@
+"""Four processes in every layout against one process."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from several_runs import StopAt, run_all
+
+from gristmill.metrics import read_metrics
+from gristmill.model.config import ModelConfig
+from gristmill.schema import Resources
+from gristmill.train.parallel import ParallelModel
+from gristmill.train.ranks import Ranks
+from gristmill.train.trainer import Trainer
+
+ALONE = Ranks(rank=0, world=1, device=torch.device("cpu"))
+HERE = Path(__file__).parent
+STEPS = 20
+LAYOUTS = {"ddp": 1, "fsdp": 1, "hybrid": 2}
+VARIANTS = {
+    "muon": {"kind": "muon", "newton_schulz": "fp32"},
+    "adamw": {"kind": "adamw"},  # with tied embeddings and activation checkpointing too
+}
+
+
+@pytest.fixture
+def run_file(make_run, tmp_path):
+    """Write a run file for a layout and a variant; its path."""
+
+    def write(layout: str, variant: str) -> str:
+        run = make_run(tokens=STEPS * 4 * 12, optim=VARIANTS[variant], micro_rows=1, eval_every_steps=STEPS)
+        resources = Resources.model_validate(
+            {"threads": 1, "device": "cpu", "parallel": layout, "activation_checkpointing": variant == "adamw"}
+        )
+        model = ModelConfig(depth=2, width=16, head_dim=8, tie_embeddings=variant == "adamw")
+        path = tmp_path / f"{layout}-{variant}.json"
+        path.write_text(
+            run.model_copy(update={"resources": resources, "model": model, "leave_checkpoints": True}).model_dump_json()
+        )
+        return str(path)
+
+    return write
+
+
+def losses(out: Path) -> list[float]:
+    return [row["loss"] for row in read_metrics(out / "metrics.jsonl") if "loss" in row]
+
+
+def exported(out: Path) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load_file(out / "model.safetensors")
+
+
+@pytest.mark.integration
+def test_four_processes_compute_what_one_does_in_every_layout_and_each_goes_on_from_the_other(run_file, tmp_path):
+    def out(*name):
+        return str(tmp_path / "-".join(name))
+
+    together, alone_before, alone_after = [], [], []
+    for variant in VARIANTS:
+        alone_before.append([run_file("ddp", variant), out("one", variant), None, 1])
+    alone_before.append([run_file("ddp", "muon"), out("grown"), 6, 1])
+    for layout, nodes in LAYOUTS.items():
+        for variant in VARIANTS:
+            together.append([run_file(layout, variant), out(layout, variant), None, nodes])
+        together.append([run_file(layout, "muon"), out(layout, "shrunk"), 6, nodes])
+        alone_after.append([run_file(layout, "muon"), out(layout, "shrunk"), None, 1])
+    together.append([run_file("fsdp", "muon"), out("grown"), 12, 1])
+    together.append([run_file("hybrid", "muon"), out("grown"), None, 2])
+
+    run_all(alone_before, ALONE)
+    (tmp_path / "runs.json").write_text(json.dumps(together))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=4"]
+    subprocess.run([*torchrun, str(HERE / "several_runs.py"), str(tmp_path / "runs.json")], check=True)
+    run_all(alone_after, ALONE)
+
+    for done in {Path(run[1]) for run in together}:
+        expected = Path(out("one", "adamw" if done.name.endswith("adamw") else "muon"))
+        assert len(losses(done)) == STEPS
+        assert losses(done) == pytest.approx(losses(expected), abs=1e-5), done.name
+        theirs = exported(expected)
+        assert exported(done).keys() == theirs.keys()
+        for weight, tensor in exported(done).items():
+            torch.testing.assert_close(tensor, theirs[weight], rtol=0, atol=2e-5, msg=f"{done.name}: {weight}")
+        config, mine = (json.loads((folder / "config.json").read_text()) for folder in (expected, done))
+        assert mine == config
+
+    parts = sorted(path.name for path in (tmp_path / "hybrid-muon" / "checkpoints" / f"step-{STEPS:08d}").iterdir())
+    assert parts == [
+        *("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"),
+        *("optimizer-00001-of-00002.safetensors", "optimizer-00002-of-00002.safetensors", "state.json"),
+    ], "the second machine holds the same parts, and the first one writes them"
+
+
+def test_activation_checkpointing_changes_no_bit(make_run, tmp_path):
+    weights = []
+    for recompute in (False, True):
+        run = make_run()
+        resources = run.resources.model_copy(update={"activation_checkpointing": recompute})
+        trainer = Trainer(run.model_copy(update={"resources": resources}), tmp_path / str(recompute), ALONE)
+        trainer.out.mkdir()
+        trainer.train(StopAt(trainer, None))
+        weights.append([weight.detach() for weight in trainer.model.parameters()])
+    assert all(torch.equal(kept, computed_again) for kept, computed_again in zip(*weights, strict=True))
+
+
+@pytest.mark.parametrize("nodes", [1, 4])
+def test_hybrid_needs_something_to_cut_and_something_to_copy(make_run, tmp_path, nodes):
+    model = Trainer(make_run(), tmp_path, ALONE).model
+    ranks = Ranks(rank=0, world=4, device=torch.device("cpu"), nodes=nodes)
+    with pytest.raises(ValueError, match=f"4 processes on {nodes} machine"):
+        ParallelModel(model, ranks, Resources(parallel="hybrid"), compiled=False)
