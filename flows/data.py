@@ -35,27 +35,38 @@ class Grist:
     """The model that training goes on from, where it does not begin anew."""
 
 
+@dataclass(frozen=True)
+class Cleaned:
+    """Text that may train, and what may not be in it."""
+
+    examples: Examples
+    splits: Splits
+
+
 def data(config: PipelineConfig) -> Grist:
     """Ingest, clean, deduplicate, decontaminate, mix, split and tokenize."""
+    cleaned = clean(config)
+    start = starting_model(config)
+    tokenizer = vocabulary(config, cleaned.splits, start)
+    tokens = tokenize(splits=cleaned.splits, tokenizer=tokenizer, config=config.tokenize)
+    return Grist(cleaned.examples, cleaned.splits, tokenizer, tokens, start)
+
+
+def clean(config: PipelineConfig) -> Cleaned:
+    """All up to the splits. What a recipe leaves out is left out."""
     warcs = ingest(config=config.ingest)
     documents = extract(warcs=warcs, config=config.extract)
     documents = signals(documents=documents, config=config.signals)
-    documents = filter(documents=documents, config=config.filter)
-    signed = signatures(documents=documents, config=config.signatures)
-    documents = dedup(documents=documents, signatures=signed, config=config.dedup)
-    known(documents=documents, signatures=signed, config=config.known)
+    if "filter" not in config.leave_out:
+        documents = filter(documents=documents, config=config.filter)
+    if "dedup" not in config.leave_out:
+        signed = signatures(documents=documents, config=config.signatures)
+        documents = dedup(documents=documents, signatures=signed, config=config.dedup)
+        known(documents=documents, signatures=signed, config=config.known)
     made = examples(config=config.examples, split=config.split)
     documents = decontaminate(documents=documents, examples=made, config=config.decontamination, split=config.split)
     documents = mix(documents=documents, config=config.mixture)
-    splits = split(documents=documents, config=config.split)
-    start = starting_model(config)
-    base = start if config.takes_tokenizer_of_start else None
-    pinned = config.train_tokenizer.artifact if isinstance(config.train_tokenizer, PinnedTokenizer) else None
-    tokenizer = (
-        train_tokenizer.at(pinned) if pinned else train_tokenizer(splits=splits, base=base, config=config.tokenizer)
-    )
-    tokens = tokenize(splits=splits, tokenizer=tokenizer, config=config.tokenize)
-    return Grist(made, splits, tokenizer, tokens, start)
+    return Cleaned(made, split(documents=documents, config=config.split))
 
 
 def starting_model(config: PipelineConfig) -> Checkpoint | None:
@@ -64,3 +75,10 @@ def starting_model(config: PipelineConfig) -> Checkpoint | None:
         return open_model(config=config.open_model)
     start = config.model.start
     return checkpoint_at(start.artifact) if isinstance(start, CheckpointStart) else None
+
+
+def vocabulary(config: PipelineConfig, splits: Splits, start: Checkpoint | None) -> Tokenizer:
+    """The tokenizer that is pinned, that of the model to start from, or one trained on these splits."""
+    pinned = config.train_tokenizer.artifact if isinstance(config.train_tokenizer, PinnedTokenizer) else None
+    base = start if config.takes_tokenizer_of_start else None
+    return train_tokenizer.at(pinned) if pinned else train_tokenizer(splits=splits, base=base, config=config.tokenizer)

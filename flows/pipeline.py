@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+from flows.ablation import ablation
 from flows.data import data
 from flows.promote import promote
+from flows.scaling import scaling
 from flows.train import base_model, train
 from gristmill.config import PipelineConfig
 
@@ -26,4 +28,10 @@ def pretraining(config: PipelineConfig) -> None:
     base_model(config, data(config))
 
 
-FLOWS: dict[str, Callable[[PipelineConfig], Any]] = {"pipeline": pipeline, "data": data, "pretrain": pretraining}
+FLOWS: dict[str, Callable[[PipelineConfig], Any]] = {
+    "pipeline": pipeline,
+    "data": data,
+    "pretrain": pretraining,
+    "scaling": scaling,
+    "ablation": ablation,
+}

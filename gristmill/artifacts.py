@@ -81,3 +81,21 @@ class Promotion(Artifact):
     """The gate's verdict, rule by rule, and which alias moved."""
 
     kind = "promotion"
+
+
+class ScalingLaw(Artifact):
+    """A fitted scaling law: `law.json`, `rungs.parquet`, plots."""
+
+    kind = "law"
+
+
+class DocumentBits(Artifact):
+    """`documents.parquet`: what every document of the validation texts costs a model, in bits."""
+
+    kind = "bits"
+
+
+class Ablation(Artifact):
+    """A comparison of data recipes: `table.md`, `verdict.txt`, `comparisons.json`."""
+
+    kind = "ablation"

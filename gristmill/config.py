@@ -1,9 +1,10 @@
 """The whole pipeline's configuration: one section a stage, facts that several stages share stated once."""
 
-from typing import Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from gristmill.ablation.config import AblationConfig, TextBitsConfig
 from gristmill.align.config import AlignConfig, RewardModelConfig, SftConfig
 from gristmill.crawl.config import IngestConfig
 from gristmill.dedup.config import DedupConfig, KnownConfig, SignaturesConfig
@@ -13,6 +14,8 @@ from gristmill.examples.config import ExamplesConfig
 from gristmill.filters.config import FilterConfig, SignalsConfig
 from gristmill.model.config import ModelConfig
 from gristmill.model.open_models_config import LicensesConfig, OpenModelConfig
+from gristmill.scaling.config import ScalingConfig
+from gristmill.scaling.ladder import Rung, ladder
 from gristmill.schema import Resources, Schema
 from gristmill.serve.config import RegisterConfig
 from gristmill.text.config import ExtractConfig, SplitConfig
@@ -53,6 +56,11 @@ class PipelineConfig(Schema):
     evaluate: EvaluateConfig = EvaluateConfig()
     registry: RegisterConfig = Field(default=RegisterConfig(), alias="register")
     promote: PromoteConfig = PromoteConfig()
+    scaling: ScalingConfig = ScalingConfig()
+    text_bits: TextBitsConfig = TextBitsConfig()
+    ablation: AblationConfig = AblationConfig()
+    leave_out: list[Literal["filter", "dedup"]] = []
+    """Stages that documents skip, so that what they are worth can be measured: `gristmill run ablation`."""
     resources: Resources = Resources()
 
     @model_validator(mode="after")
@@ -109,6 +117,42 @@ class PipelineConfig(Schema):
         return OpenModelConfig(source=start, licenses=self.licenses) if start.kind == "open" else None
 
     @property
+    def ladder(self) -> list[Rung]:
+        """The trainings of the flow `scaling`. Raises ValueError where they do not follow from the configuration."""
+        if self.model.start.kind != "scratch":
+            raise ValueError("scaling: a ladder trains new models of several sizes; set model.start: {kind: scratch}")
+        if not isinstance(self.tokenizer, TrainedTokenizer) or not isinstance(self.tokenizer.vocab_size, int):
+            raise ValueError(
+                "scaling: tokens follow from parameters, and these from the vocabulary's size, which is known "
+                "beforehand for train_tokenizer: {kind: bpe} only; use that"
+            )
+        return ladder(
+            self.scaling,
+            model=self.model,
+            pretrain=self.pretrain,
+            vocab_size=self.tokenizer.vocab_size,
+            seq_len=self.tokenize.seq_len,
+        )
+
+    @property
+    def recipes(self) -> "dict[str, PipelineConfig]":
+        """The data recipes of `ablation`, each a whole configuration. Raises ValueError where one does not fit."""
+        return {name: self._with(changes) for name, changes in self.ablation.recipes.items()}
+
+    def with_seed(self, seed: int) -> "PipelineConfig":
+        """The same with another seed of pretraining."""
+        return self._with({"pretrain": {"seed": seed}})
+
+    def _with(self, changes: dict[str, Any]) -> "PipelineConfig":
+        sections = {field.alias or name: getattr(self, name) for name, field in type(self).model_fields.items()}
+        for name, change in changes.items():
+            section = sections[name]
+            if isinstance(section, Schema):
+                change = type(section).model_validate(_merged(section.model_dump(), change))
+            sections[name] = change
+        return PipelineConfig(**sections)
+
+    @property
     def mixture(self) -> MixConfig:
         """`mix` with the weights that the sources state: a weight is written once, beside its source."""
         weights = {source.name: source.weight for source in self.ingest.sources if source.weight is not None}
@@ -123,3 +167,12 @@ class PipelineConfig(Schema):
             if isinstance(benchmark.data, JsonlItems)
         ]
         return self.decontaminate.with_benchmarks(asked)
+
+
+def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Nested dictionaries with some values replaced; lists are replaced whole."""
+    merged = dict(values)
+    for key, change in changes.items():
+        old = merged.get(key)
+        merged[key] = _merged(old, change) if isinstance(old, dict) and isinstance(change, dict) else change
+    return merged

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from typing import Protocol, TextIO
 
 FIRST_LINE_S = 4.0
@@ -23,13 +24,29 @@ class Bar(Protocol):
 @contextmanager
 def progress(label: str, *, total: float | None, unit: str) -> Iterator[Bar]:
     """Show how far `label` is, in `unit` out of `total` (None when unknown)."""
+    among = _among.get()
     if os.environ.get("GRISTMILL_PROGRESS") == "json":
         yield _Messages(label, total, unit)
+    elif among:
+        yield _Lines(f"{label}[{among}]", total, unit)
     elif sys.stderr.isatty():
         with _rich_bar(label, total, unit) as bar:
             yield bar
     else:
         yield _Lines(label, total, unit)
+
+
+@contextmanager
+def one_of_several(name: str) -> Iterator[None]:
+    """Work inside the block goes on beside other work of the same label: progress is lines that say whose they are."""
+    token = _among.set(name)
+    try:
+        yield
+    finally:
+        _among.reset(token)
+
+
+_among: ContextVar[str | None] = ContextVar("among", default=None)
 
 
 def relay(lines: Iterable[str], log: TextIO) -> list[str]:

@@ -71,6 +71,8 @@ class Resources(Schema):
     activation_checkpointing: bool = False
     """Compute a layer's activations a second time for its gradient instead of keeping them: less memory, about a third
     more time, the same bits."""
+    trainings: PositiveInt = 1
+    """Trainings of a ladder or a comparison that run at the same time; they share `threads`."""
 
     @property
     def pool(self) -> int | RayEngine:

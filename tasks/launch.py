@@ -12,7 +12,9 @@ import shlex
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
 import psutil
@@ -30,6 +32,44 @@ DEFAULTS = {
     # with libgomp's default and 6,700 with none; beside a busy process long spinning starves the thread waited for
     "GOMP_SPINCOUNT": "10000",
 }
+
+
+class Crew:
+    """Programs that run at the same time, and can be stopped together from another thread than theirs."""
+
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[str]] = set()
+        self._stopped = False
+
+    @contextmanager
+    def member(self, process: subprocess.Popen[str]) -> Iterator[None]:
+        self._running.add(process)
+        try:
+            if self._stopped:
+                _stop(process)
+            yield
+        finally:
+            self._running.discard(process)
+
+    def stop(self) -> None:
+        """End all of them, as an interruption ends one; a program that starts later is ended at once."""
+        self._stopped = True
+        for process in list(self._running):
+            _stop(process)
+
+
+_crew: ContextVar[Crew] = ContextVar("crew")
+
+
+@contextmanager
+def crew() -> Iterator[Crew]:
+    """Programs launched inside the block, in this thread or in copies of its context, belong to one crew."""
+    gathered = Crew()
+    token = _crew.set(gathered)
+    try:
+        yield gathered
+    finally:
+        _crew.reset(token)
 
 
 def launch(
@@ -78,8 +118,9 @@ def launch(
         )
         assert process.stderr
         try:
-            last_words = relay(process.stderr, log)
-            code = process.wait()
+            with _crew.get(Crew()).member(process):
+                last_words = relay(process.stderr, log)
+                code = process.wait()
         except BaseException:
             _stop(process)
             raise

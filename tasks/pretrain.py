@@ -22,7 +22,7 @@ def pretrain(
     config: PretrainConfig,
     resources: Resources = Resources(),
 ) -> Report:
-    """Next-token training on the packed rows; continues from its last checkpoint after a kill."""
+    """Training on the packed rows, on next tokens or masked ones; continues from its last checkpoint after a kill."""
     return launch(
         "gristmill.train.pretrain",
         out,

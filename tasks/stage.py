@@ -5,8 +5,8 @@
 
 Callers see `dedup(documents=…, config=…) -> Documents`. What decides the result (stage, version, configurations,
 addresses of the inputs) makes the artifact's address; `resources` do not. A stage that takes `cache` has one input, and
-keeps the results of its shards there for other artifacts. Inside `session(...)` a call either plans
-(nothing is computed, Prefect is not imported) or runs.
+keeps the results of its shards there for other artifacts. A mapping of names to artifacts is as many inputs. Inside
+`session(...)` a call either plans (nothing is computed, Prefect is not imported) or runs.
 
 The store decides what is cached, inside the task and under the address's lock; the task run's state is named Cached
 or Completed accordingly. Prefect's own result cache is off: it would be a second memory of the same fact, and when
@@ -16,10 +16,10 @@ two runs race it says Completed for what the second one only reused (docs/decisi
 import inspect
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar
 
@@ -79,6 +79,8 @@ class Session:
     steps: list[Step] = field(default_factory=list)
     warn: Callable[[str], None] = print
     on_step: Callable[[Step], None] | None = None
+    variant: str | None = None
+    """Stands in the label of each stage that has no instance of its own: `filter[raw]`."""
 
     def step_of(self, address: str) -> Step | None:
         return next((step for step in self.steps if step.address == address), None)
@@ -95,6 +97,18 @@ def session(opened: Session) -> Iterator[Session]:
         yield opened
     finally:
         _session.reset(token)
+
+
+@contextmanager
+def variant(name: str) -> Iterator[None]:
+    """Stage calls inside the block are labelled `filter[name]`: a flow may call them several times."""
+    with session(replace(_session.get(), variant=name)):
+        yield
+
+
+def current_session() -> Session:
+    """The plan or run that the caller belongs to."""
+    return _session.get()
 
 
 def stage(
@@ -143,9 +157,16 @@ class Stage(Generic[P, A]):
         self.resumable, self.retries, self.check, self.refuses = resumable, retries, check, refuses
         self.notes = notes
         self.name: str = function.__name__
-        self.label = f"{self.name}[{instance}]" if instance else self.name
+        self.instance = instance
         self.signature = inspect.signature(function)
         self.__doc__ = function.__doc__
+
+    @property
+    def label(self) -> str:
+        """The name, with the instance or else the session's variant in brackets."""
+        here = _session.get(None)
+        instance = self.instance or (here.variant if here else None)
+        return f"{self.name}[{instance}]" if instance else self.name
 
     def __getitem__(self, instance: str) -> "Stage[P, A]":
         """The same stage under a label of its own, `evaluate["sft"]` as `evaluate[sft]`; no part of the key."""
@@ -197,9 +218,9 @@ class Stage(Generic[P, A]):
     def _plan(self, here: Session, arguments: dict[str, Any]) -> Step:
         """Whether this call is reused, would be built, or is blocked, and why."""
         waiting = [
-            value.address
-            for value in arguments.values()
-            if isinstance(value, Artifact) and (made := here.step_of(value.address)) and made.state == "blocked"
+            artifact.address
+            for artifact in _artifacts(arguments)
+            if (made := here.step_of(artifact.address)) and made.state == "blocked"
         ]
         if waiting:
             return Step(self.label, "blocked", f"{self.produces.kind}/{self.name}-unknown", [f"waits for {waiting[0]}"])
@@ -210,11 +231,14 @@ class Stage(Generic[P, A]):
         step = Step(self.label, "reuse", recipe.address, recipe=recipe)
         step.notes = self.notes(arguments) if self.notes else []
         step.record = here.store.find(recipe.address)
+        if made := here.step_of(recipe.address):  # by another call of this run; a refresh has had its turn
+            step.because = [f"the same as {made.label}"]
+            return step
         if step.record is None:
             step.because = _differences(recipe, here.earlier.get(self.label)) or [_absence(here.store, recipe)]
         elif {self.name, self.label} & here.refresh:
             step.because, step.rebuild = [f"--refresh {self.name}"], True
-        elif rebuilt := [value.address for value in arguments.values() if self._is_rebuilt(here, value)]:
+        elif rebuilt := [artifact.address for artifact in _artifacts(arguments) if _is_rebuilt(here, artifact)]:
             step.because, step.rebuild = [f"input {rebuilt[0]} is built again"], True
         elif self.check and (fault := self.check(step.record, here.store.path(recipe.address))):
             step.because, step.rebuild = [fault], True
@@ -225,10 +249,6 @@ class Stage(Generic[P, A]):
             self._warn_of_changed_code(here, step.record)
         return step
 
-    def _is_rebuilt(self, here: Session, value: Any) -> bool:
-        made = here.step_of(value.address) if isinstance(value, Artifact) else None
-        return made is not None and made.rebuild
-
     def _recipe(self, arguments: dict[str, Any]) -> Recipe:
         config: dict[str, Any] = {}
         inputs: dict[str, str | None] = {}
@@ -237,6 +257,8 @@ class Stage(Generic[P, A]):
                 config[self.name if name == "config" else name] = value.identity()
             elif isinstance(value, Artifact):
                 inputs[name] = value.address
+            elif isinstance(value, Mapping) and all(isinstance(each, Artifact) for each in value.values()):
+                inputs |= {f"{name}.{key}": each.address for key, each in value.items()}
             elif value is None or isinstance(value, str):
                 inputs[name] = value
             elif not isinstance(value, Resources):
@@ -325,6 +347,19 @@ class Stage(Generic[P, A]):
             )
             tracked.finish(record, report, here.store.path(record.address))
         return Step(self.label, "built", recipe.address, seconds=seconds, record=record, report=report)
+
+
+def _artifacts(arguments: Mapping[str, Any]) -> list[Artifact]:
+    """The artifacts among a stage's arguments, those in mappings too."""
+    values = [
+        each for value in arguments.values() for each in (value.values() if isinstance(value, Mapping) else [value])
+    ]
+    return [value for value in values if isinstance(value, Artifact)]
+
+
+def _is_rebuilt(here: Session, artifact: Artifact) -> bool:
+    made = here.step_of(artifact.address)
+    return made is not None and made.rebuild
 
 
 def _differences(new: Recipe, old: Recipe | None) -> list[str]:

@@ -33,16 +33,18 @@ class ParentRun:
     def __init__(self, name: str, config: str) -> None:
         self.name, self.config = name, config
         self.run_id: str | None = None
+        self._opening = threading.Lock()  # stages may run side by side
 
     def open(self) -> str:
-        if self.run_id is None:
-            client = _client()
-            experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
-            known = client.get_experiment_by_name(experiment)
-            experiment_id = known.experiment_id if known else client.create_experiment(experiment)
-            run = client.create_run(experiment_id, run_name=self.name, tags={"gristmill.config": self.config})
-            self.run_id = str(run.info.run_id)
-        return self.run_id
+        with self._opening:
+            if self.run_id is None:
+                client = _client()
+                experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+                known = client.get_experiment_by_name(experiment)
+                experiment_id = known.experiment_id if known else client.create_experiment(experiment)
+                run = client.create_run(experiment_id, run_name=self.name, tags={"gristmill.config": self.config})
+                self.run_id = str(run.info.run_id)
+            return self.run_id
 
 
 _parent: ContextVar[ParentRun | None] = ContextVar("parent_run", default=None)

@@ -1,17 +1,25 @@
 """`gristmill chat`: a conversation in the terminal, with the champion or with any checkpoint."""
 
 import sys
+from collections.abc import Sequence
 
 from flows.cli import workspace
-from flows.cli.scope import use_own_servers
+from flows.cli.champion import checkpoint
+from gristmill.evaluate.sampling_config import Sampling
 
 
 def chat(
-    address: str | None, name: str, *, prompt: str | None, max_new_tokens: int, temperature: float, seed: int
+    address: str | None,
+    name: str,
+    *,
+    prompt: str | None,
+    max_new_tokens: int,
+    sampling: Sampling,
+    stop: Sequence[str],
+    seed: int,
 ) -> int:
     """Answer one prompt, or lines from the terminal until an empty one. Raises ValueError without a champion."""
-    address = address or _champion(name)
-    workspace.store().load(address)
+    address = checkpoint(address, name)
     from gristmill.serve.chat import ChatModel
 
     model = ChatModel(workspace.store().path(address))
@@ -22,7 +30,7 @@ def chat(
     for question in [prompt] if prompt is not None else _questions(interactive):
         messages.append({"role": "user", "content": question})
         answer = ""
-        for piece in model.reply(messages, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed):
+        for piece in model.reply(messages, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop, seed=seed):
             print(piece, end="", flush=True)
             answer += piece
         print()
@@ -39,15 +47,3 @@ def _questions(interactive: bool):
         if not line.strip():
             return
         yield line.strip()
-
-
-def _champion(name: str) -> str:
-    from tasks.tracking import version_by_alias
-
-    use_own_servers()
-    champion = version_by_alias(name, "champion")
-    if champion is None:
-        raise ValueError(
-            f"{name} has no champion yet; name a checkpoint (`gristmill artifacts list`) or run the pipeline"
-        )
-    return champion["tags"]["gristmill.artifact"]

@@ -15,6 +15,7 @@ import gristmill
 from flows.cli import workspace
 from flows.cli.artifacts import app as artifacts
 from flows.cli.classifier import app as classifier
+from flows.cli.export import export
 from flows.cli.forget import forget
 from flows.cli.profile import profile
 from flows.cli.report import app as report
@@ -32,10 +33,10 @@ app = App(
 config_app = App(name="config", help="Look at configurations.")
 for group in (report, artifacts, classifier, tokenizer, config_app):
     app.command(group)
-for command in (trace, forget, seen, profile):
+for command in (trace, forget, seen, profile, export):
     app.command(command)
 
-FlowName = Literal["pipeline", "data", "pretrain"]
+FlowName = Literal["pipeline", "data", "pretrain", "scaling", "ablation"]
 Config = Annotated[
     str, Parameter(name=["--config", "-c"], help="A name from pipeline_configs/ or a path to a .yaml file.")
 ]
@@ -159,13 +160,19 @@ def chat(
     prompt: Annotated[str | None, Parameter(help="Ask this once and leave.")] = None,
     name: Annotated[str, Parameter(help="The registered model whose champion answers.")] = "gristmill",
     max_new_tokens: int = 128,
-    temperature: float = 0.0,
+    temperature: Annotated[float, Parameter(help="0: the likeliest token, always; above 0: drawn.")] = 0.0,
+    top_k: Annotated[int | None, Parameter(help="Draw from this many likeliest tokens.")] = None,
+    top_p: Annotated[float, Parameter(help="Draw from the likeliest tokens of this probability together.")] = 1.0,
+    repetition_penalty: Annotated[float, Parameter(help="Above 1: what was said becomes less likely.")] = 1.0,
+    stop: Annotated[tuple[str, ...], Parameter(negative="", help="Text that ends an answer; may be repeated.")] = (),
     seed: int = 0,
 ) -> int:
     """Talk to the champion, or to any checkpoint, in the terminal."""
     from flows.cli.chat import chat
+    from gristmill.evaluate.sampling_config import Sampling
 
-    return chat(model, name, prompt=prompt, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, repetition_penalty=repetition_penalty)
+    return chat(model, name, prompt=prompt, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop, seed=seed)
 
 
 def main() -> None:

@@ -26,6 +26,9 @@ def show(result: dict[str, Any], done: Session, endpoints: Endpoints) -> None:
         for step in done.steps:
             if step.label in ("reward_model", "align") and step.report:
                 console.print(escape(f"{step.label}: {_sentence(step.report.metrics)}"))
+    for step in done.steps:
+        if step.label in ("scaling", "ablation") and step.report:
+            console.print(escape(_finding(step, done.store.path(step.address))))
     promotion = next((step for step in done.steps if step.label == "promote"), None)
     if promotion and promotion.report:
         _show_gate(console, promotion.report.details)
@@ -38,6 +41,21 @@ def show(result: dict[str, Any], done: Session, endpoints: Endpoints) -> None:
     if result["model"]:
         console.print("talk to it: gristmill chat   (or .venv/bin/gristmill chat)")
     console.print(f"{result['config']} took {result['seconds']:.0f} s")
+
+
+def _finding(step: Step, folder: Path) -> str:
+    """What an experiment found, in a sentence, and where the rest is."""
+    assert step.report
+    if step.label == "ablation":
+        return f"\n{step.report.details['verdict']}\ntable: {folder / 'table.md'}"
+    metrics = step.report.metrics
+    held_out = "no depth held out"
+    if "held_out_error_percent" in metrics:
+        held_out = (
+            f"held-out models predicted within {metrics['held_out_error_percent']:.2f} % (by no change within "
+            f"{metrics['held_out_no_change_error_percent']:.2f} %)"
+        )
+    return f"\nbits per byte = E + A / N^alpha + B / D^beta; {held_out}\ntables and plot: {folder / 'summary.md'}"
 
 
 def wide_console() -> Console:

@@ -71,8 +71,11 @@ def run_flow(flow: str, config: PipelineConfig, config_name: str, *, refresh: fr
 
 def refusal(flow: str, config: PipelineConfig, refresh: frozenset[str]) -> str | None:
     """Why training cannot go on from the model that is named, by its licence or its vocabulary; known from the plan,
-    hours before training is reached."""
-    if config.model.start.kind == "scratch":
+    hours before training is reached.
+
+    Raises ValueError when the flow has stages that such a model cannot pass.
+    """
+    if config.model.start.kind == "scratch" and not config.model.is_masked:
         return None
     steps = make_plan(flow, config, refresh, warn=lambda text: None)  # the run itself will say it
     asked = ("open_model", "pretrain")
@@ -119,7 +122,7 @@ def summary(
     scores = {
         step.label: step.report.metrics
         for step in done.steps
-        if step.report and step.label.startswith(("evaluate", "sft", "reward_model", "align"))
+        if step.report and step.label.startswith(("evaluate", "sft", "reward_model", "align", "scaling", "ablation"))
     }
     registration = next((s.report.details for s in done.steps if s.label == "register" and s.report), None)
     model = None

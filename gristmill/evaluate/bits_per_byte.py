@@ -106,11 +106,10 @@ def sums_by_group(
     model.eval()
     for first in range(0, len(rows), rows_per_batch):
         numbers = rows[first : first + rows_per_batch]
-        tokens = torch.from_numpy(shards.read(split, numbers))
-        if counted is not None:
-            tokens[max(0, counted - first) :] = shards.meta["pad_id"]
-        inputs, targets = examples(tokens, numbers)
+        inputs, targets = examples(torch.from_numpy(shards.read(split, numbers)), numbers)
         bytes_of_targets = token_bytes[targets.clamp_min(0)].where(targets != NOT_TEXT, 0)
+        if counted is not None:
+            bytes_of_targets[max(0, counted - first) :] = 0
         nats = _nats(model, inputs, targets.where(bytes_of_targets > 0, NOT_TEXT))
         values = np.stack([nats, bytes_of_targets.numpy().ravel().astype(np.float64)], axis=1)
         if groups:

@@ -24,6 +24,7 @@ ZERO_AT_START = (
     "c_proj.weight",  # GPT-2, after attention and in the feed-forward
     "output.dense.weight",  # BERT, the same two
 )
+POSITIONS = ("wpe.weight", "position_embeddings.weight")
 
 
 def build_model(
@@ -57,10 +58,20 @@ def _start(name: str, weight: Tensor, *, embedding_std: float, generator: torch.
         weight.fill_(0.0 if name.endswith("bias") else 1.0)
     elif name.endswith(ZERO_AT_START):
         weight.zero_()
+    elif name.endswith(POSITIONS):
+        weight.copy_(embedding_std * 2**0.5 * sinusoids(*weight.shape))
     elif role == "embedding":
         weight.normal_(0.0, embedding_std, generator=generator)
     else:
         weight.normal_(0.0, fan_in(name, weight) ** -0.5, generator=generator)
+
+
+def sinusoids(positions: int, width: int) -> Tensor:
+    """[positions, width]: sines, then cosines, of position · 10000^(-2i / width) (Vaswani et al. 2017,
+    arXiv:1706.03762). A step to the next position is one rotation, the same everywhere."""
+    pairs = -(-width // 2)
+    angles = torch.arange(positions)[:, None] * 10_000.0 ** (-torch.arange(pairs) / pairs)
+    return torch.cat([angles.sin(), angles.cos()], dim=1)[:, :width]
 
 
 def load_model(folder: Path, *, tokenizer: Path, vocab_size: int, max_seq_len: int) -> PreTrainedModel:
@@ -81,7 +92,7 @@ def load_model(folder: Path, *, tokenizer: Path, vocab_size: int, max_seq_len: i
             f"the token shards have {vocab_size:,} token ids, the model to start from {model.config.vocab_size:,}; "
             "tokenize with the tokenizer of that model"
         )
-    longest = model.config.max_position_embeddings - masked  # the row's first token is predicted by none but is seen
+    longest = model.config.max_position_embeddings - masked  # a masked model sees a row's last token too
     if longest < max_seq_len:
         raise ValueError(
             f"the token shards have rows of {max_seq_len} tokens but the model to start from was made for "

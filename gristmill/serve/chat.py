@@ -8,10 +8,11 @@ import torch
 
 from gristmill.evaluate.chat_format import Message, check_template, encode_prompts, end_of_turn
 from gristmill.evaluate.checkpoints import load_model, prepare_process
-from gristmill.evaluate.generation import decode, sampler, stop_ids
+from gristmill.evaluate.generation import GREEDY, decode, stop_ids
+from gristmill.evaluate.sampling_config import Sampling
+from gristmill.evaluate.text_stream import TextStream
 from gristmill.schema import Resources
 
-REPLACEMENT = "\ufffd"
 LONGEST_SEQUENCE = 256
 
 
@@ -27,36 +28,35 @@ class ChatModel:
         self.stop_ids = stop_ids(self.model) | set(end_of_turn(self.tokenizer))
 
     def reply(
-        self, messages: Sequence[Message], *, max_new_tokens: int = 256, temperature: float = 0.7, seed: int = 0
+        self,
+        messages: Sequence[Message],
+        *,
+        max_new_tokens: int = 256,
+        sampling: Sampling = GREEDY,
+        stop: Sequence[str] = (),
+        seed: int = 0,
     ) -> Iterator[str]:
         """The answer to the last message, piece by piece, without terminal control sequences.
 
-        temperature 0: greedy. The oldest turns are forgotten when the conversation outgrows the model's context, half
-        of which is the most an answer gets. Raises ValueError when the last message alone is too long.
+        stop: texts that end the answer and are no part of it. The oldest turns are forgotten when the conversation
+        outgrows the model's context, half of which is the most an answer gets. Raises ValueError when the last message
+        alone is too long.
         """
-        clean, ids, shown = TerminalText(), [], 0
+        clean, text = TerminalText(), TextStream(self.tokenizer, stop)
         room_for_answer = min(max_new_tokens, self.context // 2)
         steps = decode(
             self.model,
             [self._prompt(list(messages), room_for_answer)],
             max_new_tokens=room_for_answer,
             stop_ids=self.stop_ids,
-            choose=sampler(temperature=temperature, seed=seed),
+            sampling=sampling,
+            seeds=[seed],
+            ended=lambda _row, _token: text.stopped_by is not None,
         )
         for (token,) in steps:
-            if token in self.stop_ids:
-                break
-            ids.append(token)
-            text = self._text(ids)
-            if not text.endswith(REPLACEMENT):  # else the bytes of a character are still incomplete
-                yield from filter(None, [clean.feed(text[shown:])])
-                shown = len(text)
-        yield from filter(None, [clean.feed(self._text(ids)[shown:])])
-
-    def _text(self, ids: list[int]) -> str:
-        text = self.tokenizer.decode(ids, skip_special_tokens=True)
-        assert isinstance(text, str)
-        return text
+            if token is not None and token not in self.stop_ids:
+                yield from filter(None, [clean.feed(text.feed(token))])
+        yield from filter(None, [clean.feed(text.rest())])
 
     def _prompt(self, messages: list[Message], room_for_answer: int) -> list[int]:
         room = self.context - room_for_answer

@@ -24,7 +24,8 @@ class Muon(torch.optim.Optimizer):
     """Nesterov momentum, then the nearest semi-orthogonal matrix; decoupled weight decay.
 
     Weights: [rows, columns] or [matrices, rows, columns], plain or DTensors sharded along their first dimension. A
-    matrix taller than wide gets sqrt(rows / columns) times the learning rate. The state is `momentum_buffer`.
+    matrix taller than wide gets sqrt(rows / columns) times the learning rate; a group of parameters with `inputs_first`
+    holds matrices [columns, rows] (GPT-2's). The state is `momentum_buffer`.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class Muon(torch.optim.Optimizer):
         mesh: DeviceMesh | None = None,
     ) -> None:
         """newton_schulz: precision of the orthogonalization. mesh: the processes that hold the same plain weights."""
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "inputs_first": False})
         self._precision, self._mesh = newton_schulz, mesh
         for group in self.param_groups:
             for weight in group["params"]:
@@ -51,6 +52,8 @@ class Muon(torch.optim.Optimizer):
             directions = [self._momentum(weight, group["momentum"]) for weight in weights]
             for weight, direction in zip(weights, self._orthogonalized(weights, directions), strict=True):
                 rows, columns = weight.shape[-2:]
+                if group["inputs_first"]:
+                    rows, columns = columns, rows
                 local = local_part(weight)
                 local.mul_(1 - group["lr"] * group["weight_decay"])
                 local.add_(direction, alpha=-group["lr"] * math.sqrt(max(1, rows / columns)))

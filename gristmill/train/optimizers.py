@@ -5,13 +5,13 @@ Muon's update is a matrix with singular values near one, so a matrix's rate mean
 """
 
 from collections.abc import Iterable
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 
-from gristmill.model.roles import Role, parameter_role
+from gristmill.model.roles import Role, fan_in, parameter_role
 from gristmill.train.config import OptimConfig
 from gristmill.train.muon import Muon
 from gristmill.train.slices import SavedTensors
@@ -41,7 +41,7 @@ class Optimizers:
         self._optimizers: dict[str, torch.optim.Optimizer] = {}
         if config.kind == "muon":
             self._optimizers["muon"] = Muon(
-                matrices,
+                self._by_layout(matrices),
                 lr=config.lr_matrix,
                 momentum=config.momentum,
                 weight_decay=config.weight_decay,
@@ -86,6 +86,13 @@ class Optimizers:
             # AdamW counts its steps on the CPU, wherever the weights are
             tensor = saved.read(key) if name == "step" else saved.read_like(key, weight)
             self._optimizers[kind].state[weight][name] = tensor
+
+    def _by_layout(self, matrices: list[Tensor]) -> list[dict[str, Any]]:
+        """Matrices [out, in], and those that are stored [in, out]."""
+        first = [weight for weight in matrices if fan_in(self._names[weight], weight) != weight.shape[-1]]
+        last = [weight for weight in matrices if fan_in(self._names[weight], weight) == weight.shape[-1]]
+        groups = ({"params": last}, {"params": first, "inputs_first": True})
+        return [group for group in groups if group["params"]]
 
     def _groups(self) -> Iterable[dict]:
         return (group for optimizer in self._optimizers.values() for group in optimizer.param_groups)

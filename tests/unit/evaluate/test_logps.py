@@ -6,7 +6,11 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from gristmill.evaluate import logps
 from gristmill.evaluate.branches import Branches
+from gristmill.evaluate.generation import greedy_answers
 from gristmill.evaluate.logps import completion_logps
+from gristmill.model.build import build_model
+from gristmill.model.config import ModelConfig
+from gristmill.model.shape import Family
 
 ROWS = [
     Branches([0, 5, 6, 7], [[8, 9, 10], [11], [12, 13]]),
@@ -39,6 +43,36 @@ def test_completions_in_one_row_score_as_if_each_were_alone(
     for row, of_row in zip(ROWS, found, strict=True):
         expected = [one_at_a_time(model, list(row.prompt), list(completion)) for completion in row.completions]
         assert of_row == pytest.approx(expected, abs=1e-4)
+
+
+def random_model(family: Family) -> PreTrainedModel:
+    config = ModelConfig(family=family, depth=2, width=32, heads=2)
+    model = build_model(config, vocab_size=40, max_seq_len=32, bos_id=0, eos_id=0, pad_id=1, seed=0)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.normal_(0.0, 0.3, generator=generator)
+    return model.eval()
+
+
+@pytest.mark.parametrize("family", ["qwen3_moe", "llama", "gpt2"])
+def test_every_family_scores_completions_in_one_row_as_if_each_were_alone(family: Family):
+    model = random_model(family)
+    for row, of_row in zip(ROWS, completion_logps(model, ROWS), strict=True):
+        expected = [one_at_a_time(model, list(row.prompt), list(completion)) for completion in row.completions]
+        assert of_row == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("family", ["qwen3_moe", "llama", "gpt2"])
+def test_every_family_answers_with_its_cache_as_without(family: Family):
+    model = random_model(family)
+    prompts = [[0, 5, 6, 7], [0, 9]]
+    answers = greedy_answers(model, prompts, max_new_tokens=5, stop_ids=set())
+    for prompt, answer in zip(prompts, answers, strict=True):
+        ids = list(prompt)
+        for _ in range(5):
+            ids.append(int(model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
+        assert answer == ids[len(prompt) :]
 
 
 def test_measuring_leaves_a_model_in_training_mode_as_it_was(model: PreTrainedModel):

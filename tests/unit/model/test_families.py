@@ -134,6 +134,22 @@ def test_a_new_model_has_gains_of_one_biases_of_zero_and_matrices_of_variance_on
 
 
 @pytest.mark.parametrize(
+    ("family", "name"), [("gpt2", "transformer.wpe"), ("bert", "bert.embeddings.position_embeddings")]
+)
+def test_learned_positions_begin_where_a_step_to_the_next_is_one_rotation(family, name):
+    config = config_of(family, width=32)
+    start = build_model(config, **SHARDS, seed=0).get_submodule(name).get_parameter("weight").detach()
+    sines, cosines = start[:, :16], start[:, 16:]
+    spread = {"gpt2": 0.5, "bert": 0.02}[family]  # of the tokens' embeddings
+    assert start.square().mean().sqrt().item() == pytest.approx(spread, rel=1e-4)
+    turned = torch.complex(cosines, sines)
+    steps = turned[1:] / turned[:-1]
+    torch.testing.assert_close(steps, steps[:1].expand_as(steps), atol=1e-4, rtol=0)
+    angles = torch.tensor([10_000 ** (-pair / 16) for pair in range(16)])
+    torch.testing.assert_close(steps[0].angle(), angles, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
     ("family", "fields", "complaint"),
     [
         ("gpt2", {"kv_heads": 2}, r"kv_heads=2 is no setting of family=gpt2.*qwen3 or qwen3_moe or llama"),

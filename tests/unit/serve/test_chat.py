@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from tiny_chat_model import answer, question
 
+from gristmill.evaluate.sampling_config import Sampling
 from gristmill.serve.chat import ChatModel, TerminalText
 
 
@@ -13,14 +14,23 @@ def chat(tiny_model: Path) -> ChatModel:
 
 def test_the_same_seed_gives_the_same_answer_and_another_seed_another(chat: ChatModel):
     first, again, other = (
-        "".join(chat.reply([question("sort")], max_new_tokens=20, temperature=1.0, seed=seed)) for seed in (1, 1, 2)
+        "".join(chat.reply([question("sort")], max_new_tokens=20, sampling=Sampling(temperature=1.0), seed=seed))
+        for seed in (1, 1, 2)
     )
     assert first == again != other
 
 
+def test_an_answer_ends_before_a_stop_string(chat: ChatModel):
+    whole = "".join(chat.reply([question("sort")], max_new_tokens=20))
+    stop = whole[3:6]
+    cut = "".join(chat.reply([question("sort")], max_new_tokens=20, stop=[stop]))
+    assert "\ufffd" not in stop
+    assert cut == whole[: whole.index(stop)]
+
+
 def test_old_turns_are_forgotten_when_the_conversation_outgrows_the_context(chat: ChatModel):
     long = [turn for _ in range(10) for turn in (question("sort"), answer("Return it."))]
-    assert list(chat.reply([*long, question("join")], max_new_tokens=4, temperature=0))
+    assert list(chat.reply([*long, question("join")], max_new_tokens=4))
 
 
 def test_a_message_longer_than_the_context_is_refused_with_the_numbers(chat: ChatModel):

@@ -1,5 +1,6 @@
 """Planning: what a stage's key depends on, and how a plan explains itself. Nothing here starts Prefect."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from gristmill.artifacts import Checkpoint, Documents, Warcs
 from gristmill.report import Report
 from gristmill.schema import Resources, SourceUnavailable, StageConfig
 from gristmill.store import ArtifactStore, Recipe, Record
-from tasks.stage import Session, Stage, session, stage
+from tasks.stage import Session, Stage, session, stage, variant
 
 
 class Knobs(StageConfig):
@@ -203,3 +204,66 @@ def test_what_follows_a_refreshed_stage_is_built_again_too(tmp_path: Path):
     refreshed = plan(tmp_path, refresh=frozenset({"fetch"}))
     assert states(refreshed) == ["build"] * 3
     assert refreshed.steps[2].because == [f"input {refreshed.steps[1].address} is built again"]
+
+
+@stage(produces=Checkpoint, version=1)
+def merge(out: Path, parts: Mapping[str, Documents], config: Knobs) -> Report:
+    return Report(rows_in=1, rows_out=1)
+
+
+def plan_merge(root: Path, second: Knobs, **options: object) -> Session:
+    planned = Session(store=ArtifactStore(root), planning=True, warn=lambda text: None, **options)  # type: ignore[arg-type]
+    with session(planned):
+        warcs = fetch(config=Knobs())
+        parts = {"a": clean(warcs=warcs, config=Knobs()), "b": clean["b"](warcs=warcs, config=second)}
+        merge(parts=parts, config=Knobs())
+    return planned
+
+
+def test_artifacts_by_name_are_inputs_of_their_own(tmp_path: Path):
+    planned = plan_merge(tmp_path, Knobs(beta=0.2))
+    a, b, merged = planned.steps[1:]
+    assert merged.recipe
+    assert merged.recipe.inputs == {"parts.a": a.address, "parts.b": b.address}
+    build(tmp_path, planned)
+    assert states(plan_merge(tmp_path, Knobs(beta=0.2))) == ["reuse"] * 4
+    assert states(plan_merge(tmp_path, Knobs(beta=0.3))) == ["reuse", "reuse", "build", "build"]
+    assert states(plan_merge(tmp_path, Knobs(beta=0.2), refresh=frozenset({"clean[b]"})))[2:] == ["build", "build"]
+    lineage = [shown for _, shown, _ in ArtifactStore(tmp_path).lineage(merged.address)]
+    assert f"parts.b: {b.address}" in lineage
+
+
+def test_one_blocked_artifact_of_several_blocks_what_takes_them(tmp_path: Path):
+    blocked = plan_merge(tmp_path, Knobs(place="unreachable"))
+    assert states(blocked) == ["build", "build", "blocked", "blocked"]
+
+
+def test_a_mapping_of_something_else_cannot_be_part_of_a_key(tmp_path: Path):
+    with (
+        session(Session(store=ArtifactStore(tmp_path), planning=True)),
+        pytest.raises(TypeError, match="parts is a dict"),
+    ):
+        merge(parts={"a": 1}, config=Knobs())  # type: ignore[dict-item]
+
+
+def test_a_variant_names_the_stages_called_in_it_and_changes_no_key(tmp_path: Path):
+    planned = Session(store=ArtifactStore(tmp_path), planning=True)
+    with session(planned):
+        plain = fetch(config=Knobs())
+        with variant("raw"):
+            named = fetch(config=Knobs())
+            clean["own"](warcs=named, config=Knobs())
+        fetch(config=Knobs())
+    assert [step.label for step in planned.steps] == ["fetch", "fetch[raw]", "clean[own]", "fetch"]
+    assert plain.address == named.address
+
+
+@pytest.mark.parametrize("refresh", [frozenset(), frozenset({"fetch"})])
+def test_what_two_variants_share_is_planned_once(tmp_path: Path, refresh: frozenset[str]):
+    planned = Session(store=ArtifactStore(tmp_path), planning=True, refresh=refresh)
+    with session(planned):
+        for name in ("raw", "clean"):
+            with variant(name):
+                clean(warcs=fetch(config=Knobs()), config=Knobs(beta=len(name)))
+    assert states(planned) == ["build", "build", "reuse", "build"]
+    assert planned.steps[2].because == ["the same as fetch[raw]"]

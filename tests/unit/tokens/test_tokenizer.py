@@ -3,12 +3,14 @@
 import json
 
 import pytest
+from pydantic import ValidationError
 from tokenizers import Tokenizer, decoders, models
 
 from gristmill.errors import SourceUnavailable
 from gristmill.tokens.config import ExistingTokenizer, TrainedTokenizer
 from gristmill.tokens.tokenizer import Vocabulary, run_train_tokenizer, token_bytes
 
+SAMPLE = {"max_chars": 100_000_000, "seed": 0}
 CHAT = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": "Two?"},
@@ -40,6 +42,24 @@ def test_a_conversation_begins_like_a_document_and_marks_what_the_assistant_says
     whole = tokenizer.apply_chat_template(CHAT, return_dict=True, return_assistant_tokens_mask=True)
     said = [token for token, mine in zip(whole["input_ids"], whole["assistant_masks"], strict=True) if mine]
     assert tokenizer.decode(said) == "2<|im_end|>It is 3<|im_end|>"
+
+
+def test_a_mask_token_is_a_fifth_special_one_where_it_is_asked_for(splits, trained, tmp_path):
+    from transformers import AutoTokenizer
+
+    (tmp_path / "masked").mkdir()
+    run_train_tokenizer(splits, tmp_path / "masked", TrainedTokenizer(vocab_size=400, mask_token=True))
+    assert Vocabulary.load(tmp_path / "masked").mask_id == 4
+    assert AutoTokenizer.from_pretrained(tmp_path / "masked").mask_token == "<|mask|>"
+    assert Vocabulary.load(tmp_path / "masked").tokenizer.encode("<|mask|>").ids != [4], "in a text it is text"
+    assert Vocabulary.load(trained[0]).mask_id is None
+
+
+def test_a_vocabulary_too_small_for_bytes_and_special_tokens_is_refused():
+    assert TrainedTokenizer(vocab_size=260).identity() == {"kind": "bpe", "vocab_size": 260, **SAMPLE}
+    assert TrainedTokenizer(vocab_size=261, mask_token=True).identity()["mask_token"]
+    with pytest.raises(ValidationError, match="vocab_size=260: the 256 bytes and the special tokens alone are 261"):
+        TrainedTokenizer(vocab_size=260, mask_token=True)
 
 
 def test_special_tokens_written_in_a_text_are_text(trained, odd_texts):

@@ -8,10 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from gristmill.model.config import ModelConfig
 from gristmill.train.config import PretrainRun
 
 VOCAB_SIZE, SEQ_LEN, TRAIN_ROWS = 40, 12, 22
 END, BOS, PAD, TURN_END = 0, 1, 2, 3
+MIXTURE = {"family": "qwen3_moe", "experts": 4, "expert_width": 16, "head_dim": 8}
 SPECIAL = ["<|endoftext|>", "<|bos|>", "<|pad|>", "<|im_end|>"]
 
 
@@ -79,5 +81,19 @@ def make_run(token_folder, tokenizer_folder):
                 "resources": {"threads": 1, "device": "cpu"},
             }
         )
+
+    return make
+
+
+@pytest.fixture
+def run_of(make_run, tokenizer_folder):
+    """A run of a tiny model of this family; the tokenizer has a mask token."""
+    settings = json.loads((tokenizer_folder / "tokenizer_config.json").read_text())
+    (tokenizer_folder / "tokenizer_config.json").write_text(json.dumps(settings | {"mask_token": "<|im_end|>"}))
+
+    def make(family: str, model: dict | None = None, **fields) -> PretrainRun:
+        sizes = MIXTURE if family == "qwen3_moe" else {"family": family, "heads": 2}
+        shape = ModelConfig.model_validate({"depth": 2, "width": 16, **sizes, **(model or {})})
+        return make_run(**fields).model_copy(update={"model": shape})
 
     return make

@@ -17,7 +17,7 @@ def logits(*, layers: int, seed: int = 0) -> list[torch.Tensor]:
 def test_the_loss_is_the_mean_over_layers_of_that_of_transformers_and_so_is_its_gradient():
     ours, theirs = logits(layers=3), logits(layers=3)
     loss = BALANCE.penalty(ours, ALL, BALANCE.counts(ours, ALL).float()) / N
-    expected = sum(load_balancing_loss_func((layer,), E, K) for layer in theirs) / 3
+    expected = torch.stack([torch.as_tensor(load_balancing_loss_func((layer,), E, K)) for layer in theirs]).mean()
     torch.testing.assert_close(loss, expected)
     loss.backward()
     expected.backward()

@@ -1,7 +1,5 @@
 """Pretraining of every family: it learns, and a run that was stopped ends with the same bits."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -14,7 +12,6 @@ from gristmill.model.config import ModelConfig
 from gristmill.report import Report
 from gristmill.tokens.masking import Masking
 from gristmill.tokens.reader import TokenShards
-from gristmill.train.config import PretrainRun
 from gristmill.train.loader import BatchLoader
 from gristmill.train.objective import StepLoss
 from gristmill.train.trainer import Trainer
@@ -29,21 +26,6 @@ LONG_ENOUGH = {
     # it learns from two tokens a row, by embeddings that are its output matrix too
     "bert": {"tokens": 120 * 16 * 12, "batch_rows": 16, "micro_rows": 16, "optim": {"lr_embedding": 0.01}},
 }
-MIXTURE = {"family": "qwen3_moe", "experts": 4, "expert_width": 16, "head_dim": 8}
-
-
-@pytest.fixture
-def run_of(make_run, tokenizer_folder):
-    """A run of a tiny model of this family; the tokenizer has a mask token."""
-    settings = json.loads((tokenizer_folder / "tokenizer_config.json").read_text())
-    (tokenizer_folder / "tokenizer_config.json").write_text(json.dumps(settings | {"mask_token": "<|im_end|>"}))
-
-    def make(family: str, model: dict | None = None, **fields) -> PretrainRun:
-        sizes = MIXTURE if family == "qwen3_moe" else {"family": family, "heads": 2}
-        shape = ModelConfig.model_validate({"depth": 2, "width": 16, **sizes, **(model or {})})
-        return make_run(**fields).model_copy(update={"model": shape})
-
-    return make
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -83,6 +65,15 @@ def test_micro_batches_see_the_balance_of_the_whole_batch(run_of, tmp_path):
         assert logged(tmp_path / "pieces", name) == pytest.approx(logged(tmp_path / "whole", name), rel=1e-5), name
 
 
+def test_a_mixture_whose_activations_are_computed_twice_is_balanced_the_same(run_of, tmp_path):
+    run = run_of("qwen3_moe", {"balance_weight": 1.0})
+    thrifty = run.resources.model_copy(update={"activation_checkpointing": True})
+    finished(run, tmp_path / "plain")
+    finished(run.model_copy(update={"resources": thrifty}), tmp_path / "thrifty")
+    for name in ("loss", "grad_norm", "balance_loss"):
+        assert logged(tmp_path / "thrifty", name) == pytest.approx(logged(tmp_path / "plain", name), rel=1e-5), name
+
+
 def test_without_the_count_beforehand_micro_batches_would_give_another_gradient(run_of, tmp_path, monkeypatch):
     """What the forward pass that counts is for."""
 
@@ -100,16 +91,13 @@ def test_without_the_count_beforehand_micro_batches_would_give_another_gradient(
 
     exact = gradient()
 
-    def own_counts(self: StepLoss, pieces) -> None:
-        of = self.of
+    of = StepLoss.of
 
-        def forgetful(*piece):
-            self.counts_LE = None
-            return of(*piece)
+    def by_its_own_counts(self: StepLoss, *piece) -> tuple[torch.Tensor, torch.Tensor]:
+        self.counts_LE = None
+        return of(self, *piece)
 
-        self.of = forgetful
-
-    monkeypatch.setattr(StepLoss, "count", own_counts)
+    monkeypatch.setattr(StepLoss, "of", by_its_own_counts)
     assert (gradient() - exact).norm() > 0.05 * exact.norm()
 
 

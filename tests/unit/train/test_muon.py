@@ -58,3 +58,16 @@ def test_each_expert_of_a_stack_is_a_matrix_of_its_own(shape):
         together.step()
         separate.step()
     torch.testing.assert_close(stack.detach(), torch.stack([weight.detach() for weight in apart]), rtol=1e-5, atol=1e-6)
+
+
+def test_a_matrix_stored_inputs_first_moves_as_its_transpose_does():
+    torch.manual_seed(0)
+    rows_out = nn.Parameter(torch.randn(24, 8))
+    rows_in = nn.Parameter(rows_out.detach().T.clone())
+    options = {"lr": 0.02, "momentum": 0.95, "weight_decay": 0.1, "newton_schulz": torch.float32}
+    plain, swapped = Muon([rows_out], **options), Muon([{"params": [rows_in], "inputs_first": True}], **options)
+    rows_out.grad = torch.randn(24, 8)
+    rows_in.grad = rows_out.grad.T.clone()
+    plain.step()
+    swapped.step()
+    torch.testing.assert_close(rows_in.detach().T, rows_out.detach(), rtol=1e-5, atol=1e-6)

@@ -1,0 +1,1 @@
+"""Ablation: does a data recipe make better models? The same training on each, several seeds, a verdict."""

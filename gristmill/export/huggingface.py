@@ -1,0 +1,86 @@
+"""A checkpoint as a Hugging Face folder of its own: what others need, nothing of how it was trained here."""
+
+import re
+import shutil
+from math import prod
+from pathlib import Path
+
+from ruamel.yaml import YAML, YAMLError
+from transformers import AutoConfig
+
+from gristmill.export.weights import INDEX, Weights
+from gristmill.model.origin import read_origin
+
+CARD = "README.md"
+COPIED = (
+    "config.json",
+    "generation_config.json",
+    INDEX,
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "LICENSE",
+)
+_FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
+
+
+def write_folder(folder: Path, path: Path, *, name: str, source: str) -> None:
+    """Copy the model in `folder` to a new folder `path`, under another name until it is whole, with a model card.
+
+    name: of the model. source: where it comes from, for the card; a card that is there already is kept. Raises
+    ValueError when `path` exists, or the weights are pickles or not finite.
+    """
+    if path.exists():
+        raise ValueError(f"{path} is there already; remove it, or export to another folder")
+    weights = Weights(folder)
+    weights.check()
+    draft = path.with_name(f".{path.name}.tmp")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        for file in (*weights.files, *COPIED):
+            if (folder / file).is_file():
+                shutil.copyfile(folder / file, draft / file)
+        if (folder / CARD).is_file():
+            shutil.copyfile(folder / CARD, draft / CARD)
+        else:
+            (draft / CARD).write_text(_card(folder, weights, name, source), encoding="utf-8")
+        draft.rename(path)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def license_of(folder: Path) -> str | None:
+    """That of the open model it was made from, else what its card's front matter names; None when nothing does."""
+    if origin := read_origin(folder):
+        return origin.license
+    if not (folder / CARD).is_file():
+        return None
+    matter = _FRONT_MATTER.match((folder / CARD).read_text(encoding="utf-8", errors="replace"))
+    try:
+        stated = YAML(typ="safe").load(matter[1]) if matter else None
+    except YAMLError:
+        return None
+    license = stated.get("license") if isinstance(stated, dict) else None
+    return license if isinstance(license, str) else None
+
+
+def _card(folder: Path, weights: Weights, name: str, source: str) -> str:
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    numbers = sum(prod(shape) for shape in weights.shapes.values())
+    return f"""---
+library_name: transformers
+pipeline_tag: text-generation
+---
+# {name}
+
+A {config.model_type} of {numbers:,} parameters, vocabulary {config.vocab_size:,}, context \
+{config.max_position_embeddings:,} tokens. Exported by gristmill from `{source}`.
+
+To be written before this is given to others: what it is for and what not, the text it was trained on and the licences
+of that text, how it was measured, and `license:` above. No licence is stated here, so nobody has one yet.
+"""

@@ -1,0 +1,67 @@
+"""The rungs of a ladder: which model is trained on how many tokens."""
+
+from dataclasses import dataclass
+
+from gristmill.model.config import LEARNED_POSITIONS, ModelConfig
+from gristmill.model.shape import ModelShape
+from gristmill.scaling.config import ScalingConfig
+from gristmill.train.config import PretrainConfig
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One training of the ladder; `name` is `d3-x2.5`: depth 3, 2.5 tokens a parameter."""
+
+    name: str
+    model: ModelConfig
+    pretrain: PretrainConfig
+
+
+def ladder(
+    config: ScalingConfig, *, model: ModelConfig, pretrain: PretrainConfig, vocab_size: int, seq_len: int
+) -> list[Rung]:
+    """All rungs that `max_flops` allows, the smallest depth first.
+
+    Raises ValueError when too few are left to fit the law's five unknowns, or a depth that is held out has none.
+    """
+    rungs: list[Rung] = []
+    for depth in config.depths:
+        sized = model_at(depth, config, model)
+        parameters = scaling_parameters(sized.shape, vocab_size)
+        for ratio in config.tokens_per_parameter:
+            tokens = round(ratio * parameters)
+            flops = tokens * flops_per_token(sized.shape, vocab_size, seq_len)
+            if config.max_flops is None or flops <= config.max_flops:
+                budgeted = PretrainConfig.model_validate(pretrain.model_dump() | {"tokens": tokens})
+                rungs.append(Rung(f"d{depth}-x{ratio:g}", sized, budgeted))
+    held_out = config.depths[len(config.depths) - config.hold_out :]
+    fitted = [rung for rung in rungs if rung.model.depth not in held_out]
+    if len(fitted) < 6 or {rung.model.depth for rung in rungs} < set(config.depths):
+        raise ValueError(
+            f"scaling.max_flops={config.max_flops} leaves {', '.join(rung.name for rung in rungs) or 'no rung'}; every "
+            "depth needs a rung, and 6 must be left to fit: raise it, or choose smaller depths"
+        )
+    return rungs
+
+
+def model_at(depth: int, config: ScalingConfig, model: ModelConfig) -> ModelConfig:
+    """The configured model at another depth."""
+    sizes: dict[str, int] = {"depth": depth}
+    if config.width_per_layer:
+        sizes |= {"width": depth * config.width_per_layer, "heads": depth}
+        if model.family not in LEARNED_POSITIONS:  # there a head always has its share of the width
+            sizes["head_dim"] = config.width_per_layer
+    return ModelConfig.model_validate(model.model_dump() | sizes)
+
+
+def scaling_parameters(shape: ModelShape, vocab_size: int) -> int:
+    """Parameters that a token is multiplied with: layers and output matrix; of experts, those that it passes through.
+    Looking up an embedding is free."""
+    return shape.active_parameters_without_vocabulary + vocab_size * shape.width
+
+
+def flops_per_token(shape: ModelShape, vocab_size: int, seq_len: int) -> int:
+    """Operations of training on one token: 6 for each parameter, and attention's scores and sums over the context
+    (Chowdhery et al. 2022, arXiv:2204.02311, appendix B: 12 · layers · heads · head size · context)."""
+    attention = 12 * shape.depth * shape.heads * shape.head_dim * seq_len
+    return 6 * scaling_parameters(shape, vocab_size) + attention
