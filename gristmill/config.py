@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from gristmill.ablation.config import AblationConfig, TextBitsConfig
-from gristmill.align.config import AlignConfig, RewardModelConfig, SftConfig
+from gristmill.align.config import AlignConfig, DpoConfig, RewardModelConfig, SftConfig
 from gristmill.crawl.config import IngestConfig
 from gristmill.dedup.config import DedupConfig, KnownConfig, SignaturesConfig
 from gristmill.dedup.decontaminate_config import DecontaminateConfig, ItemFile
@@ -52,7 +52,7 @@ class PipelineConfig(Schema):
     pretrain: PretrainConfig = PretrainConfig()
     sft: SftConfig = SftConfig()
     reward_model: RewardModelConfig = RewardModelConfig()
-    align: AlignConfig = AlignConfig()
+    align: AlignConfig = Field(default=DpoConfig(), discriminator="algorithm")
     evaluate: EvaluateConfig = EvaluateConfig()
     registry: RegisterConfig = Field(default=RegisterConfig(), alias="register")
     promote: PromoteConfig = PromoteConfig()

@@ -7,3 +7,7 @@ class ConfigError(ValueError):
 
 class SourceUnavailable(RuntimeError):
     """A source could not be looked at (missing path, no network): the plan is blocked, never guessed."""
+
+
+class StoreUnavailable(RuntimeError):
+    """The remote artifact store does not answer, or does not let us in."""

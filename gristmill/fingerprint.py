@@ -5,6 +5,8 @@ import json
 import os
 from pathlib import Path
 
+from gristmill.errors import SourceUnavailable
+
 
 def file_sha256(path: Path) -> str:
     """Digest of a local file, remembered for as long as its place, size, time of change and inode stay."""
@@ -21,6 +23,16 @@ def file_sha256(path: Path) -> str:
         temporary.write_text(json.dumps(known, indent=0))
         temporary.replace(memory)
     return known[key]
+
+
+def content_digest(path: Path) -> str:
+    """Digest of a file that a configuration names. Raises SourceUnavailable when it cannot be read."""
+    try:
+        return file_sha256(path)
+    except OSError as error:
+        raise SourceUnavailable(
+            f"cannot read {path} ({error.strerror}); correct the path in the configuration"
+        ) from error
 
 
 def read_sha256(path: Path) -> str:

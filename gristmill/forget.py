@@ -145,11 +145,14 @@ class _Search:
     def _in_documents(self, record: Record, folder: str) -> Ids:
         prefix = f"{folder}/part-" if folder else "part-"
         shards = [entry.path for entry in record.files if entry.path.startswith(prefix)]
-        return self._matching([self.store.path(record.address) / shard for shard in shards])
+        if not shards:
+            return NONE
+        place = self.store.path(record.address)
+        return self._matching([place / shard for shard in shards])
 
     def _note_warcs(self, record: Record) -> None:
         """Pages that ingest brought, those that extract dropped included."""
-        found = self._matching([self.store.path(record.address) / VERDICTS])
+        found = self._matching([self.store.file(record.address, VERDICTS)])
         for source in inputs_of(record):
             self.parts[source] = {"": self.parts.get(source, {}).get("", NONE) | found}
 
@@ -172,7 +175,7 @@ class _Search:
 
     def _in_rows(self, record: Record, by_address: dict[str, Record]) -> dict[str, Ids]:
         self._require_inputs(record, by_address)
-        path = self.store.path(record.address) / "index.parquet"
+        path = self.store.file(record.address, "index.parquet")
         rows = pq.read_table(path, columns=["split", "doc_id"], filters=_is_one_of("doc_id", self.ids))
         parts: dict[str, set[str]] = {}
         for row in rows.to_pylist():
@@ -201,7 +204,8 @@ class _Search:
             if record.recipe.stage != "extract" or not self.hashes:
                 continue
             shards = [entry.path for entry in record.files if entry.path.startswith("part-")]
-            dataset = ds.dataset([self.store.path(record.address) / shard for shard in shards])
+            folder = self.store.path(record.address)
+            dataset = ds.dataset([folder / shard for shard in shards])
             if "text_hash" in dataset.schema.names:
                 rows = dataset.to_table(columns=["doc_id"], filter=_is_one_of("text_hash", self.hashes))
                 copies.update(rows.column("doc_id").to_pylist())

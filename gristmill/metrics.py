@@ -13,20 +13,19 @@ from typing import Any, Self
 NOT_FINITE = "not finite"
 
 
-class MetricsWriter:
-    """Appends rows to a metrics file; rows after `last_step` (of a run that was killed later) are dropped first."""
+class StepLog:
+    """Appends rows to a JSON-lines file; rows after `last_step` (of a run that was killed later) are dropped first."""
 
     def __init__(self, path: Path, *, last_step: int = 0) -> None:
         kept = [row for row in read_metrics(path) if row["step"] <= last_step] if last_step else []
         rewritten = path.with_name(path.name + ".tmp")
-        rewritten.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        rewritten.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept), encoding="utf-8")
         rewritten.rename(path)
         self._file = path.open("a", encoding="utf-8")
 
-    def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Append one row. NaN and infinities, which JSON cannot say, are written as the string "not finite"."""
-        finite = {name: value if math.isfinite(value) else NOT_FINITE for name, value in values.items()}
-        self._file.write(json.dumps({"step": step, **finite}) + "\n")
+    def append(self, step: int, values: Mapping[str, Any]) -> None:
+        """Append one row."""
+        self._file.write(json.dumps({"step": step, **values}, ensure_ascii=False) + "\n")
         self._file.flush()
 
     def __enter__(self) -> Self:
@@ -34,6 +33,14 @@ class MetricsWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._file.close()
+
+
+class MetricsWriter(StepLog):
+    """Appends numbers to a metrics file."""
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Append one row. NaN and infinities, which JSON cannot say, are written as the string "not finite"."""
+        self.append(step, {name: value if math.isfinite(value) else NOT_FINITE for name, value in values.items()})
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

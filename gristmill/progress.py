@@ -22,18 +22,21 @@ class Bar(Protocol):
 
 
 @contextmanager
-def progress(label: str, *, total: float | None, unit: str) -> Iterator[Bar]:
-    """Show how far `label` is, in `unit` out of `total` (None when unknown)."""
+def progress(label: str, *, total: float | None, unit: str, done: float = 0) -> Iterator[Bar]:
+    """Show how far `label` is, in `unit` out of `total` (None when unknown), and when it will end at the speed so far.
+
+    done: what was there before; it took no time.
+    """
     among = _among.get()
     if os.environ.get("GRISTMILL_PROGRESS") == "json":
-        yield _Messages(label, total, unit)
+        yield _Messages(label, total, unit, done)
     elif among:
-        yield _Lines(f"{label}[{among}]", total, unit)
+        yield _Lines(f"{label}[{among}]", total, unit, done)
     elif sys.stderr.isatty():
-        with _rich_bar(label, total, unit) as bar:
+        with _rich_bar(label, total, unit, done) as bar:
             yield bar
     else:
-        yield _Lines(label, total, unit)
+        yield _Lines(label, total, unit, done)
 
 
 @contextmanager
@@ -67,8 +70,9 @@ def relay(lines: Iterable[str], log: TextIO) -> list[str]:
                 continue
             if bar is None or message["progress"] != label:
                 shown.close()  # a terminal shows one bar at a time
-                label, done = message["progress"], 0.0
-                bar = shown.enter_context(progress(label, total=message["total"], unit=message["unit"]))
+                label, done = message["progress"], message["done"]
+                told = {"total": message["total"], "unit": message["unit"], "done": done}
+                bar = shown.enter_context(progress(label, **told))
             bar.advance(message["done"] - done, note=message["note"])
             done = message["done"]
     return said
@@ -84,9 +88,9 @@ def _message(line: str) -> dict | None:
 
 
 class _Messages:
-    def __init__(self, label: str, total: float | None, unit: str) -> None:
+    def __init__(self, label: str, total: float | None, unit: str, done: float) -> None:
         self.fixed = {"progress": label, "total": total, "unit": unit}
-        self.done = 0.0
+        self.done = done
         self.next_line = 0.0
         self.advance(0)
 
@@ -99,9 +103,9 @@ class _Messages:
 
 
 class _Lines:
-    def __init__(self, label: str, total: float | None, unit: str) -> None:
+    def __init__(self, label: str, total: float | None, unit: str, done: float) -> None:
         self.label, self.total, self.unit = label, total, unit
-        self.done = 0.0
+        self.done = self.before = done
         self.started = time.monotonic()
         self.next_line = self.started + FIRST_LINE_S
         print(f"{label}: started", file=sys.stderr, flush=True)
@@ -115,14 +119,21 @@ class _Lines:
         of = f" of {self.total:,.0f} ({self.done / self.total:.0%})" if self.total else ""
         tail = f", {note}" if note else ""
         print(
-            f"{self.label}: {self.done:,.0f}{of} {self.unit}, {now - self.started:.0f} s{tail}",
+            f"{self.label}: {self.done:,.0f}{of} {self.unit}, {now - self.started:.0f} s{self._left(now)}{tail}",
             file=sys.stderr,
             flush=True,
         )
 
+    def _left(self, now: float) -> str:
+        """How much longer it takes at the speed so far."""
+        if not self.total or self.done <= self.before:
+            return ""
+        seconds = (self.total - self.done) * (now - self.started) / (self.done - self.before)
+        return f", {seconds:,.0f} s left" if seconds < 600 else f", {seconds / 60:,.0f} min left"
+
 
 @contextmanager
-def _rich_bar(label: str, total: float | None, unit: str) -> Iterator[Bar]:
+def _rich_bar(label: str, total: float | None, unit: str, done: float) -> Iterator[Bar]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -143,6 +154,7 @@ def _rich_bar(label: str, total: float | None, unit: str) -> Iterator[Bar]:
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task(label, total=total, note="")
+        bars.update(task, completed=done)
 
         class RichBar:
             def advance(self, amount: float = 1, *, note: str = "") -> None:

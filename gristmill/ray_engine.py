@@ -3,19 +3,20 @@
 The driver hands shards out, a bounded number at a time, and gets their summaries back; a shard whose worker or node is
 lost runs again on another. Which node takes which shard is left to Ray. Documents never pass through Ray: a shard reads
 and writes files, so every node mounts the artifact store under one path, and each task looks first whether it does, and
-whether its node computes with the same code.
-Left out: object stores instead of a shared file system, and drivers outside the cluster (`ray://`).
+whether its node computes with the same code. Without a shared disk shards travel through the remote artifact store
+(gristmill/ray_parcels.py). Left out: drivers outside the cluster (`ray://`).
 """
 
 import os
 import secrets
 import socket
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from gristmill.errors import StoreUnavailable
 from gristmill.provenance import installation
 
 MAX_RETRIES = 3
@@ -43,10 +44,13 @@ class RayEngine:
 
     address: `HOST:PORT` of a running cluster that this machine is a node of. None: a cluster of this machine alone with
     `workers` CPUs, which ends with this process.
+    shared_disk: all nodes see the folder of the artifact store under one path. Else shards go through the remote store
+    where results of shards are kept there, and `workers` processes of this machine do all other work.
     """
 
     workers: int = 1
     address: str | None = None
+    shared_disk: bool = True
 
     def run(
         self, function: Callable[[Any], dict[str, Any]], shards: Sequence[tuple[str, Any]], out: Path
@@ -57,17 +61,33 @@ class RayEngine:
         address does not answer, or a node has another file system or code; RuntimeError when workers were lost with a
         shard more than MAX_RETRIES times.
         """
-        ray = _connected(self)
-        task = ray.remote(num_cpus=1, max_retries=MAX_RETRIES, retry_exceptions=[OSError])(_work)
+        if not self.shared_disk:
+            from gristmill.ray_parcels import run_apart
+
+            yield from run_apart(self, function, shards, out)
+            return
         place = _SharedPlace.mark(out)
+        try:
+            yield from self.results(_work, function, shards, place)
+        finally:
+            place.unmark()
+
+    def results(
+        self, work: Callable[..., dict[str, Any]], function: Any, shards: Iterable[tuple[str, Any]], *more: Any
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield (name, what `work(function, shard, *more, installation of the driver)` returns on a node)."""
+        ray = _connected(self)
+        retried: list[type[Exception]] = [OSError, StoreUnavailable]
+        task = ray.remote(num_cpus=1, max_retries=MAX_RETRIES, retry_exceptions=retried)(work)
         function_ref = ray.put(function)  # once a node, not once a shard: some hold large tables
         driver = installation()
-        waiting, running = deque(shards), {}
+        waiting, running = iter(shards), {}
         try:
-            while waiting or running:
-                while waiting and len(running) < self._room(ray):
-                    name, shard = waiting.popleft()
-                    running[task.options(name=name).remote(function_ref, shard, place, driver)] = name
+            while True:
+                for name, shard in islice(waiting, max(0, self._room(ray) - len(running))):
+                    running[task.options(name=name).remote(function_ref, shard, *more, driver)] = name
+                if not running:
+                    return
                 finished, _ = ray.wait(list(running), timeout=POLL_S)
                 for ref in finished:
                     name = running.pop(ref)
@@ -75,7 +95,6 @@ class RayEngine:
         finally:
             for ref in running:
                 ray.cancel(ref, force=True)
-            place.unmark()
 
     def _room(self, ray: Any) -> int:
         # asked every time: nodes come and go
@@ -112,11 +131,11 @@ def _work(
 ) -> dict[str, Any]:
     """What runs on a node."""
     place.require()
-    _require_same(driver, installation())
+    require_same(driver, installation())
     return function(shard)
 
 
-def _require_same(driver: dict[str, str], node: dict[str, str]) -> None:
+def require_same(driver: dict[str, str], node: dict[str, str]) -> None:
     for name in sorted(driver.keys() & node.keys()):
         if driver[name] != node[name]:
             raise ValueError(

@@ -36,25 +36,41 @@ def json_schema() -> str:
 
 
 def _section(name: str, field: FieldInfo) -> Iterator[str]:
+    seen: set[str] = set()
     for model in models_in(field.annotation):
         yield from _wrapped(_first_line(model), 0)
         yield f"# {name}:"
-        yield from _fields(model, 1)
+        yield from _fields(model, 1, seen)
 
 
-def _fields(model: type[BaseModel], depth: int) -> Iterator[str]:
+def _fields(model: type[BaseModel], depth: int, seen: set[str]) -> Iterator[str]:
+    """seen: what the section's earlier variants have shown at its top; it is not repeated."""
+    repeated = False
     for name, field in model.model_fields.items():
+        models = models_in(field.annotation)
+        fact = f"{name} {field.description} {_default(field)} {models}"
+        if depth == 1 and fact in seen:
+            repeated = True
+            continue
+        if depth == 1:
+            seen.add(fact)
         shown = field.alias or name
         yield from _wrapped(field.description or "", depth)
-        models = models_in(field.annotation)
         if models and typing.get_origin(field.annotation) is not dict:
             yield _line(f"{shown}:", depth)
+            entries = f"entries {models}"
+            if len(models) > 1 and entries in seen:
+                yield _line("# (the same variants as above)", depth + 1)
+                continue
+            seen.add(entries)
             for variant in models:
                 if len(models) > 1:
                     yield from _wrapped(f"— variant: {_first_line(variant)}", depth + 1)
-                yield from _fields(variant, depth + 1)
+                yield from _fields(variant, depth + 1, seen)
         else:
             yield _line(f"{shown}: {_default(field)}", depth)
+    if repeated:
+        yield _line("# (and settings shown above for another variant)", depth)
 
 
 def _default(field: FieldInfo) -> str:

@@ -6,9 +6,18 @@ threads, devices) is `Resources` and never is.
 
 import os
 import re
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from gristmill.errors import SourceUnavailable as SourceUnavailable
 from gristmill.ray_engine import RayEngine
@@ -53,14 +62,21 @@ class Resources(Schema):
     engine: Literal["local", "ray"] = "local"
     """Where shards of data are worked on: processes of this machine, or a Ray cluster (`gristmill[ray]`)."""
     ray_address: str | None = None
-    """`HOST:PORT` of a Ray cluster that this machine is a node of and whose nodes share the artifact store's file
-    system; unset: a cluster of this machine alone."""
+    """`HOST:PORT` of a Ray cluster that this machine is a node of; unset: a cluster of this machine alone."""
+    ray_shared_disk: bool = True
+    """The nodes of the cluster see the artifact store's folder under one path. Where they do not, shards of `extract`,
+    `signals` and `filter` go through the remote store (GRISTMILL_STORE), and `workers` processes here do the rest."""
     threads: PositiveInt = Field(default_factory=lambda: os.cpu_count() or 1)
     """Threads of a training or evaluation process on CPU. With several processes use 1: oversubscription is slow."""
     device: str = "auto"
     """`auto` (CUDA when present, else CPU), `cpu`, `cuda`, `cuda:1`."""
+    peak_tflops: PositiveFloat | None = None
+    """What one device can compute at most, in TFLOP/s, for the share that training makes use of (`mfu`); null: from the
+    table in gristmill/train/peaks.py, where the device is known."""
     processes: PositiveInt = 1
     """Pretraining processes on this machine; more than one starts torchrun."""
+    price_per_hour: Annotated[float, Field(ge=0)] | None = None
+    """What an hour of this machine costs, in any currency; `gristmill plan` says what pretraining comes to."""
     nodes: PositiveInt = 1
     """Machines that pretrain together, each with `processes`; they share the artifact store's file system."""
     rendezvous: str | None = None
@@ -77,7 +93,9 @@ class Resources(Schema):
     @property
     def pool(self) -> int | RayEngine:
         """What `map_shards` takes as `workers`."""
-        return self.workers if self.engine == "local" else RayEngine(self.workers, self.ray_address)
+        return (
+            self.workers if self.engine == "local" else RayEngine(self.workers, self.ray_address, self.ray_shared_disk)
+        )
 
     @field_validator("ray_address", "rendezvous")
     @classmethod

@@ -28,6 +28,9 @@ class Scope:
     def path(self, record: Record) -> Path:
         return self.store.path(record.address)
 
+    def file(self, record: Record, name: str) -> Path:
+        return self.store.file(record.address, name)
+
     def judged(self) -> list[Record]:
         """The artifacts that hold a verdict for every page that entered them. Raises ValueError when there are none,
         or when one of them keeps verdicts of dropped pages only."""
@@ -39,7 +42,7 @@ class Scope:
                 "extract made: run the flow again, or ask another run or artifact"
             )
         for record in found:
-            if "decision" not in pq.read_schema(self.path(record) / VERDICTS).names:
+            if "decision" not in pq.read_schema(self.file(record, VERDICTS)).names:
                 raise ValueError(
                     f"{record.address}/{VERDICTS} has no column `decision`: it was written by an earlier gristmill, "
                     "which kept verdicts of dropped pages only; run the flow again"

@@ -52,8 +52,8 @@ class PureShard(Protocol):
 S = TypeVar("S", bound=PureShard)
 
 
-class _Entry(Schema):
-    """`entry.json`."""
+class ShardEntry(Schema):
+    """`entry.json`: digests of the files a shard wrote, in its order, and what it returned."""
 
     sha256: list[str]
     summary: dict[str, Any]
@@ -71,13 +71,13 @@ class ShardCache:
 
         The summary of one that was taken from here has `reused: true`.
         """
-        return _Reusing(function, self)
+        return Reusing(function, self)
 
     def take(self, shard: PureShard) -> dict[str, Any] | None:
         """Put the shard's files in place and return its summary; None when there is no whole entry."""
-        folder = self.folder / _key(shard)
+        folder = self.folder / shard_key(shard)
         try:
-            entry = _Entry.model_validate_json((folder / "entry.json").read_bytes())
+            entry = ShardEntry.model_validate_json((folder / "entry.json").read_bytes())
             kept = [folder / str(number) for number in range(len(shard.files))]
             if self.fresh or [read_sha256(path) for path in kept] != entry.sha256:
                 return None
@@ -91,18 +91,20 @@ class ShardCache:
 
     def put(self, shard: PureShard, summary: dict[str, Any]) -> None:
         """Keep what a shard has just written."""
-        final = self.folder / _key(shard)
+        final = self.folder / shard_key(shard)
         draft = final.with_name(f"{final.name}.{uuid.uuid4().hex}.tmp")
         draft.mkdir(parents=True)
         for number, path in enumerate(shard.files):
             _link(path, draft / str(number))
-        entry = _Entry(sha256=[read_sha256(path) for path in shard.files], summary=summary)
+        entry = ShardEntry(sha256=[read_sha256(path) for path in shard.files], summary=summary)
         (draft / "entry.json").write_text(entry.model_dump_json())
         _replace(draft, final)
 
 
 @dataclass(frozen=True)
-class _Reusing(Generic[S]):
+class Reusing(Generic[S]):
+    """A function of shards that asks a cache first."""
+
     function: Callable[[S], dict[str, Any]]
     cache: ShardCache
 
@@ -144,14 +146,15 @@ def _is_used(folder: Path, recorded: Set[str]) -> bool:
     if folder.name.endswith(".tmp"):
         return time.time() - folder.stat().st_mtime < STALE_S
     try:
-        entry = _Entry.model_validate_json((folder / "entry.json").read_bytes())
+        entry = ShardEntry.model_validate_json((folder / "entry.json").read_bytes())
     except ValueError:
         return False
     linked = any(path.stat().st_nlink > 1 for path in folder.iterdir())
     return linked or not recorded.isdisjoint(entry.sha256)
 
 
-def _key(shard: PureShard) -> str:
+def shard_key(shard: PureShard) -> str:
+    """The digest of what decides the shard's result within its stage."""
     facts = {"input": shard.input[1], **shard.facts}
     return hashlib.sha256(json.dumps(facts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:32]
 

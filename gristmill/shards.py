@@ -89,6 +89,13 @@ def _run(
         if shards:
             yield from workers.run(function, shards, out)
         return
+    yield from run_here(function, shards, workers)
+
+
+def run_here(
+    function: Callable[[S], dict[str, Any]], shards: Sequence[tuple[str, S]], workers: int
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (name, function(shard)) for each shard, worked on by processes of this machine."""
     if workers == 1 or len(shards) <= 1:
         for name, shard in shards:
             yield name, function(shard)

@@ -6,11 +6,10 @@ with its size and sha256; then the draft is renamed. A builder holds a lock on t
 key never share a draft and the second finds the first one's artifact. Addresses look like
 `documents/dedup-60d09ddec826` everywhere.
 
-Left out: remote roots (the interface is paths of one local or shared disk), and model aliases, which live in the
-MLflow registry alone.
+The same on an object store, with copies on this disk, is gristmill/remote_store.py. Left out: model aliases, which live
+in the MLflow registry alone.
 """
 
-import ctypes
 import fcntl
 import hashlib
 import json
@@ -19,13 +18,16 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError, field_validator
 
+from gristmill.fingerprint import read_sha256
+from gristmill.folder_swap import put_in_place, sync
 from gristmill.report import Report
 from gristmill.schema import Schema
+from gristmill.shard_cache import FOLDER, ShardCache
 
 FORMAT = 1
 
@@ -39,7 +41,14 @@ class FileEntry(Schema):
 
     path: str
     size: int
-    sha256: str
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+    @field_validator("path")
+    @classmethod
+    def _stays_inside(cls, path: str) -> str:
+        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+            raise ValueError(f"{path!r} leads out of its artifact")
+        return path
 
 
 class Recipe(Schema):
@@ -87,7 +96,11 @@ class ArtifactStore:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def path(self, address: str) -> Path:
+    def __str__(self) -> str:
+        """How to speak of it."""
+        return str(self.root)
+
+    def place(self, address: str) -> Path:
         """Where the artifact lies or would lie. Raises ValueError for a string that is no address."""
         kind, _, name = address.partition("/")
         stage, _, digest = name.rpartition("-")
@@ -98,6 +111,14 @@ class ArtifactStore:
             )
         return self.root / kind / name
 
+    def path(self, address: str) -> Path:
+        """Where the artifact lies, to read its files there."""
+        return self.place(address)
+
+    def file(self, address: str, name: str) -> Path:
+        """Where one of its files lies; it may have none of that name."""
+        return self.place(address) / name
+
     def find(self, address: str) -> Record | None:
         """The record of a whole artifact: every listed file is there with its size. None when it is not, or broken."""
         try:
@@ -107,29 +128,19 @@ class ArtifactStore:
 
     def load(self, address: str) -> Record:
         """Like find, but says what is wrong. Raises FileNotFoundError or BrokenArtifact."""
-        folder = self.path(address)
-        try:
-            record = Record.model_validate_json((folder / "record.json").read_bytes())
-        except FileNotFoundError:
-            raise FileNotFoundError(
-                f"no artifact {address} in {self.root}; `gristmill artifacts list` shows what is there"
-            ) from None
-        except ValidationError as error:
-            raise BrokenArtifact(
-                f"{folder}/record.json is no record of format {FORMAT}: {error.error_count()} faults"
-            ) from error
-        if record.format != FORMAT:
-            raise BrokenArtifact(f"{address} has record format {record.format}, this gristmill reads {FORMAT}")
-        for entry in record.files:
-            try:
-                size = (folder / entry.path).stat().st_size
-            except FileNotFoundError:
-                raise BrokenArtifact(f"{address} lacks its file {entry.path}; it will be rebuilt") from None
+        record = self.recorded(address)
+        for entry, size in zip(record.files, self._sizes(record), strict=True):
+            if size is None:
+                raise BrokenArtifact(f"{address} lacks its file {entry.path}; it will be rebuilt")
             if size != entry.size:
                 raise BrokenArtifact(
                     f"{address}: {entry.path} has {size} bytes, its record says {entry.size}; it will be rebuilt"
                 )
         return record
+
+    def recorded(self, address: str) -> Record:
+        """The record alone; nobody looks at the files. Raises FileNotFoundError or BrokenArtifact."""
+        return parse_record(address, self._content_of(address))
 
     def verify(self, address: str) -> list[str]:
         """Hash every file. Returns one sentence per fault; an empty list means the bytes are as published."""
@@ -137,15 +148,14 @@ class ArtifactStore:
             record = self.load(address)
         except (FileNotFoundError, BrokenArtifact) as error:
             return [str(error)]
-        folder = self.path(address)
         return [
             f"{address}: {entry.path} does not have the sha256 its record says"
-            for entry in record.files
-            if _sha256(folder / entry.path) != entry.sha256
+            for entry, found in zip(record.files, self._digests(record), strict=True)
+            if found != entry.sha256
         ]
 
     def report(self, address: str) -> Report:
-        return Report.model_validate_json((self.path(address) / "report.json").read_bytes())
+        return Report.model_validate_json(self.file(address, "report.json").read_bytes())
 
     def records(self) -> list[Record]:
         """All whole artifacts, oldest first."""
@@ -154,6 +164,10 @@ class ArtifactStore:
             for path in self.root.glob("[!.]*/*-*/record.json")
         ]
         return sorted((record for record in found if record), key=lambda record: record.created)
+
+    def shard_cache(self, name: str, *, fresh: bool) -> ShardCache:
+        """Results of shards, kept under what decides them; fresh: none is taken."""
+        return ShardCache(self.root / FOLDER / name, fresh=fresh)
 
     @contextmanager
     def building(self, address: str, *, resume: str | None = None) -> Iterator[Path]:
@@ -167,6 +181,7 @@ class ArtifactStore:
         lock.parent.mkdir(parents=True, exist_ok=True)
         with lock.open("w") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)  # the kernel drops it when the holder dies, so no crash blocks a key
+            self._before_building(draft, address)
             begun = draft / SCRATCH / "begun"
             if draft.exists() and not (resume and begun.is_file() and begun.read_text() == resume):
                 shutil.rmtree(draft)
@@ -176,34 +191,45 @@ class ArtifactStore:
             if draft.exists() and [path for path in draft.rglob("*") if path.is_file()] == [begun]:
                 shutil.rmtree(draft)  # the builder found the artifact made by another
 
+    def _before_building(self, draft: Path, address: str) -> None:
+        """Called when the lock is held and the draft is as its last builder left it."""
+
     def publish(self, draft: Path, recipe: Recipe, report: Report, **facts: Any) -> Record:
         """Turn a draft into the artifact: report, record, fsync, rename. `facts` are the remaining Record fields.
 
         What lay there before (a broken artifact, or one being refreshed) is removed only once the draft is in its
         place. After any failure or kill the old artifact is there, or the new one.
         """
+        record = self._finish(draft, recipe, report, facts)
+        self._put_in_place(draft, recipe.address)
+        return record
+
+    def _finish(self, draft: Path, recipe: Recipe, report: Report, facts: dict[str, Any]) -> Record:
+        """Make the draft a whole artifact that only lies in another place."""
         if (draft / SCRATCH).exists():
             shutil.rmtree(draft / SCRATCH)
         (draft / "report.json").write_text(report.model_dump_json(indent=2))
         (draft / "record.json").unlink(missing_ok=True)  # of a builder that died between writing it and the rename
         files = sorted(path for path in draft.rglob("*") if path.is_file())
         entries = [
-            FileEntry(path=str(path.relative_to(draft)), size=path.stat().st_size, sha256=_sha256(path, sync=True))
+            FileEntry(path=str(path.relative_to(draft)), size=path.stat().st_size, sha256=_synced_sha256(path))
             for path in files
         ]
         record = Record(address=recipe.address, recipe=recipe, created=datetime.now(UTC), files=entries, **facts)
         temporary = draft / "record.json.tmp"
         temporary.write_text(record.model_dump_json(indent=2))
-        _sync(temporary)
+        sync(temporary)
         temporary.rename(draft / "record.json")
-        _sync(draft)
-        final = self.path(recipe.address)
+        sync(draft)
+        return record
+
+    def _put_in_place(self, draft: Path, address: str) -> None:
+        final = self.place(address)
         final.parent.mkdir(parents=True, exist_ok=True)
-        replaced = _put_in_place(draft, final)
-        _sync(final.parent)
+        replaced = put_in_place(draft, final)
+        sync(final.parent)
         if replaced:
             shutil.rmtree(replaced, ignore_errors=True)
-        return record
 
     def lineage(self, address: str) -> Iterator[tuple[int, str, Record | None]]:
         """The tree from an artifact back to its sources, depth first: (depth, "input: address", record)."""
@@ -231,6 +257,32 @@ class ArtifactStore:
             shutil.rmtree(draft)
             return True
 
+    def _content_of(self, address: str) -> bytes:
+        content = self._record_bytes(address)
+        if content is None:
+            raise FileNotFoundError(f"no artifact {address} in {self}; `gristmill artifacts list` shows what is there")
+        return content
+
+    def _record_bytes(self, address: str) -> bytes | None:
+        try:
+            return (self.place(address) / "record.json").read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def _sizes(self, record: Record) -> Iterator[int | None]:
+        """Of each file that a record lists, as it lies there; None for one that does not."""
+        folder = self.place(record.address)
+        for entry in record.files:
+            try:
+                yield (folder / entry.path).stat().st_size
+            except FileNotFoundError:
+                yield None
+
+    def _digests(self, record: Record) -> Iterator[str]:
+        """The sha256 of each file that a record lists, of what lies there."""
+        folder = self.place(record.address)
+        yield from (read_sha256(folder / entry.path) for entry in record.files)
+
     def _is_locked(self, name: str) -> bool:
         lock = self.root / ".locks" / name.removesuffix(".old")
         if not lock.exists():
@@ -243,48 +295,24 @@ class ArtifactStore:
             return False
 
 
-def _put_in_place(draft: Path, final: Path) -> Path | None:
-    """Rename the draft to its final name. Returns where the folder is now that had the name before."""
-    if not final.exists():
-        draft.rename(final)
-        return None
-    if _exchange(draft, final):
-        return draft
-    old = draft.with_name(draft.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    final.rename(old)
+def parse_record(address: str, content: bytes) -> Record:
+    """A record from its JSON. Raises BrokenArtifact."""
     try:
-        draft.rename(final)  # a kill just here leaves no artifact, and the old one among the drafts
-    except OSError:
-        old.rename(final)
-        raise
-    return old
-
-
-def _exchange(left: Path, right: Path) -> bool:
-    """Swap two folders in one step: renameat2(2) with RENAME_EXCHANGE. False where it cannot be had, such as on NFS."""
-    try:
-        renameat2 = ctypes.CDLL(None).renameat2
-    except (AttributeError, OSError):
-        return False
-    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-    return renameat2(here, os.fsencode(left), here, os.fsencode(right), exchange) == 0
+        record = Record.model_validate_json(content)
+    except ValidationError as error:
+        raise BrokenArtifact(
+            f"{address}/record.json is no record of format {FORMAT}: {error.error_count()} faults"
+        ) from error
+    if record.format != FORMAT:
+        raise BrokenArtifact(f"{address} has record format {record.format}, this gristmill reads {FORMAT}")
+    return record
 
 
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
 
 
-def _sha256(path: Path, *, sync: bool = False) -> str:
+def _synced_sha256(path: Path) -> str:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if sync:
-            os.fsync(file.fileno())
+        os.fsync(file.fileno())
     return digest
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,7 +8,6 @@ Left out: instruction rows and preference pairs, which are made from docstrings 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -113,7 +112,7 @@ def trace(scope: Scope, query: str) -> list[Story]:
     """
     judged = scope.judged()
     entries = [record for record in judged if not _takes_documents(record, judged)]
-    pages = [row for record in entries for row in find_pages(scope.path(record) / VERDICTS, query)]
+    pages = [row for record in entries for row in find_pages(scope.file(record, VERDICTS), query)]
     if not pages:
         raise PageNotFound(_not_found(scope, entries, query))
     captures = {page["doc_id"]: page for page in pages}
@@ -121,7 +120,7 @@ def trace(scope: Scope, query: str) -> list[Story]:
     for doc_id, page in captures.items():
         events[doc_id].extend(_ingested(scope, page))
     for record in judged:
-        for row in rows_of(scope.path(record) / VERDICTS, list(captures)):
+        for row in rows_of(scope.file(record, VERDICTS), list(captures)):
             events[row["doc_id"]].append(_event(scope, record, row))
     spans = _spans(scope, list(captures))
     everything = scope.store.records() if any(spans.values()) else []
@@ -171,17 +170,17 @@ def _event(scope: Scope, record: Record, row: dict[str, Any]) -> Event:
 
 def _signals(scope: Scope, record: Record) -> set[str]:
     """Columns that this stage added to the documents it was given."""
-    mine = pq.read_schema(scope.path(record) / VERDICTS).names
+    mine = pq.read_schema(scope.file(record, VERDICTS)).names
     given: set[str] = set()
     for source in inputs_of(record):
-        table = scope.store.path(source) / VERDICTS
+        table = scope.store.file(source, VERDICTS)
         given.update(pq.read_schema(table).names if table.exists() else ())
     return set(mine) - given
 
 
 def _company(scope: Scope, record: Record, row: dict[str, Any]) -> dict[str, Any]:
     """The page kept instead of this one, or the pages this one stands for."""
-    table = scope.path(record) / VERDICTS
+    table = scope.file(record, VERDICTS)
     if row["rule"] == "repeated_lines":
         return {}
     if row["decision"] == "dropped":
@@ -214,8 +213,8 @@ def _built(scope: Scope, records: list[Record], spans: list[Span]) -> list[Built
     built: list[Built] = []
     for tokens in dict.fromkeys(span.artifact for span in spans if span.split == "train"):
         rows = [span.row for span in spans if span.artifact == tokens and span.split == "train"]
-        trained = [r for r in records if r.recipe.stage == "pretrain" and r.recipe.inputs.get("tokens") == tokens]
-        steps = {record.address: steps_that_read(scope, record, scope.store.path(tokens), rows) for record in trained}
+        trained = [r for r in records if r.recipe.stage == "pretrain" and tokens in inputs_of(r)]
+        steps = {record.address: steps_that_read(scope, record, tokens, rows) for record in trained}
         built += [Built(record.address, record.label, record.run, steps[record.address]) for record in trained]
         for record in descendants(records, [address for address, read in steps.items() if read]):
             if record.recipe.kind in ("checkpoint", "registration") and record.address not in steps:
@@ -223,24 +222,45 @@ def _built(scope: Scope, records: list[Record], spans: list[Span]) -> list[Built
     return built
 
 
-def steps_that_read(scope: Scope, pretraining: Record, tokens: Path, rows: list[int]) -> list[int]:
-    """The steps of a finished pretraining that read one of these training rows, ascending from 0."""
-    report, config = scope.store.report(pretraining.address), pretraining.recipe.config["pretrain"]
-    shards = TokenShards(tokens)
-    per_epoch, batch_rows = shards.rows("train"), config["batch_rows"]
-    positions = int(report.metrics["steps"]) * batch_rows
+def steps_that_read(scope: Scope, pretraining: Record, tokens: str, rows: list[int]) -> list[int]:
+    """The steps of a finished pretraining that learned from one of these training rows of `tokens`, ascending from 0.
+
+    Steps that its guards left out, or undid, are not among them.
+    """
+    report = scope.store.report(pretraining.address)
+    done, begins = int(report.metrics["steps"]), report.details.get("anneal_begins")
+    last_of_first = done if begins is None else min(done, begins)
+    phases = {"tokens": range(last_of_first), "anneal": range(last_of_first, done)}
     steps: set[int] = set()
+    for name, phase in phases.items():
+        if pretraining.recipe.inputs.get(name) == tokens:
+            read = _steps_of_phase(scope, pretraining, tokens, rows, steps=len(phase))
+            steps.update(phase.start + step for step in read)
+    undone = {step["step"] for step in report.details.get("skipped", ())}
+    for first, last in report.details.get("left_out", ()):
+        undone.update(range(first, last + 1))
+    return sorted(steps - undone)
+
+
+def _steps_of_phase(scope: Scope, pretraining: Record, tokens: str, rows: list[int], *, steps: int) -> set[int]:
+    """Which of the first `steps` steps on these shards read one of the rows."""
+    shards = TokenShards(scope.store.path(tokens))
+    # the recipe says null where a setting was derived; the report says what it was
+    config = scope.store.report(pretraining.address).details.get("resolved", pretraining.recipe.config["pretrain"])
+    per_epoch, batch_rows = shards.rows("train"), config["batch_rows"]
+    positions = steps * batch_rows
+    found: set[int] = set()
     for epoch in range(-(-positions // per_epoch)):
         order = row_order(shards.meta["digest"], config["seed"], epoch, per_epoch)
         for place in np.flatnonzero(np.isin(order, rows)):
             position = epoch * per_epoch + int(place)
             if position < positions:
-                steps.add(position // batch_rows)
-    return sorted(steps)
+                found.add(position // batch_rows)
+    return found
 
 
 def _not_found(scope: Scope, entries: list[Record], query: str) -> str:
-    tables = [scope.path(record) / VERDICTS for record in entries]
+    tables = [scope.file(record, VERDICTS) for record in entries]
     pages = sum(pq.read_metadata(table).num_rows for table in tables)
     near = list(dict.fromkeys(printable(url) for table in tables for url in nearest_urls(table, query)))
     hint = f"; did you mean {' or '.join(near[:5])}?" if near else "; `gristmill artifacts list` shows other artifacts"

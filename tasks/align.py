@@ -9,7 +9,12 @@ from gristmill.schema import Resources
 from tasks.launch import launch
 from tasks.stage import stage
 
-PROGRAMS = {"dpo": "gristmill.align.dpo"}
+PROGRAMS = {
+    "dpo": "gristmill.align.dpo",
+    "grpo": "gristmill.align.online.run",
+    "reinforce": "gristmill.align.online.run",
+    "ppo": "gristmill.align.online.run",
+}
 
 
 @stage(produces=Checkpoint, version=1)
@@ -21,6 +26,6 @@ def align(
     config: AlignConfig,
     resources: Resources = Resources(),
 ) -> Report:
-    """Preference optimization of the policy against its own start as reference."""
+    """Optimize the policy by preferences (DPO), or by rewards of answers that it samples (GRPO, RLOO, PPO)."""
     inputs = {"model": model, "examples": examples, "reward_model": reward_model}
     return launch(PROGRAMS[config.algorithm], out, inputs=inputs, config=config, resources=resources)

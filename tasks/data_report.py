@@ -13,7 +13,7 @@ def publish_data_report(done: Session) -> Path | None:
     so and stays as good as it was. Call it inside a Prefect flow.
     """
     built = [step for step in done.steps if step.state == "built"]
-    if not any((done.store.path(step.address) / VERDICTS).exists() for step in built):
+    if not any(done.store.file(step.address, VERDICTS).exists() for step in built):
         return None
     try:
         return _publish(done)

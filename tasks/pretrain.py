@@ -18,6 +18,7 @@ def pretrain(
     tokens: Tokens,
     tokenizer: Tokenizer,
     start: Checkpoint | None,
+    anneal: Tokens | None,
     model: ModelConfig,
     config: PretrainConfig,
     resources: Resources = Resources(),
@@ -26,7 +27,7 @@ def pretrain(
     return launch(
         "gristmill.train.pretrain",
         out,
-        inputs={"tokens": tokens, "tokenizer": tokenizer, "start": start},
+        inputs={"tokens": tokens, "tokenizer": tokenizer, "start": start, "anneal": anneal},
         config=config,
         model=model,
         resources=resources,

@@ -8,7 +8,7 @@ from gristmill.report import Report
 from gristmill.serve.config import RegisterConfig
 from gristmill.store import Record
 from tasks import tracking
-from tasks.stage import stage
+from tasks.stage import ancestors, stage
 
 
 def _still_registered(record: Record, folder: Path) -> str | None:
@@ -24,7 +24,7 @@ def _still_registered(record: Record, folder: Path) -> str | None:
 @stage(produces=Registration, version=1, check=_still_registered)
 def register(out: Path, model: Checkpoint, evaluation: Evaluation, config: RegisterConfig) -> Report:
     """Log the model to MLflow's registry and point the alias `challenger` at it."""
-    version = tracking.register_model(model, evaluation, name=config.model)
+    version = tracking.register_model(model, evaluation, name=config.model, lineage=ancestors(model.address))
     made = {"model": config.model, "version": version, "checkpoint": model.address, "evaluation": evaluation.address}
     (out / "registration.json").write_text(json.dumps(made, indent=2))
     return Report(rows_in=1, rows_out=1, unit="models", details=made)

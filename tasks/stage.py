@@ -27,7 +27,7 @@ from gristmill.artifacts import Artifact, Checkpoint
 from gristmill.provenance import changed_modules, git_commit, reachable_code
 from gristmill.report import Report
 from gristmill.schema import Resources, SourceUnavailable, StageConfig
-from gristmill.shard_cache import FOLDER, ShardCache, fingerprint
+from gristmill.shard_cache import ShardCache, fingerprint
 from gristmill.store import ArtifactStore, Recipe, Record
 
 P = ParamSpec("P")
@@ -183,7 +183,7 @@ class Stage(Generic[P, A]):
         record = here.store.find(address)
         if record is None:
             missing = (
-                f"{address} is not (whole) in {here.store.root}; build it again with its configuration, or name another"
+                f"{address} is not (whole) in {here.store}; build it again with its configuration, or name another"
             )
             if not here.planning:
                 raise SourceUnavailable(missing)
@@ -192,7 +192,7 @@ class Stage(Generic[P, A]):
             step = Step(self.label, "reuse" if here.planning else "reused", address, recipe=record.recipe)
             step.record, step.report = record, here.store.report(address)
         self._append(here, step)
-        return self.produces(address, here.store.path(address))
+        return self.produces(address, here.store.place(address))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> A:
         here = _session.get()
@@ -208,7 +208,7 @@ class Stage(Generic[P, A]):
             planned, step = step, self._run(here, arguments, step)
             step.recipe, step.rebuild = planned.recipe, planned.rebuild
         self._append(here, step)
-        return self.produces(step.address, here.store.path(step.address))
+        return self.produces(step.address, here.store.place(step.address))
 
     def _append(self, here: Session, step: Step) -> None:
         here.steps.append(step)
@@ -311,7 +311,7 @@ class Stage(Generic[P, A]):
         """Results of shards that earlier artifacts of this stage were made of, by the same configuration and code."""
         code = reachable_code(Path(inspect.getfile(self.function)))
         decisive = recipe.model_dump(mode="json", include={"stage", "version", "config"})
-        return ShardCache(store.root / FOLDER / f"{self.name}-{fingerprint(**decisive, code=code)}", fresh=fresh)
+        return store.shard_cache(f"{self.name}-{fingerprint(**decisive, code=code)}", fresh=fresh)
 
     def _resume(self) -> str | None:
         """What must be the same for a draft to be continued."""
@@ -326,6 +326,9 @@ class Stage(Generic[P, A]):
             arguments = arguments | {"resources": here.resources}
         if "cache" in self.signature.parameters:
             arguments = arguments | {"cache": self._cache(here.store, recipe, fresh=fresh)}
+        for value in arguments.values():
+            if isinstance(value, Artifact):
+                here.store.path(value.address)
         started = time.monotonic()
         with stage_run(self.label, recipe) as tracked:
             try:
@@ -345,7 +348,9 @@ class Stage(Generic[P, A]):
                 code=reachable_code(Path(inspect.getfile(self.function))),
                 git_commit=git_commit(),
             )
-            tracked.finish(record, report, here.store.path(record.address))
+            if record.run != here.run:  # another machine published first
+                report = here.store.report(record.address)
+            tracked.finish(record, report, here.store.file(record.address, "report.json").parent)
         return Step(self.label, "built", recipe.address, seconds=seconds, record=record, report=report)
 
 
@@ -409,7 +414,13 @@ def checkpoint_at(address: str) -> Checkpoint:
     store = _session.get().store
     if store.find(address) is None:
         raise SourceUnavailable(
-            f"{address} is not (whole) in {store.root}, so nothing can start from it or be compared "
+            f"{address} is not (whole) in {store}, so nothing can start from it or be compared "
             "with it; build it again with its configuration, or remove the alias `champion` if it is the champion"
         )
-    return Checkpoint(address, store.path(address))
+    return Checkpoint(address, store.place(address))
+
+
+def ancestors(address: str) -> list[str]:
+    """An artifact's address and those of everything it was made from."""
+    lineage = _session.get().store.lineage(address)
+    return list(dict.fromkeys(shown.rpartition(" ")[2] for _, shown, _ in lineage))

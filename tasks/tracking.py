@@ -21,7 +21,7 @@ from gristmill.artifacts import Artifact
 from gristmill.model.origin import read_origin
 from gristmill.report import Report
 from gristmill.schema import SourceUnavailable
-from gristmill.store import ArtifactStore, Recipe, Record
+from gristmill.store import Recipe, Record
 
 EXPERIMENT = "gristmill"
 POLL_EVERY_S = 3.0
@@ -269,7 +269,7 @@ def _get(path: str, query: dict[str, str]) -> dict[str, Any]:
 # The registry, written.
 
 
-def register_model(model: Artifact, evaluation: Artifact, *, name: str) -> str:
+def register_model(model: Artifact, evaluation: Artifact, *, name: str, lineage: list[str]) -> str:
     """Log a checkpoint as a chat model, register it under `name` with its lineage, point `challenger` at it.
 
     Returns the version. A version already made from this checkpoint is used again, not doubled.
@@ -300,9 +300,7 @@ def register_model(model: Artifact, evaluation: Artifact, *, name: str) -> str:
                 pip_requirements=[f"{p}=={metadata.version(p)}" for p in ("mlflow", "torch", "transformers")],
             )
         version = str(logged.registered_model_version)
-        store = ArtifactStore(model.path.parent.parent)
-        ancestors = dict.fromkeys(shown.rpartition(" ")[2] for _, shown, _ in store.lineage(model.address))
-        tags = {"artifact": model.address, "evaluation": evaluation.address, "lineage": " ".join(ancestors)}
+        tags = {"artifact": model.address, "evaluation": evaluation.address, "lineage": " ".join(lineage)}
         if origin := read_origin(model.path):
             tags |= {"origin": origin.name, "license": origin.license}
         for key, value in tags.items():

@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 from flows.cli import workspace
 
 if TYPE_CHECKING:
+    from gristmill.remote_store import RemoteStore
     from gristmill.store import ArtifactStore
 
 app = App(name="artifacts", help="Look into the artifact store.")
@@ -83,21 +84,59 @@ def verify(address: str | None = None, /, *, as_json: Json = False) -> int:
 
 
 @app.command
-def gc(*, yes: Annotated[bool, Parameter(negative="", help="Delete; without it only listed.")] = False) -> int:
-    """Drafts that nobody is building any more, and shards that no artifact holds: listed, and deleted with --yes."""
+def gc(
+    *,
+    yes: Annotated[bool, Parameter(negative="", help="Delete; without it only listed.")] = False,
+    copies_gb: Annotated[
+        float | None,
+        Parameter(help="Of a remote store's copies on this disk, the last used ones stay up to this size."),
+    ] = None,
+) -> int:
+    """Drafts that nobody is building any more, shards and files that no artifact holds: listed, deleted with --yes.
+
+    Of a remote store (GRISTMILL_STORE) also this machine's copies of artifacts that are gone there.
+    """
+    from gristmill.remote_store import RemoteStore
+
     store = workspace.store()
     drafts = store.drafts()
     for draft in drafts:
         if not yes:
-            print(f"would delete {draft.name}")
+            unsent = isinstance(store, RemoteStore) and store.unsent(draft)
+            print(f"would delete {draft.name}" + (", finished; the next run of it uploads it" if unsent else ""))
         elif store.discard(draft):
             print(f"deleted {draft.name}")
     if not drafts:
         print("no drafts are left over")
     elif not yes:
         print("a training draft holds the checkpoints its next run resumes from; delete with --yes")
-    _collect_shards(store, yes)
+    if isinstance(store, RemoteStore):
+        _collect_objects(store, yes)
+        _collect_copies(store, copies_gb, yes)
+    else:
+        _collect_shards(store, yes)
     return 0
+
+
+def _collect_objects(store: "RemoteStore", yes: bool) -> None:
+    from gristmill.remote_gc import unused_objects
+
+    unused = unused_objects(store)
+    size = sum(unused.values())
+    print(f"{'deleted' if yes else 'would delete'} {len(unused):,} objects that nothing names, {size / 1e6:,.1f} MB")
+    if yes:
+        store.objects.delete(unused)
+
+
+def _collect_copies(store: "RemoteStore", copies_gb: float | None, yes: bool) -> None:
+    from gristmill.remote_gc import copies_beyond, delete_copy
+
+    copies = copies_beyond(store, None if copies_gb is None else int(copies_gb * 1e9))
+    for address, size in copies.items():
+        if not yes:
+            print(f"would delete this machine's copy of {address}, {size / 1e6:,.1f} MB")
+        elif delete_copy(store, address):
+            print(f"deleted this machine's copy of {address}, {size / 1e6:,.1f} MB")
 
 
 def _collect_shards(store: "ArtifactStore", yes: bool) -> None:

@@ -57,6 +57,7 @@ def checks(root: Path) -> list[Check]:
     """Look at everything a run needs. root: the artifact root, which need not exist yet."""
     with_root: tuple[Callable[[Path], Check], ...] = (disk, servers)
     plain: tuple[Callable[[], Check], ...] = (
+        *((remote_store,) if os.environ.get("GRISTMILL_STORE") else ()),
         *(python, text_encoding, clock, memory, processors, gpu),
         *(packages, language_model, toxicity_model, *_optional_checks()),
     )
@@ -73,6 +74,18 @@ def disk(root: Path) -> Check:
         advice = "free some space, `gristmill artifacts gc` shows what can go, or set GRISTMILL_HOME to another disk"
         return Check("disk", "fail" if free < MIN_DISK_GB else "warn", found, advice)
     return Check("disk", "ok", found)
+
+
+def remote_store() -> Check:
+    from flows.cli import workspace
+    from gristmill.errors import StoreUnavailable
+
+    try:
+        store = workspace.store()
+        store.find("documents/doctor-000000000000")
+    except (ValueError, StoreUnavailable) as error:
+        return Check("store", "fail", str(error), "correct GRISTMILL_STORE, or unset it for a store on this disk")
+    return Check("store", "ok", f"{store} answers")
 
 
 def servers(root: Path) -> Check:

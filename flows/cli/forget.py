@@ -124,7 +124,7 @@ def _registrations(held: "Holdings") -> list[dict[str, Any]]:
     found = []
     for each in held.found:
         if each.kind == "registration":
-            made = json.loads((workspace.store().path(each.artifact) / "registration.json").read_text())
+            made = json.loads(workspace.store().file(each.artifact, "registration.json").read_text())
             found.append({name: made[name] for name in ("model", "version", "checkpoint")} | {"aliases": None})
     return found
 
@@ -139,7 +139,7 @@ def _show(held: "Holdings", models: list[dict[str, Any]], registry_fault: str | 
 
     from flows.cli.results import wide_console
 
-    print(f"{held.pages:,} pages match in {workspace.root()}")
+    print(f"{held.pages:,} pages match in {workspace.store()}")
     if held.copies:
         print(f"{held.copies:,} other pages have a text of the same words; --hash with their text_hash reaches them")
     if held.found:

@@ -70,7 +70,7 @@ def run(
 def _moved(flow: str, parsed: "PipelineConfig", name: str, refresh: tuple[str, ...], saved: Path) -> bool:
     from flows.cli.plan import as_json, make_plan, what_moved
 
-    moved = what_moved(saved, as_json(flow, name, make_plan(flow, parsed, workspace.check_stages(refresh))))
+    moved = what_moved(saved, as_json(flow, parsed, name, make_plan(flow, parsed, workspace.check_stages(refresh))))
     for sentence in moved:
         print(sentence, file=sys.stderr)
     if moved:
@@ -93,8 +93,9 @@ def plan(
     """Say for each stage whether it is reused, would be built or is blocked, and why."""
     from flows.cli import plan as planning
 
-    steps = planning.make_plan(flow, workspace.load_config(config, overrides), workspace.check_stages(refresh))
-    made = planning.as_json(flow, workspace.config_path(config).stem, steps)
+    parsed = workspace.load_config(config, overrides)
+    steps = planning.make_plan(flow, parsed, workspace.check_stages(refresh))
+    made = planning.as_json(flow, parsed, workspace.config_path(config).stem, steps)
     if out:
         workspace.write_json(out, made)
     if as_json:
@@ -133,7 +134,7 @@ def up() -> int:
     """Start gristmill's own Prefect and MLflow servers on this machine."""
     from flows.cli.servers import up
 
-    return up(workspace.root())
+    return up(workspace.home())
 
 
 @app.command
@@ -141,7 +142,7 @@ def down() -> int:
     """Stop the servers that gristmill started here, and nothing else."""
     from flows.cli.servers import down
 
-    return down(workspace.root())
+    return down(workspace.home())
 
 
 @app.command
@@ -149,7 +150,7 @@ def doctor(*, as_json: Json = False) -> int:
     """Check this machine, and say what to do about what is missing."""
     from flows.cli.doctor import doctor
 
-    return doctor(workspace.root(), as_json)
+    return doctor(workspace.home(), as_json)
 
 
 @app.command

@@ -10,6 +10,7 @@ from typing import Any
 
 from flows.cli import workspace
 from flows.cli.scope import use_own_servers
+from flows.cli.training_plan import training_lines, training_plan
 from flows.pipeline import FLOWS
 from gristmill.config import PipelineConfig
 from gristmill.schema import SourceUnavailable
@@ -42,8 +43,9 @@ def make_plan(
     return planned.steps
 
 
-def as_json(flow: str, config_name: str, steps: list[Step]) -> dict[str, Any]:
+def as_json(flow: str, config: PipelineConfig, config_name: str, steps: list[Step]) -> dict[str, Any]:
     expected = expected_seconds()
+    training = {"training": training_plan(config, workspace.store())} if flow == "pipeline" else {}
     return {
         "schema_version": 1,
         "flow": flow,
@@ -58,6 +60,7 @@ def as_json(flow: str, config_name: str, steps: list[Step]) -> dict[str, Any]:
             }
             for step in steps
         ],
+        **training,
     }
 
 
@@ -86,7 +89,7 @@ def what_moved(saved: Path, plan: dict[str, Any]) -> list[str]:
 
 
 def show(plan: dict[str, Any]) -> None:
-    """The plan as a table on stdout."""
+    """The plan as a table on stdout, and what pretraining is about to do."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -108,3 +111,7 @@ def show(plan: dict[str, Any]) -> None:
     summary = ", ".join(f"{states.count(state)} to {state}" for state in ("reuse", "build") if state in states)
     blocked = f", {states.count('blocked')} blocked" if "blocked" in states else ""
     console.print(f"\n{summary}{blocked}; about {known:,.0f} s of building by earlier runs")
+    if plan.get("training"):
+        console.print("\npretrain", style="bold")
+        for line in training_lines(plan["training"]):
+            console.print(escape(line), highlight=False)

@@ -28,7 +28,7 @@ def run_flow(flow: str, config: PipelineConfig, config_name: str, *, refresh: fr
     started = time.monotonic()
     root = workspace.root()
     try:
-        endpoints = ensure_servers(root)
+        endpoints = ensure_servers(workspace.home())
     except ServerUnavailable as error:
         print(f"gristmill: {error}", file=sys.stderr)
         return 1

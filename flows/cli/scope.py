@@ -36,7 +36,9 @@ def find_scope(run: str | None = None, artifact: str | None = None, model: str |
 def _last_run() -> dict[str, Any]:
     path = workspace.root() / "last_run.json"
     if not path.exists():
-        raise ValueError(f"no run has finished in {workspace.root()} yet; start one, or name an --artifact")
+        raise ValueError(
+            f"no run of this machine has finished in {workspace.store()} yet; start one, or name an --artifact"
+        )
     return json.loads(path.read_text())
 
 
@@ -48,7 +50,7 @@ def _run_named(name: str) -> dict[str, Any]:
         if run["run"].startswith(name):
             return run
     known = f"the newest are {', '.join(names[:3])}" if names else "there is none"
-    raise ConfigError(f"--run {name}: no run of {workspace.root()} begins so; {known}")
+    raise ConfigError(f"--run {name}: no run of {workspace.store()} begins so; {known}")
 
 
 def _checkpoint_of(model: str) -> str:
@@ -71,6 +73,6 @@ def use_own_servers() -> None:
     """Let questions to the registry go to gristmill's own MLflow when it is up; start nothing."""
     from flows.cli.servers import find_endpoints
 
-    endpoints = find_endpoints(workspace.root())
+    endpoints = find_endpoints(workspace.home())
     if endpoints:
         os.environ.update(endpoints.environment())

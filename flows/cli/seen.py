@@ -53,7 +53,8 @@ def _known() -> tuple[str, ...]:
     found = [record.address for record in workspace.store().records() if record.recipe.stage == "known"]
     if not found:
         raise ValueError(
-            f"no `known` artifact in {workspace.root()}; run a flow to its stage known, or name a signatures --artifact"
+            f"no `known` artifact in {workspace.store()}; run a flow to its stage known, or name a signatures "
+            "--artifact"
         )
     return tuple(found)
 

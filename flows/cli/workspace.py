@@ -1,9 +1,12 @@
 """Where things are for a command: configurations, the artifact store, and what earlier runs did."""
 
+import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +14,22 @@ from gristmill.errors import ConfigError
 
 if TYPE_CHECKING:
     from gristmill.config import PipelineConfig
+    from gristmill.objects import Objects
     from gristmill.store import ArtifactStore, Recipe
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-def root() -> Path:
-    """The store's root: GRISTMILL_HOME, or `artifacts/` of this checkout, or the user's data folder when installed."""
-    if home := os.environ.get("GRISTMILL_HOME"):
-        return Path(home).expanduser().resolve()
+def home() -> Path:
+    """Where this machine works: GRISTMILL_HOME, or `artifacts/` of this checkout, or the user's data folder when
+    installed. Raises ConfigError for a URL."""
+    if given := os.environ.get("GRISTMILL_HOME"):
+        if "://" in given:
+            raise ConfigError(
+                "GRISTMILL_HOME is a folder of this machine, for drafts, copies and servers, and here it is a URL; "
+                "name the store with GRISTMILL_STORE"
+            )
+        return Path(given).expanduser().resolve()
     if (CHECKOUT / "pipeline_configs").is_dir():
         return CHECKOUT / "artifacts"
     from platformdirs import user_data_path
@@ -28,9 +38,37 @@ def root() -> Path:
 
 
 def store() -> "ArtifactStore":
+    """The artifact store: at the URL GRISTMILL_STORE, or the folder `home()`. Raises ConfigError."""
+    if remote := _remote():
+        from gristmill.remote_store import RemoteStore
+
+        return RemoteStore(remote, root())
     from gristmill.store import ArtifactStore
 
     return ArtifactStore(root())
+
+
+def root() -> Path:
+    """The store's folder on this machine, with its artifacts or their copies, and `runs/`."""
+    remote = _remote()
+    if remote is None:
+        return home()
+    # two stores never share copies: one address may be another artifact in each
+    digest = hashlib.sha256(remote.url.encode()).hexdigest()[:8]
+    return home() / ".remote" / f"{re.sub(r'[^A-Za-z0-9]+', '-', remote.url)}-{digest}"
+
+
+def _remote() -> "Objects | None":
+    """What GRISTMILL_STORE names. Raises ConfigError."""
+    url = os.environ.get("GRISTMILL_STORE", "").rstrip("/")
+    if not url:
+        return None
+    from gristmill.objects import Objects
+
+    try:
+        return Objects(url)
+    except ValueError as error:
+        raise ConfigError(f"GRISTMILL_STORE: {error}") from None
 
 
 def config_path(name: str) -> Path:
@@ -84,9 +122,13 @@ def runs() -> Iterator[dict[str, Any]]:
 
 def earlier_recipes() -> "dict[str, Recipe]":
     """Stage label → its recipe in the newest run that had this stage and whose artifact is still recorded."""
+    from gristmill.store import BrokenArtifact
+
     shelf, found = store(), {}
     for run in runs():
         for stage in run["stages"]:
-            if stage["stage"] not in found and (record := shelf.find(stage["key"])):
-                found[stage["stage"]] = record.recipe
+            if stage["stage"] in found or stage["key"].endswith("-unknown"):
+                continue
+            with suppress(FileNotFoundError, BrokenArtifact):
+                found[stage["stage"]] = shelf.recorded(stage["key"]).recipe
     return found

@@ -5,9 +5,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from gristmill.fingerprint import file_sha256
+from gristmill.align.online.config import GrpoConfig, PpoConfig, ReinforceConfig
+from gristmill.fingerprint import content_digest
 from gristmill.program import Run
-from gristmill.schema import Schema, SourceUnavailable, StageConfig
+from gristmill.schema import Schema, StageConfig
 
 
 class ExampleRows(Schema):
@@ -110,8 +111,8 @@ class DpoConfig(TrainingConfig):
     """Longest answer to those, in tokens."""
 
 
-AlignConfig = DpoConfig
-"""What `align` can be; with PPO and GRPO it becomes a union, told apart by `algorithm`."""
+AlignConfig = DpoConfig | GrpoConfig | ReinforceConfig | PpoConfig
+"""What `align` can be, told apart by `algorithm`."""
 
 
 class SftRun(Run):
@@ -149,11 +150,14 @@ class DpoRun(Run):
     """What is computed."""
 
 
-def content_digest(path: Path) -> str:
-    """sha256 of a file. Raises SourceUnavailable when it cannot be read."""
-    try:
-        return file_sha256(path)
-    except OSError as error:
-        raise SourceUnavailable(
-            f"cannot read {path} ({error.strerror}); correct the path in the configuration"
-        ) from error
+class OnlineRun(Run):
+    """`run.yaml` of `python -m gristmill.align.online.run`."""
+
+    model: Path
+    """Folder of the model to start from; KL divergence is measured from it too."""
+    examples: Path | None = None
+    """Folder of the examples artifact, where `config.prompts` asks for it."""
+    reward_model: Path | None = None
+    """Folder of the reward model, where a reward asks for it."""
+    config: GrpoConfig | ReinforceConfig | PpoConfig = Field(default=GrpoConfig(), discriminator="algorithm")
+    """What is computed."""

@@ -107,7 +107,8 @@ class _Watch(TrainerCallback):
 def save_checkpoint(model: PreTrainedModel, start: Path, out: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     """Write a model folder: weights, configuration, and the tokenizer's files as they were in `start`."""
     if model.can_generate() and model.generation_config is not None:
-        model.generation_config.eos_token_id = sorted({*stop_ids(model), *end_of_turn(tokenizer)})
+        ends = end_of_turn(tokenizer) if tokenizer.chat_template else []
+        model.generation_config.eos_token_id = sorted({*stop_ids(model), *ends})
     model.config.use_cache = True  # the trainer turned it off, and without it chat is five times slower
     model.save_pretrained(out, max_shard_size="1000GB")
     (out / "model.safetensors").chmod(0o644)  # safetensors makes it readable by its owner only

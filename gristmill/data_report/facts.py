@@ -134,7 +134,7 @@ def gather(scope: Scope, *, samples: int = 3, seed: int = 0) -> Facts:
     # nothing is fetched from anywhere: not even an extension of DuckDB
     with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as db:
         for number, record in enumerate(chain):
-            _register(db, f"stage_{number}", scope.path(record) / VERDICTS)
+            _register(db, f"stage_{number}", scope.file(record, VERDICTS))
         last = f"stage_{len(chain) - 1}"
         pages = _count(db, "select count(*) from stage_0")
         left, chars = _left(db, last)
@@ -258,7 +258,7 @@ def _alarms(scope: Scope) -> dict[str, Any]:
     """Suspicious n-grams that a stage found on many pages; the first ones, and how many there are."""
     alarms: list[dict[str, Any]] = []
     for record in scope.records:
-        path = scope.path(record) / ALARMS
+        path = scope.file(record, ALARMS)
         if path.exists():
             lines = path.read_text(encoding="utf-8").splitlines()
             alarms += [{"stage": record.label, **json.loads(line)} for line in lines if line.strip()]

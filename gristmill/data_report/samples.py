@@ -100,7 +100,8 @@ def _texts(scope: Scope, record: Record, doc_ids: set[str]) -> dict[str, str]:
     shards = [entry.path for entry in record.files if entry.path.startswith("part-")]
     if not doc_ids or not shards:
         return {}
-    dataset = ds.dataset([scope.path(record) / shard for shard in shards])
+    folder = scope.path(record)
+    dataset = ds.dataset([folder / shard for shard in shards])
     wanted = pc.field("doc_id").isin(pa.array(sorted(doc_ids), pa.string()))
     rows = dataset.to_table(columns=["doc_id", "text"], filter=wanted).to_pylist()
     return {row["doc_id"]: row["text"] for row in rows}

@@ -6,7 +6,7 @@ sides: such bits compare masked models with one another, not with the bits per b
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from gristmill.model.documents import document_arguments
 from gristmill.tokens.groups import RowGroups
 from gristmill.tokens.masking import Masking
 from gristmill.tokens.reader import TokenShards
@@ -75,15 +76,17 @@ def nats_and_bytes(
     split: str,
     *,
     rows: Sequence[int],
-    examples: Examples = next_tokens,
     counted: int | None = None,
+    documents_apart: bool = False,
+    examples: Examples = next_tokens,
 ) -> tuple[float, float]:
     """Sums over some rows of a split: nats of the targets that stand for text, and their bytes.
 
     counted: so many of them, the first ones; the others are run through the model all the same. None: all.
+    documents_apart: no token sees another document of its row.
     """
-    sums = sums_by_group(model, shards, split, rows=rows, groups=None, examples=examples, counted=counted)
-    nats, text_bytes = sums[0].tolist()
+    how = {"examples": examples, "counted": counted, "documents_apart": documents_apart}
+    nats, text_bytes = sums_by_group(model, shards, split, rows=rows, groups=None, **how)[0].tolist()
     return nats, text_bytes
 
 
@@ -95,8 +98,9 @@ def sums_by_group(
     *,
     rows: Sequence[int],
     groups: RowGroups | None,
-    examples: Examples = next_tokens,
     counted: int | None = None,
+    documents_apart: bool = False,
+    examples: Examples = next_tokens,
 ) -> NDArray[np.float64]:
     """float64 [groups, 2]: nats and bytes as of `nats_and_bytes`, one row for each of `groups.names`; one without."""
     token_bytes = torch.from_numpy(shards.token_bytes.astype("int64"))
@@ -110,7 +114,11 @@ def sums_by_group(
         bytes_of_targets = token_bytes[targets.clamp_min(0)].where(targets != NOT_TEXT, 0)
         if counted is not None:
             bytes_of_targets[max(0, counted - first) :] = 0
-        nats = _nats(model, inputs, targets.where(bytes_of_targets > 0, NOT_TEXT))
+        apart = {}
+        if documents_apart:
+            documents = torch.from_numpy(shards.document_ids(split, numbers))[:, : inputs.shape[1]]
+            apart = document_arguments(documents.to(model.device), causal=examples is next_tokens)
+        nats = _nats(model, inputs, targets.where(bytes_of_targets > 0, NOT_TEXT), apart)
         values = np.stack([nats, bytes_of_targets.numpy().ravel().astype(np.float64)], axis=1)
         if groups:
             places = groups.read(numbers, seq_len=shards.meta["seq_len"])[:, -targets.shape[1] :].ravel()
@@ -121,9 +129,11 @@ def sums_by_group(
     return sums
 
 
-def _nats(model: PreTrainedModel, inputs_BT: Tensor, targets_BT: Tensor) -> NDArray[np.float64]:
+def _nats(
+    model: PreTrainedModel, inputs_BT: Tensor, targets_BT: Tensor, apart: Mapping[str, Tensor]
+) -> NDArray[np.float64]:
     """[B × T]; 0 where the target is no text."""
-    logits_BTV = model(input_ids=inputs_BT.to(model.device), use_cache=False).logits
+    logits_BTV = model(input_ids=inputs_BT.to(model.device), use_cache=False, **apart).logits
     losses = torch.nn.functional.cross_entropy(
         logits_BTV.float().flatten(0, 1), targets_BT.flatten().to(model.device), ignore_index=NOT_TEXT, reduction="none"
     )

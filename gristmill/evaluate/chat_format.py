@@ -57,8 +57,10 @@ def encode_prompts(tokenizer: "Tokenizer", prompts: Sequence[list[Message]]) -> 
 
 
 def end_of_turn(tokenizer: "Tokenizer") -> list[int]:
-    """The special tokens that end an assistant's turn, as the template writes them."""
+    """The special tokens that end an assistant's turn, as the template writes them; none where it does not say."""
     probe = _probe(tokenizer)
+    if not probe.answers():
+        return []
     start, stop = probe.answers()[-1]
     return [token for token in probe.ids[start:stop] if token in tokenizer.all_special_ids]
 

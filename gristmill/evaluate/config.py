@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveInt, model_validator
 
-from gristmill.fingerprint import file_sha256
+from gristmill.fingerprint import content_digest
 from gristmill.program import Run
-from gristmill.schema import Schema, SourceUnavailable, StageConfig
+from gristmill.schema import Schema, StageConfig
 
 Score = Literal["sum", "per_byte", "mutual_information"]
 
@@ -96,7 +96,7 @@ class EvaluateConfig(StageConfig):
         decisive = self.model_dump(mode="json")
         for benchmark, dumped in zip(self.benchmarks, decisive["benchmarks"], strict=True):
             if isinstance(benchmark.data, JsonlItems):
-                dumped["data"]["path"] = _content_digest(benchmark.data.path)
+                dumped["data"]["path"] = content_digest(benchmark.data.path)
         return decisive
 
 
@@ -169,10 +169,3 @@ class PromoteConfig(StageConfig):
         if not self.rules:
             raise ValueError("rules is empty, so every model would pass; give at least one")
         return self
-
-
-def _content_digest(path: Path) -> str:
-    try:
-        return file_sha256(path)
-    except OSError as error:
-        raise SourceUnavailable(f"cannot read {path} ({error.strerror}); correct evaluate.benchmarks") from error

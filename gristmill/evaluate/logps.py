@@ -5,6 +5,7 @@ itself, and positions count on from the prompt's end for each. Same numbers as o
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -52,14 +53,58 @@ def _batches(branches: Sequence[Branches], *, max_tokens: int) -> list[list[int]
 
 
 def _batch_logps(model: PreTrainedModel, batch: list[Branches]) -> list[list[float]]:
-    # B rows, T positions, V words; N scored tokens of all rows
+    rows = lay_out(batch)
+    logits_NV = model(
+        input_ids=rows.ids_BT.to(model.device),
+        attention_mask=rows.mask(model.dtype).to(model.device),
+        position_ids=rows.positions_BT.to(model.device),
+        use_cache=False,
+    ).logits.flatten(0, 1)[rows.sources_N.to(model.device)]
+    logits_NV = logits_NV.float()
+    at_target_N = logits_NV.gather(1, rows.targets_N.to(model.device)[:, None])[:, 0]
+    logps_N = (at_target_N - logits_NV.logsumexp(dim=1)).double().cpu()
+    completions = sum(len(row.completions) for row in batch)
+    sums = torch.zeros(completions, dtype=torch.float64).index_add_(0, rows.completion_N, logps_N).tolist()
+    taken = iter(sums)
+    return [[next(taken) for _ in row.completions] for row in batch]
+
+
+@dataclass(frozen=True)
+class BranchRows:
+    """Prompts, each with its completions behind it, as a model takes them. B rows, T positions, N scored tokens."""
+
+    ids_BT: Tensor
+    positions_BT: Tensor
+    branch_BT: Tensor
+    """0: prompt, 1…: completions, -1: padding."""
+    sources_N: Tensor
+    """Position, in the flattened rows, whose logits predict the token."""
+    targets_N: Tensor
+    """The token."""
+    completion_N: Tensor
+    """The completion it belongs to, counted over all rows."""
+    place_N: Tensor
+    """Its place in that completion."""
+
+    def mask(self, dtype: torch.dtype) -> Tensor:
+        """[B, 1, query, key], added to attention scores: 0 where a token may look, else the smallest number."""
+        T = self.branch_BT.shape[1]
+        earlier_TT = torch.ones(T, T, dtype=torch.bool).tril()
+        queries, keys = self.branch_BT[:, :, None], self.branch_BT[:, None, :]
+        seen_BTT = earlier_TT & ((keys == 0) | (keys == queries))
+        return torch.zeros(seen_BTT.shape, dtype=dtype).masked_fill(~seen_BTT, torch.finfo(dtype).min)[:, None]
+
+
+def lay_out(batch: Sequence[Branches]) -> BranchRows:
+    """Rows of equal length: attention lets a completion see its prompt and itself, and each counts positions on."""
     B, T = len(batch), max(row.length for row in batch)
     ids_BT = torch.zeros(B, T, dtype=torch.long)
     positions_BT = torch.zeros(B, T, dtype=torch.long)
-    branch_BT = torch.full((B, T), -1)  # 0: prompt, 1…: completions, -1: padding
-    sources_N: list[int] = []  # position whose logits predict the token
+    branch_BT = torch.full((B, T), -1)
+    sources_N: list[int] = []
     targets_N: list[int] = []
     completion_N: list[int] = []
+    place_N: list[int] = []
     completions = 0
     for row, branches in enumerate(batch):
         start = len(branches.prompt)
@@ -75,25 +120,7 @@ def _batch_logps(model: PreTrainedModel, batch: list[Branches]) -> list[list[flo
             sources_N += [prompt_end, *range(row * T + start, row * T + stop - 1)][: len(completion)]
             targets_N += completion
             completion_N += [completions] * len(completion)
+            place_N += range(len(completion))
             completions, start = completions + 1, stop
-    logits_NV = model(
-        input_ids=ids_BT.to(model.device),
-        attention_mask=_attention_mask(branch_BT, model.dtype).to(model.device),
-        position_ids=positions_BT.to(model.device),
-        use_cache=False,
-    ).logits.flatten(0, 1)[torch.tensor(sources_N, device=model.device)]
-    logits_NV = logits_NV.float()
-    at_target_N = logits_NV.gather(1, torch.tensor(targets_N, device=model.device)[:, None])[:, 0]
-    logps_N = (at_target_N - logits_NV.logsumexp(dim=1)).double().cpu()
-    sums = torch.zeros(completions, dtype=torch.float64).index_add_(0, torch.tensor(completion_N), logps_N).tolist()
-    taken = iter(sums)
-    return [[next(taken) for _ in row.completions] for row in batch]
-
-
-def _attention_mask(branch_BT: Tensor, dtype: torch.dtype) -> Tensor:
-    """[B, 1, query, key], added to attention scores: 0 where a token may look, else the smallest number."""
-    T = branch_BT.shape[1]
-    earlier_TT = torch.ones(T, T, dtype=torch.bool).tril()
-    queries, keys = branch_BT[:, :, None], branch_BT[:, None, :]
-    seen_BTT = earlier_TT & ((keys == 0) | (keys == queries))
-    return torch.zeros(seen_BTT.shape, dtype=dtype).masked_fill(~seen_BTT, torch.finfo(dtype).min)[:, None]
+    numbers = (torch.tensor(values, dtype=torch.long) for values in (sources_N, targets_N, completion_N, place_N))
+    return BranchRows(ids_BT, positions_BT, branch_BT, *numbers)

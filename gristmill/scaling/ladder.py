@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from gristmill.model.config import LEARNED_POSITIONS, ModelConfig
-from gristmill.model.shape import ModelShape
 from gristmill.scaling.config import ScalingConfig
 from gristmill.train.config import PretrainConfig
+from gristmill.train.cost import flops_per_token, scaling_parameters
 
 
 @dataclass(frozen=True)
@@ -52,16 +52,3 @@ def model_at(depth: int, config: ScalingConfig, model: ModelConfig) -> ModelConf
         if model.family not in LEARNED_POSITIONS:  # there a head always has its share of the width
             sizes["head_dim"] = config.width_per_layer
     return ModelConfig.model_validate(model.model_dump() | sizes)
-
-
-def scaling_parameters(shape: ModelShape, vocab_size: int) -> int:
-    """Parameters that a token is multiplied with: layers and output matrix; of experts, those that it passes through.
-    Looking up an embedding is free."""
-    return shape.active_parameters_without_vocabulary + vocab_size * shape.width
-
-
-def flops_per_token(shape: ModelShape, vocab_size: int, seq_len: int) -> int:
-    """Operations of training on one token: 6 for each parameter, and attention's scores and sums over the context
-    (Chowdhery et al. 2022, arXiv:2204.02311, appendix B: 12 · layers · heads · head size · context)."""
-    attention = 12 * shape.depth * shape.heads * shape.head_dim * seq_len
-    return 6 * scaling_parameters(shape, vocab_size) + attention

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from gristmill.model.config import ModelConfig
 from gristmill.scaling.config import Budget, FlopsBudget, HoursBudget, ScalingConfig
-from gristmill.scaling.ladder import flops_per_token, model_at, scaling_parameters
+from gristmill.scaling.ladder import model_at
 from gristmill.scaling.law import Law, bootstrap_laws, fit_law
 from gristmill.scaling.results import RungResult
+from gristmill.train.cost import flops_per_token, scaling_parameters
 
 MAX_DEPTH = 200
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gristmill.model.config import ModelConfig
 from gristmill.report import Report
-from gristmill.scaling.ladder import flops_per_token, scaling_parameters
+from gristmill.train.cost import flops_per_token, scaling_parameters
 
 
 @dataclass(frozen=True)

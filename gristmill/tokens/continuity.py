@@ -1,4 +1,4 @@
-"""Whether training can go on from an earlier model: its token ids must mean the same text in the new rows.
+"""Whether token ids mean the same text: to a model that training goes on from, and in the rows that it ends with.
 
 Asked while planning, before anything is built, so it compares what records and configurations say: the digest of the
 checkpoint's tokenizer.json, that of the tokenizer where it is built, and that of the folder it is made from. What no
@@ -18,11 +18,13 @@ _FILE = "tokenizer.json"
 
 
 def another_vocabulary(store: ArtifactStore, planned: Mapping[str, Recipe], training: Mapping[str, Any]) -> str | None:
-    """Why a model cannot go on with this tokenizer; None where it can, or where the weights are new.
+    """Why training cannot go on from a model, or anneal on rows, with this tokenizer; None where it can.
 
-    planned: address → recipe of what this run makes or reuses. training: `tokenizer`, `start` and `model` of
-    `pretrain`. A tokenizer fits that is the model's own, or extends it.
+    planned: address → recipe of what this run makes or reuses. training: `tokenizer`, `start`, `anneal` and `model` of
+    `pretrain`. A tokenizer fits a model whose own it is or extends; rows were made with the same.
     """
+    if fault := _other_rows(store, planned, training):
+        return fault
     tokenizer: Artifact = training["tokenizer"]
     start: Artifact | None = training["start"]
     model: ModelConfig = training["model"]
@@ -47,6 +49,25 @@ def another_vocabulary(store: ArtifactStore, planned: Mapping[str, Recipe], trai
         f"the vocabulary changed: {start.address} was trained with {made_with or 'another tokenizer'}, this run has "
         f"{tokenizer.address}, so training has to start anew. Set model.start: {{kind: scratch}} for that; or keep the "
         f"vocabulary with train_tokenizer: {keep}"
+    )
+
+
+def _other_rows(store: ArtifactStore, planned: Mapping[str, Recipe], training: Mapping[str, Any]) -> str | None:
+    """Why the shards to anneal on do not go with this run's tokenizer."""
+    anneal: Artifact | None = training["anneal"]
+    if anneal is None:
+        return None
+    tokenizer: Artifact = training["tokenizer"]
+    made_with = store.load(anneal.address).recipe.inputs["tokenizer"]
+    assert made_with, f"{anneal.address} has no tokenizer"
+    record = store.find(made_with)
+    digest = _digest(record) if record else None
+    same_file = digest is not None and digest in _digests(store, tokenizer.address, planned.get(tokenizer.address))
+    if made_with == tokenizer.address or same_file:
+        return None
+    return (
+        f"pretrain.anneal: {anneal.address} was made with {made_with}, this run has {tokenizer.address}; keep the "
+        f"vocabulary with train_tokenizer: {{kind: artifact, artifact: {made_with}}}, or tokenize its text anew"
     )
 
 

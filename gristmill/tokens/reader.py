@@ -22,7 +22,7 @@ class TokenShards:
         """Raises ValueError when the folder is no tokens artifact."""
         if not (folder / "meta.json").is_file():
             raise ValueError(f"no meta.json in {folder}; expected a folder written by the stage tokenize")
-        self._folder = folder
+        self.folder = folder
         self._index: dict[str, tuple[NDArray[np.int64], NDArray[np.int32]]] = {}
         self.meta: dict[str, Any] = json.loads((folder / "meta.json").read_text())
         self.token_bytes: NDArray[np.int32] = np.load(folder / "token_bytes.npy")
@@ -74,7 +74,7 @@ class TokenShards:
         """Where the pieces of each row begin, [rows + 1], and the lengths of all pieces."""
         if split not in self._index:
             table = pq.read_table(
-                self._folder / "index.parquet", columns=["row", "length"], filters=pc.field("split") == split
+                self.folder / "index.parquet", columns=["row", "length"], filters=pc.field("split") == split
             )
             offsets = np.searchsorted(table["row"].to_numpy(), np.arange(self.rows(split) + 1))
             self._index[split] = offsets, table["length"].to_numpy()

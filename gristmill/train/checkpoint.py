@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from gristmill.schema import Schema
+from gristmill.train.guards import GuardState
 from gristmill.train.ranks import Ranks
 from gristmill.train.recipe import Recipe, differences, is_recipe_of_format_1
 from gristmill.train.slices import SavedTensors, save_slices
@@ -37,7 +38,7 @@ class TrainState(Schema):
     tokens: int = 0
     """Tokens read so far, the first of each row left out; all of them are predicted, but by a masked model."""
     skipped_steps: int = 0
-    """Steps left out because a loss or gradient was not finite."""
+    """Steps that the weights owe nothing to: their loss spiked or was not finite, or they were undone."""
     loss: float = 0.0
     """Nats per token of the last step."""
     rows_digest: str = ""
@@ -46,6 +47,14 @@ class TrainState(Schema):
     """Step at which validation was best so far."""
     best_bits_per_byte: float | None = None
     """What it was there."""
+    evaluations_without_gain: int = 0
+    """Measurements of validation since then."""
+    guard: GuardState = GuardState()
+    """What the guards against spikes remember."""
+    recent_nats: float = 0.0
+    """Summed over the targets of the steps since the last validation."""
+    recent_bytes: int = 0
+    """Of text, of those targets."""
 
 
 class Manifest(Schema):
@@ -123,13 +132,14 @@ def save_checkpoint(
             shutil.rmtree(old)
 
 
-def newest_checkpoint(folder: Path, *, recipe: Recipe, defaults: Recipe) -> Checkpoint | None:
+def newest_checkpoint(folder: Path, *, recipe: Recipe, defaults: Recipe, step: int | None = None) -> Checkpoint | None:
     """The newest whole checkpoint of this run, or None. A damaged one is passed over with a warning.
 
-    recipe: what this run computes; defaults: what it would if nothing was configured. Raises ValueError when the newest
-    whole one belongs to another configuration or other data, or was written by a newer version.
+    recipe: what this run computes; defaults: what it would if nothing was configured. step: the checkpoint after so
+    many steps, and no other. Raises ValueError when the newest whole one belongs to another configuration or other
+    data, or was written by a newer version.
     """
-    for path in _checkpoints(folder):
+    for path in _checkpoints(folder) if step is None else [folder / f"step-{step:08d}"]:
         try:
             manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
             damaged = [name for name, digest in manifest["files"].items() if _sha256(path / name) != digest]

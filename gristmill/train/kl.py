@@ -7,6 +7,7 @@ means, has nothing to hold on to. With a vocabulary that did not grow every pred
 """
 
 import copy
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from transformers import PreTrainedModel
 from gristmill.train.loss import CPU_BLOCK_ROWS
 
 
-class Anchor:
+class StartModel:
     """A frozen copy of the model as it is now, and how far another has moved from it."""
 
     def __init__(self, model: PreTrainedModel, *, bos_id: int, own_tokens: int) -> None:
@@ -23,13 +24,18 @@ class Anchor:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.bos_id, self.own_tokens = bos_id, own_tokens
 
-    def summed_kl(self, inputs_BT: Tensor, targets_BT: Tensor, logits_BTV: Tensor) -> tuple[Tensor, int]:
-        """Σ KL in nats over the predictions of a batch that count, and their number. Targets below 0 do not count."""
+    def summed_kl(
+        self, inputs_BT: Tensor, targets_BT: Tensor, apart: Mapping[str, Tensor], logits_BTV: Tensor
+    ) -> tuple[Tensor, int]:
+        """Σ KL in nats over the predictions of a batch that count, and their number. Targets below 0 do not count.
+
+        apart: what keeps documents apart (gristmill.model.documents), for both models alike.
+        """
         counted = comparable(inputs_BT, targets_BT, bos_id=self.bos_id, own_tokens=self.own_tokens).flatten()
         start = self.model.to(inputs_BT.device)  # pyright: ignore[reportArgumentType]
         in_bf16 = logits_BTV.dtype == torch.bfloat16
         with torch.no_grad(), torch.autocast(inputs_BT.device.type, torch.bfloat16, enabled=in_bf16):
-            start_BTV = start(input_ids=inputs_BT, use_cache=False).logits
+            start_BTV = start(input_ids=inputs_BT, use_cache=False, **apart).logits
         kl = summed_kl(logits_BTV.flatten(0, 1), start_BTV.flatten(0, 1), counted, own_tokens=self.own_tokens)
         return kl, int(counted.sum().item())
 

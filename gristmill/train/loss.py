@@ -15,14 +15,18 @@ CPU_BLOCK_ROWS = 128
 GPU_BLOCK_ROWS = 8192
 
 
-def summed_nats(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
-    """Σ −ln p(target) in float32 over the targets that are not IGNORED (−100). logits: [N, V], targets: [N]."""
-    return _SummedNats.apply(logits_NV, targets_N)
+def summed_nats(logits_NV: Tensor, targets_N: Tensor, *, z_loss: float = 0.0) -> Tensor:
+    """Σ −ln p(target) in float32 over the targets that are not IGNORED (−100). logits: [N, V], targets: [N].
+
+    z_loss: weight of Σ ln² Z, where Z is what the softmax divides by; it keeps logits from drifting (Chowdhery et al.
+    2022, arXiv:2204.02311). It is in the gradient alone: the value stays the cross-entropy, comparable between runs.
+    """
+    return _SummedNats.apply(logits_NV, targets_N, z_loss)
 
 
 class _SummedNats(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits_NV: Tensor, targets_N: Tensor) -> Tensor:
+    def forward(ctx: Any, logits_NV: Tensor, targets_N: Tensor, z_loss: float) -> Tensor:
         block_rows = CPU_BLOCK_ROWS if logits_NV.device.type == "cpu" else GPU_BLOCK_ROWS
         gradient_NV = torch.empty_like(logits_NV)
         nats = torch.zeros((), dtype=torch.float32, device=logits_NV.device)
@@ -32,17 +36,20 @@ class _SummedNats(torch.autograd.Function):
         for logits, targets, gradient in blocks:
             counted = (targets != IGNORED)[:, None]
             index = targets.clamp_min(0)[:, None]
-            shifted = logits.float() - logits.amax(dim=1, keepdim=True)
+            largest = logits.amax(dim=1, keepdim=True)
+            shifted = logits.float() - largest
             at_target = shifted.gather(1, index)
             probabilities = shifted.exp_()
             total = probabilities.sum(dim=1, keepdim=True)
             nats += torch.where(counted, total.log() - at_target, 0.0).sum()
-            probabilities.mul_(counted / total).scatter_add_(1, index, -counted.float())
+            # d(ln Z)/d(logit) is p, so d(ln² Z)/d(logit) is 2 ln Z · p
+            scale = (1 + 2 * z_loss * (total.log() + largest)) / total if z_loss else 1 / total
+            probabilities.mul_(counted * scale).scatter_add_(1, index, -counted.float())
             gradient.copy_(probabilities)
         ctx.save_for_backward(gradient_NV)
         return nats
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (gradient_NV,) = ctx.saved_tensors
-        return gradient_NV * gradients[0].to(gradient_NV.dtype), None
+        return gradient_NV * gradients[0].to(gradient_NV.dtype), None, None

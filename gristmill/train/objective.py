@@ -5,7 +5,7 @@ sums over tokens; divided by the tokens to predict of the whole batch, over all 
 their gradients add up to the batch's.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,11 +21,11 @@ from gristmill.tokens.masking import Masking
 from gristmill.tokens.reader import TokenShards
 from gristmill.tokens.tokenizer import Vocabulary
 from gristmill.train.balance import Balance, expert_use
-from gristmill.train.kl import Anchor
+from gristmill.train.kl import StartModel
 from gristmill.train.loss import IGNORED, summed_nats
 
-Piece = tuple[Tensor, Tensor]
-"""Inputs and targets of a micro-batch, [B, T] each."""
+Piece = tuple[Tensor, Tensor, Mapping[str, Tensor]]
+"""Inputs and targets of a micro-batch, [B, T] each; and what keeps its documents apart, empty where nothing does."""
 Sum = Callable[..., list[float]]
 """Sums over all processes, of as many numbers as are given."""
 
@@ -46,22 +46,24 @@ class Objective:
         *,
         tokenizer: Path,
         seed: int,
-        anchor: Anchor | None = None,
+        z_loss: float,
+        held_to: StartModel | None = None,
         kl_weight: float = 0.0,
     ) -> None:
-        """anchor: the model that this one is held to, by that weight.
+        """z_loss: weight of ln² Z (gristmill.train.loss). held_to: the model that this one starts as, and that weight.
 
         Raises ValueError when the model learns from masked tokens and the tokenizer has no mask token, or is to be held
         to another one.
         """
-        if anchor and type(model).__name__.endswith("MaskedLM"):
+        if held_to and type(model).__name__.endswith("MaskedLM"):
             raise ValueError(
                 "pretrain.kl_to_start compares next tokens, and this model guesses masked ones; set it to 0"
             )
+        self._held_to, self._kl_weight = held_to, kl_weight
         self._pad_id: int = shards.meta["pad_id"]
         self._masking = _masking(shards, tokenizer, seed=seed) if type(model).__name__.endswith("MaskedLM") else None
         self._balance = _balance(model)
-        self._anchor, self._kl_weight = anchor, kl_weight
+        self._z_loss = z_loss
 
     @property
     def metric(self) -> str:
@@ -74,7 +76,12 @@ class Objective:
         """How validation rows are asked."""
         return masked_tokens(self._masking) if self._masking else next_tokens
 
-    def examples(self, rows: NDArray[np.int64], *, numbers: NDArray[np.integer], step: int) -> Piece:
+    @property
+    def is_causal(self) -> bool:
+        """Whether a token sees those before it alone."""
+        return self._masking is None
+
+    def examples(self, rows: NDArray[np.int64], *, numbers: NDArray[np.integer], step: int) -> tuple[Tensor, Tensor]:
         """Inputs and targets, [B, T] each, of rows [B, seq_len + 1]; a target that does not count is IGNORED.
 
         numbers: [B], which rows of the dataset they are.
@@ -87,7 +94,7 @@ class Objective:
 
     def begin_step(self, forward: Forward, pieces: Sequence[Piece], *, sum_over_ranks: Sum) -> "StepLoss":
         """The loss of a step whose micro-batches in this process are `pieces`. Called by all processes together."""
-        step_loss = StepLoss(forward, self._balance, sum_over_ranks, self._anchor, self._kl_weight)
+        step_loss = StepLoss(forward, self._balance, sum_over_ranks, self._z_loss, self._held_to, self._kl_weight)
         if self._balance and len(pieces) > 1:
             step_loss.count(pieces)
         return step_loss
@@ -100,7 +107,8 @@ class StepLoss:
     forward: Forward
     balance: Balance | None
     sum_over_ranks: Sum
-    anchor: Anchor | None = None
+    z_loss: float
+    held_to: StartModel | None = None
     kl_weight: float = 0.0
     kl: tuple[float, int] = (0.0, 0)
     """Nats and predictions so far."""
@@ -114,16 +122,16 @@ class StepLoss:
         with torch.no_grad():
             counts = [
                 # of the logits one is enough, they are not looked at
-                self.balance.counts(self._output(inputs, logits_to_keep=1).router_logits, _counted(targets))
-                for inputs, targets in pieces
+                self.balance.counts(self._output(inputs, logits_to_keep=1, **apart).router_logits, _counted(targets))
+                for inputs, targets, apart in pieces
             ]
         self._take(torch.stack(counts).sum(dim=0))
 
-    def of(self, inputs_BT: Tensor, targets_BT: Tensor) -> tuple[Tensor, Tensor]:
+    def of(self, inputs_BT: Tensor, targets_BT: Tensor, apart: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """What to minimise, summed over the micro-batch's targets, and of it the nats of the predictions."""
-        output = self._output(inputs_BT)
-        nats = summed_nats(output.logits.flatten(0, 1), targets_BT.flatten())
-        total = nats + self._kl(inputs_BT, targets_BT, output.logits) if self.anchor else nats
+        output = self._output(inputs_BT, **apart)
+        nats = summed_nats(output.logits.flatten(0, 1), targets_BT.flatten(), z_loss=self.z_loss)
+        total = nats + self._distance(inputs_BT, targets_BT, apart, output.logits) if self.held_to else nats
         if self.balance is None:
             return total, nats
         counted = _counted(targets_BT)
@@ -137,7 +145,7 @@ class StepLoss:
     def metrics(self, tokens: float) -> dict[str, float]:
         """What there is to know beside the loss. tokens: targets of the whole batch. Called by all processes."""
         moved = {}
-        if self.anchor:
+        if self.held_to:
             kl, predictions = self.sum_over_ranks(*self.kl)
             moved = {"kl_to_start": kl / max(1, predictions)}
         if self.counts_LE is None:
@@ -145,9 +153,11 @@ class StepLoss:
         (penalty,) = self.sum_over_ranks(sum(penalty.item() for penalty in self.penalties))
         return {"balance_loss": penalty / tokens, **expert_use(self.counts_LE), **moved}
 
-    def _kl(self, inputs_BT: Tensor, targets_BT: Tensor, logits_BTV: Tensor) -> Tensor:
-        assert self.anchor
-        kl, predictions = self.anchor.summed_kl(inputs_BT, targets_BT, logits_BTV)
+    def _distance(
+        self, inputs_BT: Tensor, targets_BT: Tensor, apart: Mapping[str, Tensor], logits_BTV: Tensor
+    ) -> Tensor:
+        assert self.held_to
+        kl, predictions = self.held_to.summed_kl(inputs_BT, targets_BT, apart, logits_BTV)
         self.kl = (self.kl[0] + kl.item(), self.kl[1] + predictions)
         return self.kl_weight * kl
 

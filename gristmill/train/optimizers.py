@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 
 from gristmill.model.roles import Role, fan_in, parameter_role
-from gristmill.train.config import OptimConfig
+from gristmill.train.config import OptimConfig, settled
 from gristmill.train.muon import Muon
 from gristmill.train.slices import SavedTensors
 
@@ -21,7 +21,7 @@ PRECISIONS = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 class Optimizers:
-    """The optimizers of a model. Their state is saved and restored by parameter name."""
+    """The optimizers of a model, for a resolved configuration. Their state is saved and restored by parameter name."""
 
     def __init__(self, model: nn.Module, config: OptimConfig, *, mesh: DeviceMesh | None = None) -> None:
         """mesh: the processes that hold the same model, where there are several; they share Muon's work."""
@@ -29,30 +29,29 @@ class Optimizers:
         of_role: dict[Role, list[Tensor]] = {role: [] for role in get_args(Role)}
         for weight, name in self._names.items():
             of_role[parameter_role(name, weight)].append(weight)
-        rates: dict[Role, float] = {
-            "embedding": config.lr_embedding,
-            "head": config.lr_head,
-            "norm": config.lr_norm,
+        full_rates: dict[Role, float] = {
+            "embedding": settled(config.lr_embedding),
+            "head": settled(config.lr_head),
+            "norm": settled(config.lr_norm),
         }
         adamw = [
-            {"params": of_role[role], "lr": lr, "weight_decay": 0.0} for role, lr in rates.items() if of_role[role]
+            {"params": of_role[role], "lr": lr, "weight_decay": 0.0} for role, lr in full_rates.items() if of_role[role]
         ]
-        matrices = of_role["matrix"]
         self._optimizers: dict[str, torch.optim.Optimizer] = {}
         if config.kind == "muon":
             self._optimizers["muon"] = Muon(
-                self._by_layout(matrices),
-                lr=config.lr_matrix,
+                self._by_layout(of_role["matrix"]),
+                lr=settled(config.lr_matrix),
                 momentum=config.momentum,
-                weight_decay=config.weight_decay,
+                weight_decay=settled(config.weight_decay),
                 newton_schulz=PRECISIONS[config.newton_schulz],
                 mesh=mesh,
             )
         else:
-            adamw.append({"params": matrices, "lr": config.lr_matrix_adamw, "weight_decay": config.weight_decay})
+            decay = settled(config.weight_decay)
+            adamw.append({"params": of_role["matrix"], "lr": config.lr_matrix_adamw, "weight_decay": decay})
         self._optimizers["adamw"] = torch.optim.AdamW(adamw, betas=(config.beta1, config.beta2), eps=ADAM_EPS)
-        self.lr_of_matrices = config.lr_matrix if config.kind == "muon" else config.lr_matrix_adamw
-        self._beside_embeddings = [*matrices, *of_role["norm"]]
+        self._beside_embeddings = [*of_role["matrix"], *of_role["norm"]]
         for group in self._groups():
             group["full_lr"] = group["lr"]
 
@@ -67,6 +66,14 @@ class Optimizers:
         """The next step moves only embeddings and output matrix: without a gradient a weight stays as it is."""
         for weight in self._beside_embeddings:
             weight.grad = None
+
+    def learning_rates(self, *, lr_multiplier: float) -> dict[str, float]:
+        """`lr_matrix`, `lr_embedding`, …: the rate of each role that the model has, at this share of the full one."""
+        rates: dict[str, float] = {}
+        for group in self._groups():
+            weight = group["params"][0]
+            rates[f"lr_{parameter_role(self._names[weight], weight)}"] = lr_multiplier * group["full_lr"]
+        return rates
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor of the state, as `optimizer/parameter/name`."""

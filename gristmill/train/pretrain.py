@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     from gristmill.train.trainer import pretrain
 
     out.mkdir(parents=True, exist_ok=True)
-    return pretrain(run, out)
+    return pretrain(run, out, profile=arguments.profile)
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -45,6 +45,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--config", type=Path, required=True, help="run file: inputs, configuration, resources")
     parser.add_argument("--out", type=Path, required=True, help="folder to fill; go on with what is there")
     parser.add_argument("--detached", action="store_true", help="live on when the process that started this one ends")
+    parser.add_argument("--profile", action="store_true", help="leave a trace of three steps in DIR/profile/trace.json")
     return parser.parse_args(argv)
 
 

@@ -242,3 +242,44 @@ def test_the_size_of_a_vocabulary_may_follow_from_the_model(crawl):
 def test_an_address_of_something_else_isrefusal(crawl):
     with pytest.raises(ConfigError, match=r"train_tokenizer.*artifact"):
         config(crawl, pinned("checkpoint/pretrain-0123456789ab"))
+
+
+def annealing(tokens: str) -> str:
+    return f"pretrain.anneal={{artifact: {tokens}, share: 0.2}}"
+
+
+def test_rows_to_anneal_on_are_an_input_of_training(crawl, first_night):
+    tokenizer, _ = first_night
+    better = publish(plan(crawl)["tokenize"].recipe, {"meta.json": "{}"})
+    second_night(crawl)
+    steps = plan(crawl, pinned(tokenizer), annealing(better))
+    assert (steps["tokenize[anneal]"].state, steps["tokenize[anneal]"].address) == ("reuse", better)
+    assert (steps["tokenize"].state, steps["pretrain"].state) == ("build", "build")
+    assert steps["tokenize"].address != better
+    assert steps["pretrain"].recipe
+    assert steps["pretrain"].recipe.inputs["anneal"] == better
+    without = plan(crawl, pinned(tokenizer))["pretrain"]
+    assert without.recipe
+    assert without.recipe.inputs["anneal"] is None
+    assert without.address != steps["pretrain"].address
+
+
+def test_rows_of_another_vocabulary_block_the_plan(crawl, first_night):
+    tokenizer, _ = first_night
+    better = publish(plan(crawl)["tokenize"].recipe, {"meta.json": "{}"})
+    second_night(crawl)
+    blocked = plan(crawl, annealing(better))["pretrain"]
+    assert blocked.state == "blocked"
+    assert blocked.because[0].startswith(f"pretrain.anneal: {better} was made with {tokenizer}, this run has ")
+    assert f"train_tokenizer: {{kind: artifact, artifact: {tokenizer}}}" in blocked.because[0]
+
+
+def test_rows_to_anneal_on_that_are_gone_block_the_plan(crawl):
+    steps = plan(crawl, annealing("tokens/tokenize-0123456789ab"))
+    assert [steps[name].state for name in ("tokenize[anneal]", "pretrain")] == ["blocked"] * 2
+    assert steps["tokenize"].state == "build"
+
+
+def test_an_address_of_something_else_to_anneal_on_is_refused(crawl):
+    with pytest.raises(ConfigError, match=r"pretrain\.anneal\.artifact"):
+        config(crawl, annealing("checkpoint/pretrain-0123456789ab"))

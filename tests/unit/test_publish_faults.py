@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from gristmill import store as store_module
+from gristmill import folder_swap
 from gristmill.report import Report
 from gristmill.store import ArtifactStore, Recipe
 
@@ -124,7 +124,7 @@ def state(root: Path) -> str | None:
 def exchanges(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether the file system can swap two folders in one step; NFS cannot."""
     if not request.param:
-        monkeypatch.setattr(store_module, "_exchange", lambda left, right: False)
+        monkeypatch.setattr(folder_swap, "_exchange", lambda left, right: False)
     return request.param
 
 

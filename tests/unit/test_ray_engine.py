@@ -72,9 +72,9 @@ def test_a_node_with_another_folder_under_the_same_path_is_refused(tmp_path: Pat
 
 def test_a_node_with_other_code_or_packages_is_refused():
     driver = installation()
-    ray_engine._require_same(driver, driver)
+    ray_engine.require_same(driver, driver)
     without_torch = {name: version for name, version in driver.items() if name != "torch"}
-    ray_engine._require_same(driver, without_torch)
+    ray_engine.require_same(driver, without_torch)
     for name in ("gristmill", "Python", "pyarrow"):
         with pytest.raises(ValueError, match=f"has {name} 0.1, the driver"):
-            ray_engine._require_same(driver, driver | {name: "0.1"})
+            ray_engine.require_same(driver, driver | {name: "0.1"})

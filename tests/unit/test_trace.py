@@ -7,8 +7,9 @@ import pytest
 from audited_store import BATCH_ROWS, STEPS, address_of, doc_id, make_store
 
 from gristmill.pages import nearest_urls
+from gristmill.report import Report
 from gristmill.scope import Scope, scope_of_artifact, scope_of_run
-from gristmill.store import ArtifactStore
+from gristmill.store import ArtifactStore, Recipe
 from gristmill.tokens.reader import TokenShards
 from gristmill.trace import PageNotFound, Story, trace
 from gristmill.train.loader import BatchLoader
@@ -124,3 +125,48 @@ def test_verdicts_of_an_earlier_gristmill_are_refused_by_name(scope: Scope):
     pq.write_table(pq.read_table(path).drop_columns(["decision"]), path)
     with pytest.raises(ValueError, match=r"documents/dedup-.*no column `decision`"):
         scope.judged()
+
+
+def trained_again(store: ArtifactStore, inputs: dict[str, str], details: dict, steps: int = STEPS) -> str:
+    """Another pretraining; inputs: name → label."""
+    addresses = {name: address_of(store, label) for name, label in inputs.items()}
+    config = {"pretrain": {"batch_rows": BATCH_ROWS, "seed": 0, "details": str(details)}}
+    recipe = Recipe(kind="checkpoint", stage="pretrain", version=2, config=config, inputs=dict(addresses))
+    report = Report(rows_in=1, rows_out=1, metrics={"steps": steps}, details=details)
+    with store.building(recipe.address) as draft:
+        (draft / "model.safetensors").write_bytes(b"2")
+        store.publish(draft, recipe, report, label="pretrain", run="test-20260102-000000", seconds=1.0)
+    return recipe.address
+
+
+def steps_of(store: ArtifactStore, checkpoint: str) -> list[int] | None:
+    (story,) = trace(whole_run(store), doc_id("hostile"))
+    return next(built.steps for built in story.built if built.artifact == checkpoint)
+
+
+def test_rows_that_are_annealed_on_are_traced_to_the_steps_of_that_phase(tmp_path: Path):
+    store = make_store(tmp_path)
+    shards = TokenShards(store.path(address_of(store, "tokenize")))
+    loader = BatchLoader(shards, batch_rows=BATCH_ROWS, seed=0)
+    reads = [step for step in range(9) if {1, 2} & set(loader.row_indices(step).tolist())]
+    only = trained_again(store, {"anneal": "tokenize", "tokens": "split"}, {"anneal_begins": 4}, steps=9)
+    assert steps_of(store, only) == [4 + step for step in reads if step < 5]
+    both = trained_again(store, {"anneal": "tokenize", "tokens": "tokenize"}, {"anneal_begins": 4}, steps=9)
+    assert steps_of(store, both) == [step for step in reads if step < 4] + [4 + step for step in reads if step < 5]
+
+
+def test_a_batch_that_was_derived_is_read_from_the_report(tmp_path: Path):
+    store = make_store(tmp_path)
+    stated = trained_again(store, {"tokens": "tokenize"}, {"resolved": {"batch_rows": 1, "seed": 0}}, steps=3)
+    loader = BatchLoader(TokenShards(store.path(address_of(store, "tokenize"))), batch_rows=1, seed=0)
+    assert steps_of(store, stated) == [step for step in range(3) if {1, 2} & set(loader.row_indices(step).tolist())]
+
+
+def test_steps_that_guards_left_out_or_undid_did_not_learn_the_page(tmp_path: Path):
+    store = make_store(tmp_path)
+    whole = trained_again(store, {"tokens": "tokenize"}, {"anneal_begins": None}, steps=9)
+    steps = steps_of(store, whole)
+    assert steps
+    details = {"skipped": [{"step": steps[0]}], "left_out": [[steps[-1], steps[-1] + 2]]}
+    guarded = trained_again(store, {"tokens": "tokenize"}, details, steps=9)
+    assert steps_of(store, guarded) == [step for step in steps[1:] if step < steps[-1]]

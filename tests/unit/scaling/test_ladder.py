@@ -4,8 +4,9 @@ import pytest
 
 from gristmill.model.config import ModelConfig
 from gristmill.scaling.config import ScalingConfig
-from gristmill.scaling.ladder import flops_per_token, ladder, model_at, scaling_parameters
+from gristmill.scaling.ladder import ladder, model_at
 from gristmill.train.config import PretrainConfig
+from gristmill.train.cost import flops_per_token, scaling_parameters
 
 CONFIG = ScalingConfig(depths=[1, 2, 3, 4], width_per_layer=16, tokens_per_parameter=[1.25, 2.5, 5.0])
 

@@ -10,10 +10,11 @@ import pytest
 from gristmill.model.config import ModelConfig
 from gristmill.report import Report
 from gristmill.scaling.config import FlopsBudget, HoursBudget, MoneyBudget, ScalingConfig
-from gristmill.scaling.ladder import flops_per_token, ladder, model_at, scaling_parameters
+from gristmill.scaling.ladder import ladder, model_at
 from gristmill.scaling.law import Law
 from gristmill.scaling.run import run_scaling
-from gristmill.train.config import PretrainConfig
+from gristmill.train.config import PretrainConfig, settled
+from gristmill.train.cost import flops_per_token, scaling_parameters
 
 PLANTED = Law(E=1.2, A=15.0, alpha=0.28, B=60.0, beta=0.38)
 SPEED = 5000
@@ -36,7 +37,7 @@ def rungs(tmp_path: Path) -> dict[str, Path]:
     made = ladder(CONFIG, model=ModelConfig(), pretrain=PretrainConfig(), vocab_size=1024, seq_len=128)
     folders = {}
     for rung in made:
-        folder, shape, tokens = tmp_path / rung.name, rung.model.shape, rung.pretrain.tokens
+        folder, shape, tokens = tmp_path / rung.name, rung.model.shape, settled(rung.pretrain.tokens)
         folder.mkdir()
         bits = float(PLANTED.bits(scaling_parameters(shape, 1024), tokens))
         measured = {"bits_per_byte": bits, "epochs": 1.5, "steps": 10}

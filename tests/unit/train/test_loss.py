@@ -29,3 +29,27 @@ def test_a_batch_without_targets_costs_nothing():
     loss.backward()
     assert loss.item() == 0
     torch.testing.assert_close(logits.grad, torch.zeros(4, 5))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_z_loss_is_in_the_gradient_and_not_in_the_value(dtype):
+    generator = torch.Generator().manual_seed(1)
+    rows, weight = CPU_BLOCK_ROWS + 5, 0.01
+    logits = torch.randn(rows, 30, generator=generator).mul(4).add(3).to(dtype)
+    targets = torch.randint(0, 30, (rows,), generator=generator)
+    targets[::5] = IGNORED
+    ours, theirs = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+
+    loss = summed_nats(ours, targets, z_loss=weight)
+    (loss / 10).backward()
+    nats = torch.nn.functional.cross_entropy(theirs.float(), targets, ignore_index=IGNORED, reduction="sum")
+    log_z = theirs.float().logsumexp(dim=1)[targets != IGNORED]
+    ((nats + weight * log_z.square().sum()) / 10).backward()
+
+    torch.testing.assert_close(loss, nats)
+    torch.testing.assert_close(ours.grad, theirs.grad)
+    plain = logits.clone().requires_grad_()
+    (summed_nats(plain, targets) / 10).backward()
+    assert ours.grad is not None
+    assert plain.grad is not None
+    assert (ours.grad - plain.grad).abs().max() > 1e-3, "the term is large enough here to be seen"

@@ -4,9 +4,12 @@ import torch
 
 from gristmill.model.build import build_model
 from gristmill.model.config import ModelConfig
-from gristmill.train.config import OptimConfig
+from gristmill.train.config import PretrainConfig
+from gristmill.train.dial import facts_of, resolve
 from gristmill.train.optimizers import Optimizers
 from gristmill.train.slices import SavedTensors
+
+OPTIM = resolve(PretrainConfig(), facts_of(ModelConfig(depth=1).shape, seq_len=8)).optim
 
 
 def new_model(**fields):
@@ -24,7 +27,7 @@ def train_steps(model, optimizers, *, first, count):
 
 def test_muon_takes_the_matrices_of_the_layers_and_adamw_the_rest():
     model = new_model(tie_embeddings=False)
-    optimizers = Optimizers(model, OptimConfig())
+    optimizers = Optimizers(model, OPTIM)
     train_steps(model, optimizers, first=0, count=1)
     owners = {key.split("/")[1]: key.split("/")[0] for key in optimizers.state()}
     assert owners.keys() == dict(model.named_parameters()).keys()
@@ -37,13 +40,13 @@ def test_a_learning_rate_of_zero_moves_no_weight():
     before = [weight.clone() for weight in model.parameters()]
     tokens = torch.arange(8).reshape(1, 8)
     model(input_ids=tokens, labels=tokens).loss.backward()
-    Optimizers(model, OptimConfig(weight_decay=0.1)).step(lr_multiplier=0.0)
+    Optimizers(model, OPTIM.model_copy(update={"weight_decay": 0.1})).step(lr_multiplier=0.0)
     assert all(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
 
 
 def test_adamw_can_take_every_weight():
     model = new_model()
-    optimizers = Optimizers(model, OptimConfig(kind="adamw"))
+    optimizers = Optimizers(model, OPTIM.model_copy(update={"kind": "adamw"}))
     train_steps(model, optimizers, first=0, count=1)
     state = optimizers.state()
     assert {key.split("/")[0] for key in state} == {"adamw"}
@@ -53,7 +56,8 @@ def test_adamw_can_take_every_weight():
 @pytest.mark.parametrize("kind", ["muon", "adamw"])
 def test_a_restored_state_goes_on_with_the_same_bits(kind, tmp_path):
     model = new_model()
-    optimizers = Optimizers(model, OptimConfig(kind=kind))
+    optim = OPTIM.model_copy(update={"kind": kind})
+    optimizers = Optimizers(model, optim)
     train_steps(model, optimizers, first=0, count=2)
     weights = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     safetensors.torch.save_file(optimizers.state(), tmp_path / "optimizer.safetensors")
@@ -63,7 +67,7 @@ def test_a_restored_state_goes_on_with_the_same_bits(kind, tmp_path):
     with torch.no_grad():
         for name, weight in resumed.named_parameters():
             weight.copy_(weights[name])
-    restored = Optimizers(resumed, OptimConfig(kind=kind))
+    restored = Optimizers(resumed, optim)
     restored.restore(SavedTensors([tmp_path / "optimizer.safetensors"]))
     train_steps(resumed, restored, first=2, count=2)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), resumed.parameters(), strict=True))
@@ -71,7 +75,7 @@ def test_a_restored_state_goes_on_with_the_same_bits(kind, tmp_path):
 
 def test_adamw_takes_all_weights_where_it_is_asked_to():
     model = new_model(tie_embeddings=True)  # an output matrix of its own begins as zeros: no gradient gets past it
-    optimizers = Optimizers(model, OptimConfig(kind="adamw", lr_matrix_adamw=1e-3))
+    optimizers = Optimizers(model, OPTIM.model_copy(update={"kind": "adamw", "lr_matrix_adamw": 1e-3}))
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     train_steps(model, optimizers, first=0, count=1)
     assert {key.split("/")[0] for key in optimizers.state()} == {"adamw"}
@@ -82,7 +86,7 @@ def test_adamw_takes_all_weights_where_it_is_asked_to():
 
 def test_only_embeddings_and_output_matrix_move_while_the_rest_is_held():
     model = new_model(tie_embeddings=False)
-    optimizers = Optimizers(model, OptimConfig(weight_decay=0.1))
+    optimizers = Optimizers(model, OPTIM.model_copy(update={"weight_decay": 0.1}))
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     tokens = torch.arange(8).reshape(1, 8)
     model(input_ids=tokens, labels=tokens).loss.backward()

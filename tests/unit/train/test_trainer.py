@@ -1,10 +1,9 @@
-import hashlib
 import json
-import signal
 
 import numpy as np
 import pytest
 import torch
+from training import ALONE, StopBefore, finished, logged
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gristmill.evaluate.bits_per_byte import bits_per_byte
@@ -16,33 +15,8 @@ from gristmill.train import objective as objective_module
 from gristmill.train.interrupts import StopRequest
 from gristmill.train.pretrain import main
 from gristmill.train.ranks import Ranks
-from gristmill.train.trainer import NotFinite, Trainer
-
-ALONE = Ranks(rank=0, world=1, device=torch.device("cpu"))
-
-
-class StopBefore(StopRequest):
-    """Asks to stop when the loop has looked this often: before that step."""
-
-    def __init__(self, step: int) -> None:
-        self.looks_left = step
-
-    @property
-    def signal_number(self):
-        self.looks_left -= 1
-        return signal.SIGTERM if self.looks_left < 0 else None
-
-
-def finished(run, out):
-    out.mkdir(exist_ok=True)
-    trainer = Trainer(run, out, ALONE)
-    assert trainer.train(StopRequest())
-    trainer.finish()
-    return hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest()
-
-
-def logged(out, name):
-    return [row[name] for row in read_metrics(out / "metrics.jsonl") if name in row]
+from gristmill.train.supervisor import TrainingDiverged
+from gristmill.train.trainer import Trainer
 
 
 def test_a_run_stopped_twice_ends_with_the_same_bits(make_run, tmp_path):
@@ -91,7 +65,14 @@ def test_the_finished_folder_is_a_complete_hugging_face_model(make_run, tmp_path
     assert model.generation_config.eos_token_id == [0, 3]
     assert AutoTokenizer.from_pretrained(out).convert_tokens_to_ids("w7") == 7
     assert {path.name for path in out.iterdir()} == {
-        *("config.json", "generation_config.json", "model.safetensors", "metrics.jsonl", "result.json"),
+        *(
+            "config.json",
+            "generation_config.json",
+            "model.safetensors",
+            "metrics.jsonl",
+            "result.json",
+            "samples.jsonl",
+        ),
         *("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
     }
     result = Report.model_validate_json((out / "result.json").read_text()).metrics
@@ -131,11 +112,11 @@ def test_training_goes_on_with_more_tokens_than_the_model_had(make_run, token_fo
 
 
 def test_losses_that_are_not_finite_are_skipped_then_named(make_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(objective_module, "summed_nats", lambda logits, targets: logits.sum() * float("nan"))
+    monkeypatch.setattr(objective_module, "summed_nats", lambda logits, targets, z_loss: logits.sum() * float("nan"))
     trainer = Trainer(make_run(max_skipped_steps=2), tmp_path, ALONE)
     before = [weight.detach().clone() for weight in trainer.model.parameters()]
-    rows = trainer.loader.row_indices(2).tolist()
-    with pytest.raises(NotFinite, match="step 3: loss nan") as error:
+    rows = trainer.data.row_indices(2).tolist()
+    with pytest.raises(TrainingDiverged, match="step 3: loss nan") as error:
         trainer.train(StopRequest())
     assert str(rows) in str(error.value)
     assert all(torch.equal(old, new) for old, new in zip(before, trainer.model.parameters(), strict=True))

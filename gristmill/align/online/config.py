@@ -1,0 +1,301 @@
+"""What online alignment computes: prompts, rewards, and the three algorithms that learn from them."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import regex
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from gristmill.fingerprint import content_digest
+from gristmill.schema import Schema, StageConfig
+
+
+class ExamplePrompts(Schema):
+    """The prompts of the instruction rows that the stage `examples` made; the answer there is the reference."""
+
+    kind: Literal["examples"] = "examples"
+
+
+class JsonlPrompts(Schema):
+    """A JSON-lines file (or `.gz`), one prompt a row."""
+
+    kind: Literal["jsonl"] = "jsonl"
+    path: Annotated[Path, AfterValidator(Path.absolute)]
+    """The file; a relative path counts from where the command is started."""
+    prompt: str = "{prompt}"
+    """What is asked, with the row's fields in braces: `{Body}. {Question}`."""
+    reference: str | None = None
+    """The right answer, likewise: `{answer}`; null: there is none."""
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of rows that never train and measure the result; a row's content decides, so copies stay together."""
+
+
+Prompts = Annotated[ExamplePrompts | JsonlPrompts, Field(discriminator="kind")]
+
+
+class Reward(Schema):
+    """A number for an answer; an answer's reward is the sum over all rewards of weight × number."""
+
+    weight: float = 1.0
+    """Negative: a penalty."""
+
+
+class RewardModelReward(Reward):
+    """The score of the stage `reward_model`."""
+
+    kind: Literal["reward_model"] = "reward_model"
+
+
+class NumberReward(Reward):
+    """1 where the last number in the answer is the last one of the reference (GSM8K's rule), else 0."""
+
+    kind: Literal["number"] = "number"
+
+
+class ExactReward(Reward):
+    """1 where the answer is the reference, blanks around both aside, else 0."""
+
+    kind: Literal["exact"] = "exact"
+
+
+class PatternReward(Reward):
+    """1 where a regular expression matches the whole answer, else 0."""
+
+    kind: Literal["pattern"] = "pattern"
+    pattern: str
+    """In the syntax of the module `regex`; `.` is no line break."""
+
+    @model_validator(mode="after")
+    def _is_an_expression(self) -> Self:
+        try:
+            regex.compile(self.pattern)
+        except regex.error as error:
+            raise ValueError(f"pattern={self.pattern!r} is no regular expression: {error}") from error
+        return self
+
+
+class ConstraintsReward(Reward):
+    """Share of the row's instructions that the answer follows, as IFEval writes them (arXiv:2311.07911)."""
+
+    kind: Literal["constraints"] = "constraints"
+
+
+class CodeReward(Reward):
+    """1 where the answer's Python code passes the tests of the row's reference, else 0; run in a sandbox."""
+
+    kind: Literal["code"] = "code"
+    cpu_s: PositiveFloat = 2.0
+    """CPU-seconds that the code and its tests may take."""
+
+
+class LengthReward(Reward):
+    """The answer's tokens as a share of `max_new_tokens`. As a bonus it is the classic reward to hack."""
+
+    kind: Literal["length"] = "length"
+
+
+class FinishedReward(Reward):
+    """1 where the answer ended by itself, 0 where it was cut off."""
+
+    kind: Literal["finished"] = "finished"
+
+
+class RepetitionReward(Reward):
+    """Share of the answer's word triples that stood in it before; give it a negative weight."""
+
+    kind: Literal["repetition"] = "repetition"
+
+
+class ToxicityReward(Reward):
+    """The toxicity classifier's score, 0 to 1; give it a negative weight."""
+
+    kind: Literal["toxicity"] = "toxicity"
+    model: Annotated[Path, AfterValidator(Path.absolute)] | None = None
+    """A fastText model of `gristmill toxicity train`; null: the English one that comes with gristmill."""
+
+
+class LanguageReward(Reward):
+    """1 where the answer is in the prompt's language, else 0."""
+
+    kind: Literal["language"] = "language"
+
+
+class RandomReward(Reward):
+    """A number from 0 to 1 that has nothing to do with the answer: the control arm of an experiment."""
+
+    kind: Literal["random"] = "random"
+
+
+AnyReward = Annotated[
+    RewardModelReward
+    | NumberReward
+    | ExactReward
+    | PatternReward
+    | ConstraintsReward
+    | CodeReward
+    | LengthReward
+    | FinishedReward
+    | RepetitionReward
+    | ToxicityReward
+    | LanguageReward
+    | RandomReward,
+    Field(discriminator="kind"),
+]
+
+
+class MonitorConfig(StageConfig):
+    """When a run is stopped before its end, because the reward rises for the wrong reason."""
+
+    judge: list[AnyReward] = []
+    """Rewards that are not trained on. When the reward on held-out prompts has risen since the start while these have
+    fallen, both by more than chance, the run stops: the reward is being hacked. Empty: not looked at."""
+    max_kl: PositiveFloat | None = 20.0
+    """Nats per answer that the policy may be away from where it started; null: any."""
+    min_entropy: NonNegativeFloat = 0.0
+    """Nats per token below which the policy answers nearly always the same."""
+    max_repetition: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of repeated word triples in sampled answers."""
+
+
+class OnlineConfig(StageConfig):
+    """What GRPO, RLOO and PPO have in common: sample answers, reward them, make the better ones likelier."""
+
+    prompts: Prompts = ExamplePrompts()
+    """What is asked."""
+    chat: bool = True
+    """Prompts go through the model's chat template; false: they are continued as they stand (base models)."""
+    few_shot: NonNegativeInt = 0
+    """Solved rows of the training part before each prompt; needs references."""
+    stop: str | None = None
+    """Text that ends an answer beside the model's own end, such as a line break; not part of the answer."""
+    rewards: list[AnyReward] = [RewardModelReward(), FinishedReward(weight=0.5)]
+    """What is rewarded."""
+    monitors: MonitorConfig = MonitorConfig()
+    """When to stop early."""
+    steps: PositiveInt = 50
+    """Rounds of sampling and learning."""
+    prompts_per_step: PositiveInt = 8
+    """Prompts of a round."""
+    group_size: PositiveInt = 8
+    """Answers sampled of each prompt."""
+    max_new_tokens: PositiveInt = 48
+    """Longest answer."""
+    temperature: PositiveFloat = 1.0
+    """Of the sampling, and of the distribution that is learned."""
+    updates_per_step: PositiveInt = 1
+    """Optimizer steps made of one round's answers, each on an equal part of its prompts; with more than one the ratio
+    to the policy that sampled matters, and is clipped."""
+    passes: PositiveInt = 1
+    """Times that a round's answers are gone through."""
+    lr: PositiveFloat = 1e-5
+    """Learning rate of AdamW; it rises linearly over `lr_warmup_ratio` of the steps and then stays."""
+    lr_warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Share of the steps over which the learning rate rises."""
+    grad_clip: PositiveFloat = 1.0
+    """Largest norm of the whole gradient; a longer one is scaled down to it."""
+    clip_eps: PositiveFloat = 0.2
+    """How far from 1 the ratio of new to old probability counts."""
+    clip_eps_high: PositiveFloat | None = None
+    """The same above 1 (DAPO's clip-higher, .28); null: as `clip_eps`."""
+    kl_coef: NonNegativeFloat = 0.0
+    """Weight of the KL divergence from the start; 0: none, and then it is only measured now and then."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Precision of matrix products in learning; sampling and weights are float32."""
+    tokens_per_pass: PositiveInt = 2048
+    """Tokens of one forward pass in learning; fewer need less memory."""
+    held_out_prompts: PositiveInt = 100
+    """Held-out prompts answered greedily before, after and in between."""
+    eval_every_steps: PositiveInt = 10
+    """Rounds between measurements on held-out prompts, and of the KL divergence where `kl_coef` is 0."""
+    seed: int = Field(default=0, ge=0)
+    """Decides the order of prompts and the sampled answers; bootstrap intervals too."""
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Self:
+        if self.prompts_per_step % self.updates_per_step:
+            raise ValueError(
+                f"updates_per_step={self.updates_per_step} does not divide prompts_per_step={self.prompts_per_step}; "
+                "an update takes whole groups"
+            )
+        if not any(reward.weight for reward in self.rewards):
+            raise ValueError("rewards is empty or has no weight other than 0, so there is nothing to learn; give one")
+        return self
+
+    @property
+    def asks_reward_model(self) -> bool:
+        """Whether anything is scored by the stage `reward_model`."""
+        return any(isinstance(reward, RewardModelReward) for reward in (*self.rewards, *self.monitors.judge))
+
+    def identity(self) -> dict[str, Any]:
+        """The configuration with a file's content in place of its path."""
+        decisive = self.model_dump(mode="json", exclude={"tokens_per_pass"})
+        if isinstance(self.prompts, JsonlPrompts):
+            decisive["prompts"]["path"] = content_digest(self.prompts.path)
+        for reward in (*decisive["rewards"], *decisive["monitors"]["judge"]):
+            if reward.get("model"):
+                reward["model"] = content_digest(Path(reward["model"]))
+        return decisive
+
+
+class GrpoConfig(OnlineConfig):
+    """Group-relative policy optimization (Shao et al. 2024, arXiv:2402.03300)."""
+
+    algorithm: Literal["grpo"] = "grpo"
+    loss: Literal["grpo", "dr_grpo", "dapo"] = "grpo"
+    """`grpo`: advantages over the group's standard deviation, mean over each answer's tokens. `dr_grpo`: neither
+    (arXiv:2503.20783). `dapo`: the mean over all tokens (arXiv:2503.14476); set `clip_eps_high` too."""
+
+    @model_validator(mode="after")
+    def _group_has_a_baseline(self) -> Self:
+        return _with_a_group(self)
+
+
+class ReinforceConfig(OnlineConfig):
+    """REINFORCE with the group's other answers as baseline: RLOO (Ahmadian et al. 2024, arXiv:2402.14740)."""
+
+    algorithm: Literal["reinforce"] = "reinforce"
+
+    @model_validator(mode="after")
+    def _group_has_a_baseline(self) -> Self:
+        return _with_a_group(self)
+
+
+class PpoConfig(OnlineConfig):
+    """Proximal policy optimization with a critic (Schulman et al. 2017, arXiv:1707.06347; Ouyang et al. 2022).
+
+    The critic is a head on the policy's last hidden states, which it does not change. The KL divergence from the start
+    is part of each token's reward.
+    """
+
+    algorithm: Literal["ppo"] = "ppo"
+    kl_coef: NonNegativeFloat = 0.02
+    """Weight of the KL divergence from the start in each token's reward, at first."""
+    kl_target: PositiveFloat | None = None
+    """Nats per answer to keep to by moving `kl_coef` (Ziegler et al. 2019, arXiv:1909.08593); null: it stays."""
+    gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Discount of later rewards, per token."""
+    lam: Annotated[float, Field(ge=0, le=1)] = 0.95
+    """λ of generalized advantage estimation."""
+    value_lr: PositiveFloat = 1e-3
+    """Learning rate of the critic."""
+    value_clip: PositiveFloat = 0.2
+    """How far a guess may move in one round and still be given credit."""
+
+
+C = TypeVar("C", bound=OnlineConfig)
+
+
+def _with_a_group(config: C) -> C:
+    if config.group_size < 2:
+        raise ValueError(
+            f"group_size={config.group_size}: one answer has no group to be compared with; use at least 2, or ppo"
+        )
+    return config

@@ -1,0 +1,115 @@
+"""Prompts to answer, as text and as token ids, and which of them are held out."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from string import Formatter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gristmill.align.online.config import JsonlPrompts, OnlineConfig
+from gristmill.evaluate.chat_format import encode_prompts
+from gristmill.jsonl import read_jsonl
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One question. row: all fields of its line, for rewards that ask for more than the reference."""
+
+    row_id: str
+    text: str
+    reference: str | None = None
+    row: dict[str, Any] = field(default_factory=dict)
+    ids: tuple[int, ...] = ()
+
+
+def read_prompts(
+    config: OnlineConfig, examples: Path | None, tokenizer: "Tokenizer", *, room: int
+) -> tuple[list[Prompt], list[Prompt], int]:
+    """Prompts to train on and held-out ones, encoded, and how many were left out as too long.
+
+    room: tokens that a prompt may have. Raises ValueError naming file and line, or when a part is empty.
+    """
+    train, held_out = _from_jsonl(config.prompts) if isinstance(config.prompts, JsonlPrompts) else _examples(examples)
+    chosen = set(np.random.default_rng(config.seed).permutation(len(train))[: config.few_shot].tolist())
+    shown = [prompt for number, prompt in enumerate(train) if number in chosen]
+    train = [prompt for number, prompt in enumerate(train) if number not in chosen]
+    parts = [_encoded(part, shown, config, tokenizer) for part in (train, held_out[: config.held_out_prompts])]
+    fitting = [[prompt for prompt in part if len(prompt.ids) <= room] for part in parts]
+    if not fitting[0] or len(fitting[1]) < 2:
+        raise ValueError(
+            f"prompts: {len(fitting[0])} to train on and {len(fitting[1])} held out have at most {room} tokens (the "
+            "model's context less max_new_tokens); at least 1 and 2 are needed: give more rows or shorter ones"
+        )
+    return fitting[0], fitting[1], sum(map(len, parts)) - sum(map(len, fitting))
+
+
+def _from_jsonl(source: JsonlPrompts) -> tuple[list[Prompt], list[Prompt]]:
+    train: list[Prompt] = []
+    held_out: list[Prompt] = []
+    for where, row in read_jsonl(source.path):
+        content = json.dumps({key: value for key, value in row.items() if key != "id"}, sort_keys=True)
+        share = int.from_bytes(hashlib.sha256(content.encode()).digest()[:8]) / 2**64
+        reference = _filled(source.reference, row, where) if source.reference else None
+        prompt = Prompt(str(row.get("id", where)), _filled(source.prompt, row, where), reference, row)
+        (held_out if share < source.held_out else train).append(prompt)
+    return train, held_out
+
+
+def _examples(folder: Path | None) -> tuple[list[Prompt], list[Prompt]]:
+    if folder is None:
+        raise ValueError("prompts.kind is `examples` but no examples folder was given; give one, or use kind: jsonl")
+    parts = []
+    for name in ("sft.jsonl", "sft_held_out.jsonl"):
+        prompts = []
+        for where, row in read_jsonl(folder / name):
+            *asked, answer = row["messages"]
+            if len(asked) == 1:  # a single question; what came before a later one is not part of its text
+                prompts.append(Prompt(str(row.get("id", where)), asked[0]["content"], answer["content"], row))
+        parts.append(list({prompt.text: prompt for prompt in prompts}.values()))
+    return parts[0], parts[1]
+
+
+def _filled(template: str, row: dict[str, Any], where: str) -> str:
+    wanted = [name for _, name, _, _ in Formatter().parse(template) if name is not None]
+    missing = [name for name in wanted if name not in row]
+    if missing or not all(name.isidentifier() for name in wanted):
+        raise ValueError(
+            f"{where}: {template!r} asks for {', '.join(missing) or 'more than field names'}; "
+            f"the row has {', '.join(sorted(row)[:12])}"
+        )
+    return "".join(
+        before + (str(row[name]) if name is not None else "") for before, name, _, _ in Formatter().parse(template)
+    )
+
+
+def _encoded(
+    prompts: list[Prompt], shown: Sequence[Prompt], config: OnlineConfig, tokenizer: "Tokenizer"
+) -> list[Prompt]:
+    unsolved = [prompt.row_id for prompt in shown if prompt.reference is None]
+    if unsolved:
+        raise ValueError(f"few_shot={config.few_shot} needs references, and row {unsolved[0]} has none")
+    if config.chat:
+        solved = [
+            message
+            for prompt in shown
+            for message in (
+                {"role": "user", "content": prompt.text},
+                {"role": "assistant", "content": prompt.reference or ""},
+            )
+        ]
+        asked = [[*solved, {"role": "user", "content": prompt.text}] for prompt in prompts]
+        ids = encode_prompts(tokenizer, asked)
+    else:
+        before = "".join(f"{prompt.text}{prompt.reference}{config.stop or ''}" for prompt in shown)
+        ids = [tokenizer(before + prompt.text)["input_ids"] for prompt in prompts]
+    return [
+        Prompt(prompt.row_id, prompt.text, prompt.reference, prompt.row, tuple(row))
+        for prompt, row in zip(prompts, ids, strict=True)
+    ]

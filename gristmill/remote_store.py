@@ -1,0 +1,212 @@
+"""The artifact store on an object store, or whatever else fsspec reaches; stages go on working on files of this disk.
+
+    <url>/<kind>/<stage>-<id>/record.json     an artifact exists if and only if this does and what it names is there
+    <url>/.files/ab/abcd…                     every file of every artifact, by its sha256
+    <url>/.shards/…                           results of shards (gristmill/remote_shards.py)
+    <root>/<kind>/<stage>-<id>/               this machine's copy, made when a stage or a question reads it
+
+Records are the bytes that a local store has. Publishing uploads files and then the record, in one request, so whoever
+reads sees the old artifact or the new one: a record names contents, and contents never change. A draft that is finished
+but not uploaded is kept and uploaded by the next builder of its address.
+
+Builders of one address on one machine wait for each other, as in a local store. Machines do not: the first to publish
+wins (If-None-Match), and the other one throws its draft away and takes what is there. Where something is replaced that
+both saw (--refresh, a broken artifact), the later one wins if both come within the moment between a look and a request.
+"""
+
+import fcntl
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic import ValidationError
+
+from gristmill.objects import DamagedObject, Objects, file_object
+from gristmill.progress import progress
+from gristmill.remote_shards import RemoteShardCache
+from gristmill.report import Report
+from gristmill.shard_cache import ShardCache
+from gristmill.store import ArtifactStore, BrokenArtifact, FileEntry, Recipe, Record, parse_record
+
+SHOWN_BYTES = 100_000_000
+"""Of one artifact; from there on its transfer is shown."""
+
+
+class RemoteStore(ArtifactStore):
+    """Artifacts below a URL. root: the folder of this machine for copies, drafts and locks; of this store alone."""
+
+    def __init__(self, objects: Objects, root: Path) -> None:
+        super().__init__(root)
+        self.objects = objects
+        self._replaced: dict[Path, bytes | None] = {}
+        """Draft → the record that its address had when its building began."""
+        self._in_use: dict[str, IO[str]] = {}
+        """Address → the lock that keeps gc from a copy while this process lives."""
+
+    def __str__(self) -> str:
+        return self.objects.url
+
+    def path(self, address: str) -> Path:
+        """The copy of an artifact on this disk, with all its files; what is missing of it is brought.
+
+        Raises FileNotFoundError when the store has no such artifact, BrokenArtifact when a file of it is not there or
+        not what its record says.
+        """
+        content = self._content_of(address)
+        return self._bring(address, content, parse_record(address, content).files)
+
+    def file(self, address: str, name: str) -> Path:
+        """The same for one of its files; nothing is brought where the artifact is gone or has none of that name."""
+        try:
+            content = self._content_of(address)
+            wanted = [entry for entry in parse_record(address, content).files if entry.path == name]
+        except (FileNotFoundError, BrokenArtifact):
+            return self.place(address) / name
+        return self._bring(address, content, wanted) / name
+
+    def records(self) -> list[Record]:
+        """All whole artifacts, oldest first."""
+        lie = self.objects.listing()
+        names = [name for name in lie if name.endswith("/record.json") and not name.startswith(".")]
+        found = []
+        for record in self.objects.each(self._recorded_or_none, [name.removesuffix("/record.json") for name in names]):
+            sizes = {entry.sha256: entry.size for entry in record.files} if record else {}
+            facts = {sha256: lie.get(file_object(sha256)) for sha256 in sizes}
+            if record and all((fact := facts[sha256]) and fact.size == size for sha256, size in sizes.items()):
+                found.append(record)
+        return sorted(found, key=lambda record: record.created)
+
+    def publish(self, draft: Path, recipe: Recipe, report: Report, **facts: Any) -> Record:
+        """Upload a draft as the artifact; it becomes this machine's copy.
+
+        Returns the record that the store has afterwards: this one, or that of another machine which was first.
+        """
+        record = self._finish(draft, recipe, report, facts)
+        return self._send(draft, record, self._replaced.pop(draft))
+
+    def shard_cache(self, name: str, *, fresh: bool) -> ShardCache:
+        """Results of shards, kept under what decides them; fresh: none is taken."""
+        return RemoteShardCache(Path(name), fresh=fresh, objects=self.objects)
+
+    def unsent(self, draft: Path) -> Record | None:
+        """The record of a draft that is finished and waits for its upload."""
+        try:
+            record = Record.model_validate_json((draft / "record.json").read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None
+        sizes = [path.stat().st_size if (path := draft / entry.path).is_file() else None for entry in record.files]
+        return record if sizes == [entry.size for entry in record.files] else None
+
+    def _before_building(self, draft: Path, address: str) -> None:
+        before = self._replaced[draft] = self._record_bytes(address)
+        if (record := self.unsent(draft)) and self.find(address) is None:
+            self._send(draft, record, before)
+            self._replaced[draft] = self._record_bytes(address)
+
+    def _send(self, draft: Path, record: Record, before: bytes | None) -> Record:
+        """before: the record that this one may take the place of."""
+        # what is replaced may be damaged in a way that its size does not show
+        self._move("upload", record.address, record.files, lambda entry: self._keep(draft, entry, anew=bool(before)))
+        name, content = f"{record.address}/record.json", (draft / "record.json").read_bytes()
+        if before is None:
+            is_ours = self.objects.create(name, content)
+        elif is_ours := self.objects.read(name) == before:
+            self.objects.write(name, content)
+        # an answer may be lost and its request repeated: then what is there is ours
+        if not is_ours and self.objects.read(name) != content:
+            if other := self.find(record.address):
+                shutil.rmtree(draft)
+                return other
+            self.objects.write(name, content)  # broken meanwhile
+        with self._writing(record.address):
+            self._put_in_place(draft, record.address)
+        return record
+
+    def _bring(self, address: str, record: bytes, files: list[FileEntry]) -> Path:
+        folder = self.place(address)
+        self._hold(address)
+        with self._writing(address):
+            _be_copy_of(record, folder)
+            missing = [entry for entry in files if _size(folder / entry.path) != entry.size]
+
+            self._move("download", address, missing, lambda entry: self._fetch(entry, address, folder))
+        return folder
+
+    def _move(self, what: str, address: str, files: list[FileEntry], move: Callable[[FileEntry], None]) -> None:
+        """move(entry) for each file, several at a time; what takes long is shown."""
+        size = sum(entry.size for entry in files)
+        if size < SHOWN_BYTES:
+            self.objects.each(move, files)
+            return
+        with progress(f"{what} {address}", total=round(size / 1e6), unit="MB") as bar:
+
+            def move_and_count(entry: FileEntry) -> None:
+                move(entry)
+                bar.advance(entry.size / 1e6)
+
+            self.objects.each(move_and_count, files)
+
+    def _keep(self, draft: Path, entry: FileEntry, *, anew: bool) -> None:
+        self.objects.keep(draft / entry.path, entry.sha256, anew=anew)
+
+    def _fetch(self, entry: FileEntry, address: str, folder: Path) -> None:
+        try:
+            self.objects.fetch(entry.sha256, folder / entry.path)
+        except (FileNotFoundError, DamagedObject) as error:
+            stage = address.partition("/")[2].rpartition("-")[0]
+            raise BrokenArtifact(
+                f"{address}: {entry.path} is damaged in {self} ({error}); build it again with --refresh {stage}"
+            ) from None
+
+    def _hold(self, address: str) -> None:
+        if address not in self._in_use:
+            handle = self.lock_file(address, "use").open("a")
+            fcntl.flock(handle, fcntl.LOCK_SH)
+            self._in_use[address] = handle
+
+    @contextmanager
+    def _writing(self, address: str) -> Iterator[None]:
+        with self.lock_file(address, "copy").open("a") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+    def lock_file(self, address: str, use: str) -> Path:
+        path = self.root / ".locks" / f"{address.replace('/', '.')}.{use}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _record_bytes(self, address: str) -> bytes | None:
+        self.place(address)
+        return self.objects.read(f"{address}/record.json")
+
+    def _recorded_or_none(self, address: str) -> Record | None:
+        try:
+            return self.recorded(address)
+        except (ValueError, FileNotFoundError, BrokenArtifact):
+            return None
+
+    def _sizes(self, record: Record) -> Iterator[int | None]:
+        yield from self.objects.each(lambda entry: self.objects.size(file_object(entry.sha256)), record.files)
+
+    def _digests(self, record: Record) -> Iterator[str]:
+        yield from self.objects.each(lambda entry: self.objects.digest(file_object(entry.sha256)), record.files)
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None
+
+
+def _be_copy_of(record: bytes, folder: Path) -> None:
+    """Empty a copy that was made of another record under this address."""
+    mark = folder / "record.json"
+    if mark.is_file() and mark.read_bytes() == record:
+        mark.touch()  # when it was used last, for gc
+        return
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    temporary = mark.with_name("record.json.tmp")
+    temporary.write_bytes(record)
+    temporary.rename(mark)

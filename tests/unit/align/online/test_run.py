@@ -1,0 +1,163 @@
+"""Online alignment of a tiny model, end to end."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gristmill.align.online import config as kinds
+from gristmill.align.online.config import (
+    GrpoConfig,
+    JsonlPrompts,
+    MonitorConfig,
+    OnlineConfig,
+    PpoConfig,
+    ReinforceConfig,
+)
+from gristmill.align.online.learner import Learner
+from gristmill.align.online.monitors import Monitors, RewardHacked
+from gristmill.align.online.prompts import Prompt, read_prompts
+from gristmill.align.online.rollout import Answer
+from gristmill.align.online.run import run_online
+from gristmill.evaluate.checkpoints import load_model, load_tokenizer
+from gristmill.schema import Resources
+
+SMALL = {
+    "rewards": [kinds.PatternReward(pattern="(?s).*e.*")],
+    "steps": 24,
+    "prompts_per_step": 4,
+    "group_size": 6,
+    "max_new_tokens": 8,
+    "lr": 1e-2,
+    "eval_every_steps": 8,
+    "held_out_prompts": 4,
+    "monitors": MonitorConfig(max_kl=None, max_repetition=1.0),
+}
+RESOURCES = Resources(threads=1, device="cpu")
+
+
+@pytest.mark.parametrize("algorithm", [GrpoConfig, ReinforceConfig, PpoConfig])
+def test_sampled_answers_spell_what_is_rewarded(
+    algorithm: type[OnlineConfig], tiny_model: Path, examples: Path, tmp_path: Path
+):
+    run_online(tiny_model, examples, None, tmp_path, algorithm(**SMALL), RESOURCES)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    sampled = [row["reward"] for row in rows if "reward" in row]
+    assert len(sampled) == 24
+    assert np.mean(sampled[-4:]) > np.mean(sampled[:4]) + 0.2
+    assert {"kl", "entropy", "grad_norm", "clipped", "held_out_reward"} <= set(rows[-1])
+    assert load_tokenizer(tmp_path).chat_template is not None
+
+
+def test_the_same_seed_gives_the_same_weights(tiny_model: Path, examples: Path, tmp_path: Path):
+    config = GrpoConfig(**{**SMALL, "steps": 2})
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        run_online(tiny_model, examples, None, tmp_path / name, config, RESOURCES)
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    start = load_file(tiny_model / "model.safetensors")
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert any(not torch.equal(one[name], start[name]) for name in one)
+
+
+def test_a_hacked_reward_ends_the_run_and_leaves_no_model(tiny_model: Path, examples: Path, tmp_path: Path):
+    judge: list[kinds.AnyReward] = [kinds.PatternReward(pattern="(?s)[^e]*")]
+    monitors = MonitorConfig(judge=judge, max_kl=None, max_repetition=1.0)
+    config = GrpoConfig(**{**SMALL, "steps": 60, "monitors": monitors})
+    with pytest.raises(RewardHacked, match="the reward is being hacked: on 4 held-out prompts it rose by"):
+        run_online(tiny_model, examples, None, tmp_path, config, RESOURCES)
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def _answers(model: Path, groups: int, size: int) -> list[Answer]:
+    generator = np.random.default_rng(0)
+    prompts = [Prompt(str(n), "q", ids=tuple(generator.integers(4, 300, 5 + n).tolist())) for n in range(groups)]
+    return [
+        Answer(prompt, tuple(generator.integers(4, 300, int(generator.integers(1, 6))).tolist()), "", True)
+        for prompt in prompts
+        for _ in range(size)
+    ]
+
+
+@pytest.mark.parametrize("loss", ["grpo", "dr_grpo", "dapo"])
+def test_small_passes_make_the_same_step_as_one(tiny_model: Path, loss: str):
+    answers = _answers(tiny_model, 4, 3)
+    rewards = torch.rand(12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    steps = []
+    for tokens in (1, 40, 10_000):
+        policy, reference = (load_model(tiny_model, torch.device("cpu"))[0] for _ in range(2))
+        config = GrpoConfig(**{**SMALL, "group_size": 3, "tokens_per_pass": tokens, "loss": loss, "kl_coef": 0.1})
+        measured = Learner(policy, reference, config).learn(answers, rewards, lr_share=1.0, measure_kl=True)
+        steps.append((measured, {name: weight.detach().clone() for name, weight in policy.named_parameters()}))
+    for measured, weights in steps[:-1]:
+        assert measured == pytest.approx(steps[-1][0], abs=1e-5)
+        # Adam turns a gradient near zero into its sign, so a few weights may differ by a step's length
+        differing = sum((weights[name] - steps[-1][1][name]).abs().gt(1e-4).sum().item() for name in weights)
+        assert differing < 0.005 * sum(weight.numel() for weight in weights.values())
+
+
+def test_groups_of_equal_rewards_move_nothing(tiny_model: Path):
+    policy, reference = (load_model(tiny_model, torch.device("cpu"))[0] for _ in range(2))
+    before = {name: weight.detach().clone() for name, weight in policy.named_parameters()}
+    config = GrpoConfig(**{**SMALL, "group_size": 3})
+    measured = Learner(policy, reference, config).learn(
+        _answers(tiny_model, 2, 3), torch.ones(6), lr_share=1.0, measure_kl=False
+    )
+    assert measured["differing_groups"] == 0
+    assert all(torch.equal(weight, before[name]) for name, weight in policy.named_parameters())
+
+
+def test_monitors_say_what_was_found():
+    quiet = np.zeros(5)
+    monitors = Monitors(MonitorConfig(max_kl=2.0, min_entropy=0.1), seed=0, reward=quiet, judged=None)
+    monitors.check_step(1, {"kl": 1.9, "entropy": 0.2, "repetition": 0.1})
+    with pytest.raises(RewardHacked, match=r"step 2: the policy is 2\.10 nats an answer away"):
+        monitors.check_step(2, {"kl": 2.1, "entropy": 0.2, "repetition": 0.1})
+    with pytest.raises(RewardHacked, match=r"below monitors\.min_entropy"):
+        monitors.check_step(3, {"entropy": 0.05, "repetition": 0.1})
+    with pytest.raises(RewardHacked, match="60% of the answers' word triples are repeated"):
+        monitors.check_step(4, {"entropy": 0.2, "repetition": 0.6})
+
+
+def test_a_judge_that_rises_too_stops_nothing():
+    start = np.linspace(0, 1, 30)
+    monitors = Monitors(MonitorConfig(judge=[kinds.FinishedReward()]), seed=0, reward=start, judged=start)
+    monitors.check_held_out(5, start + 0.3, start + 0.1)
+    monitors.check_held_out(6, start - 0.3, start - 0.1)
+    with pytest.raises(RewardHacked):
+        monitors.check_held_out(7, start + 0.3, start - 0.1)
+
+
+def test_few_shot_prompts_show_solved_rows_and_no_held_out_ones(tiny_model: Path, tmp_path: Path):
+    rows = tmp_path / "sums.jsonl"
+    rows.write_text("".join(json.dumps({"context": f"{n}+1=", "continuation": f"{n + 1}"}) + "\n" for n in range(40)))
+    source = JsonlPrompts(path=rows, prompt="{context}", reference="{continuation}", held_out=0.3)
+    config = GrpoConfig(
+        **{**SMALL, "prompts": source, "chat": False, "few_shot": 2, "stop": "\n", "held_out_prompts": 50}
+    )
+    tokenizer = load_tokenizer(tiny_model)
+    train, held_out, too_long = read_prompts(config, None, tokenizer, room=100)
+    assert len(train) + len(held_out) == 38
+    assert too_long == 0
+    shown = str(tokenizer.decode(held_out[0].ids))
+    assert shown.count("\n") == 2
+    assert shown.endswith(held_out[0].text)
+    first = shown.split("\n")[0]
+    assert first.split("=")[0] + "=" not in {prompt.text for prompt in (*train, *held_out)}
+
+
+def test_a_template_that_asks_for_a_missing_field_names_the_row(tiny_model: Path, tmp_path: Path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"question": "a"}\n')
+    config = GrpoConfig(**{**SMALL, "prompts": JsonlPrompts(path=rows)})
+    with pytest.raises(ValueError, match=r"rows.jsonl:1: '\{prompt\}' asks for prompt; the row has question"):
+        read_prompts(config, None, load_tokenizer(tiny_model), room=100)
+
+
+def test_a_group_needs_two_answers_unless_there_is_a_critic():
+    with pytest.raises(ValueError, match="one answer has no group"):
+        GrpoConfig(group_size=1)
+    assert PpoConfig(group_size=1).group_size == 1
