@@ -57,8 +57,8 @@ def bits_of(nats: float, text_bytes: float) -> float:
 def bits_by_group(sums: NDArray[np.float64], groups: RowGroups, *, metric: str = "bits_per_byte") -> dict[str, float]:
     """The metric of all text, and of each language and source where there are several.
 
-    sums: [groups + 1, 2], as of `sums_by_group`. Names are such as `bits_per_byte_language_uk`, `bits_per_byte_source_web`.
-    Raises as `bits_of`; a group without text has no number.
+    sums: [groups + 1, 2], as of `sums_by_group`. Names are such as `bits_per_byte_language_uk` and
+    `bits_per_byte_source_web`. Raises as `bits_of`; a group without text has no number.
     """
     found = {metric: bits_of(*sums.sum(axis=0))}
     for place, kind in ((1, "language"), (0, "source")):

@@ -151,7 +151,7 @@ def validation_of(monkeypatch) -> Callable[[dict[int, float]], None]:
     """validation_of({3: 2.0, …}): bits per byte that are measured after so many steps, in place of real ones."""
 
     def plant(by_step: dict[int, float]) -> None:
-        monkeypatch.setattr(Trainer, "validation_bits", lambda self: by_step[self.state.step])
+        monkeypatch.setattr(Trainer, "validation_bits", lambda self: {"bits_per_byte": by_step[self.state.step]})
 
     return plant
 
