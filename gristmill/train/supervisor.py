@@ -121,7 +121,8 @@ class Supervisor:
             measured, state = trainer.validation_bits(), trainer.state
             bits = measured[trainer.objective.metric]
             if trainer.ranks.is_main:
-                with MetricsWriter(trainer.out / "metrics.jsonl", last_step=state.step) as metrics:
+                name = trainer.objective.metric
+                with MetricsWriter(trainer.out / "metrics.jsonl", last_step=state.step, again=name) as metrics:
                     metrics.write(state.step, measured)
             if not self.config.early_stop or early_stop.is_gain(
                 bits, best=state.best_bits_per_byte, config=self.config.early_stop
