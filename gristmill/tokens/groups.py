@@ -31,7 +31,7 @@ class RowGroups:
         self._rows, self._starts, self._lengths = (table[name].to_numpy() for name in ("row", "start", "length"))
 
     def read(self, rows: Sequence[int] | NDArray[np.integer], *, seq_len: int) -> NDArray[np.int64]:
-        """int64 [n, seq_len + 1]: the place in `names` of each token's group; -1 for padding."""
+        """int64 [n, seq_len + 1]: the place in `names` of each token's group; -1 where the index has no document."""
         result = np.full((len(rows), seq_len + 1), -1, np.int64)
         firsts, ends = (np.searchsorted(self._rows, rows, side=side) for side in ("left", "right"))
         for place, (first, end) in enumerate(zip(firsts, ends, strict=True)):
