@@ -90,7 +90,7 @@ def alpha_with_interval(units: Sequence[Sequence[str]]) -> dict[str, float | Non
 
     None where no unit has two votes, or all votes are the same and chance cannot be told from agreement.
     """
-    names = {"alpha": None, "alpha_ci_low": None, "alpha_ci_high": None}
+    names: dict[str, float | None] = {"alpha": None, "alpha_ci_low": None, "alpha_ci_high": None}
     categories = sorted({vote for unit in units for vote in unit})
     counts_UC = np.array([[list(unit).count(one) for one in categories] for unit in units if len(unit) > 1])
     if len(counts_UC) == 0 or len(categories) < 2:

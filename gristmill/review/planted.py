@@ -1,4 +1,4 @@
-"""Errors planted in answers known to be good, of the kind that inattentive readers let pass; the same draw, the same text.
+"""Errors planted in answers known to be good, of the kind that inattentive readers let pass.
 
 Left out: errors that need a model to invent them.
 """
