@@ -44,6 +44,7 @@ def serve(folder: Path, reviewer: str, *, port: int = 0) -> None:
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind(("127.0.0.1", port))
+    listening.listen()  # whoever opens the address as soon as it is printed waits, and is not refused
     port = listening.getsockname()[1]
     token = secrets.token_urlsafe(24)
     app = review_app(folder, reviewer, token=token, port=port)
