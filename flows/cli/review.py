@@ -4,13 +4,19 @@ import json
 import shutil
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
 from flows.cli import workspace
 from gristmill.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gristmill.evaluate.sampling_config import Sampling
+    from gristmill.review.queue import Candidate
+    from gristmill.review.selection import Sampled
 
 app = App(name="review", help="Let people judge answers in a browser; what they say becomes preference pairs.")
 
@@ -48,6 +54,13 @@ def make(
         Parameter(negative="", help="A checkpoint's address or folder; two, or one that answers twice."),
     ] = (),
     count: Annotated[int | None, Parameter(help="The first of the prompts; all when left out.")] = None,
+    samples: Annotated[
+        int, Parameter(help="Answers drawn of each model; the one that rewards like best is shown.")
+    ] = 1,
+    reward_model: Annotated[
+        tuple[str, ...], Parameter(negative="", help="A reward model's address or folder; may be repeated.")
+    ] = (),
+    disagreed: Annotated[int | None, Parameter(help="Keep the prompts on which reward models disagree most.")] = None,
     max_new_tokens: int = 128,
     temperature: float = 0.7,
     top_p: float = 0.95,
@@ -56,16 +69,24 @@ def make(
     seed: Annotated[int, Parameter(help="Decides order, sides, sampled answers and planted errors.")] = 0,
 ) -> int:
     """Make a review of prompts with two answers each, from a file or sampled from one or two checkpoints."""
+    from gristmill.evaluate.sampling_config import Sampling
     from gristmill.review import folder as review
     from gristmill.review.candidates import read_candidates
     from gristmill.review.queue import make_queue, write_queue
+    from gristmill.review.selection import select
 
     if (folder / review.LOG).exists():
         raise ConfigError(f"{folder} has judgements already; make the new queue in another folder")
     candidates = read_candidates(prompts)[:count]
     dropped = Counter[str]()
     if model:
-        candidates, dropped = _sampled(candidates, model, max_new_tokens, temperature, top_p, seed)
+        sampling = Sampling(temperature=temperature, top_p=top_p)
+        sampled, dropped = _sampled(candidates, model, samples, max_new_tokens, sampling, seed)
+        candidates = select(sampled, [_folder(name) for name in reward_model], disagreed=disagreed)
+    elif samples > 1 or reward_model or disagreed is not None:
+        raise ConfigError(
+            "--samples, --reward-model and --disagreed choose among answers of a --model; name one or two"
+        )
     elif any(not each.answers for each in candidates):
         raise ConfigError(f"{prompts.name}: not every line has `answers`; name one or two checkpoints with --model")
     items, left_out = make_queue(candidates, seed=seed, planted=planted)
@@ -95,18 +116,31 @@ def report(folder: Folder, /, *, as_json: Json = False) -> int:
 
 
 def _sampled(
-    prompts: list[Any], names: tuple[str, ...], max_new_tokens: int, temperature: float, top_p: float, seed: int
-) -> tuple[list[Any], Counter[str]]:
-    from gristmill.evaluate.sampling_config import Sampling
-    from gristmill.review.candidates import sample_candidates
+    prompts: "list[Candidate]",
+    names: Sequence[str],
+    samples: int,
+    max_new_tokens: int,
+    sampling: "Sampling",
+    seed: int,
+) -> "tuple[list[Sampled], Counter[str]]":
+    from gristmill.review.candidates import sample_answers
 
+    if samples < 1:
+        raise ConfigError(f"--samples {samples}: at least one answer of each model is needed")
     if len(names) > 2:
         raise ConfigError(f"--model was given {len(names)} times; a reviewer compares two answers")
-    if len(names) == 1 and temperature == 0:
-        raise ConfigError("--temperature 0: one model gives the same answer twice; draw above 0, or name two models")
-    models = [(name, _folder(name)) for name in (names * 2)[:2]]  # one answers twice, of two each once
-    sampling = Sampling(temperature=temperature, top_p=top_p)
-    return sample_candidates(prompts, models, max_new_tokens=max_new_tokens, sampling=sampling, seed=seed)
+    if (len(names) == 1 or samples > 1) and sampling.temperature == 0:
+        raise ConfigError("--temperature 0: a model gives the same answer each time; draw above 0")
+    first, second = names[0], names[-1]  # one answers twice
+    models = (first, _folder(first)), (second, _folder(second))
+    return sample_answers(
+        prompts,
+        models,
+        samples=samples,
+        max_new_tokens=max_new_tokens,
+        sampling=sampling,
+        seed=seed,
+    )
 
 
 def _folder(name: str) -> Path:

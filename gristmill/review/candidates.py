@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from gristmill.evaluate.sampling_config import Sampling
 from gristmill.jsonl import read_jsonl
 from gristmill.review.queue import Candidate, ChatMessage, ShownAnswer
+from gristmill.review.selection import Sampled
 
 MESSAGES = TypeAdapter(list[ChatMessage])
 ANSWERS = TypeAdapter(list[ShownAnswer])
@@ -24,32 +25,34 @@ def read_candidates(path: Path) -> list[Candidate]:
     return [_candidate(row, where) for where, row in read_jsonl(path)]
 
 
-def sample_candidates(
+def sample_answers(
     prompts: Sequence[Candidate],
-    models: Sequence[tuple[str, Path]],
+    models: tuple[tuple[str, Path], tuple[str, Path]],
     *,
+    samples: int,
     max_new_tokens: int,
     sampling: Sampling,
     seed: int,
-    threads: int | None = None,
-) -> tuple[list[Candidate], Counter[str]]:
-    """Each prompt with one answer of each of two models (name, folder), and how many prompts were too long for one.
+) -> tuple[list[Sampled], Counter[str]]:
+    """Each prompt with `samples` answers of each of two models (name, folder), and how many prompts were too long.
 
     Raises ValueError where a folder is no model that chats.
     """
     import numpy as np
 
-    found: list[list[ShownAnswer | None]] = []
-    for place, (name, folder) in enumerate(models):
-        draws = np.random.SeedSequence([seed, place]).generate_state(len(prompts)).tolist()
-        texts = _answers(folder, prompts, draws, max_new_tokens=max_new_tokens, sampling=sampling, threads=threads)
-        found.append([None if text is None else ShownAnswer(model=name, text=text) for text in texts])
-    answered = []
-    for prompt, answers in zip(prompts, zip(*found, strict=True), strict=True):
-        whole = [answer for answer in answers if answer is not None]
-        if len(whole) == len(models):
-            answered.append(Candidate(prompt.prompt, whole, prompt.reference))
-    return answered, +Counter(too_long=len(prompts) - len(answered))
+    sides = []
+    for place, (_, folder) in enumerate(models):
+        draws = np.random.SeedSequence([seed, place]).generate_state(len(prompts) * samples).tolist()
+        repeated = [prompt for prompt in prompts for _ in range(samples)]
+        texts = _answers(folder, repeated, draws, max_new_tokens=max_new_tokens, sampling=sampling)
+        sides.append([texts[first : first + samples] for first in range(0, len(texts), samples)])
+    found = []
+    names = (models[0][0], models[1][0])
+    for prompt, left, right in zip(prompts, *sides, strict=True):
+        whole = [[text for text in side if text is not None] for side in (left, right)]
+        if all(len(side) == samples for side in whole):
+            found.append(Sampled(prompt.prompt, names, (whole[0], whole[1]), prompt.reference))
+    return found, +Counter(too_long=len(prompts) - len(found))
 
 
 def _answers(
@@ -59,14 +62,13 @@ def _answers(
     *,
     max_new_tokens: int,
     sampling: Sampling,
-    threads: int | None,
 ) -> list[str | None]:
     """None for a prompt that leaves no room for an answer."""
     from gristmill.evaluate.chat_format import encode_prompts
     from gristmill.evaluate.generation import answers
     from gristmill.serve.chat import ChatModel
 
-    chat = ChatModel(folder, threads=threads)
+    chat = ChatModel(folder)
     encoded = encode_prompts(chat.tokenizer, [[turn.model_dump() for turn in each.prompt] for each in prompts])
     fitting = [number for number, ids in enumerate(encoded) if len(ids) + max_new_tokens <= chat.context]
     made = answers(

@@ -42,8 +42,23 @@ def test_one_model_answers_twice_and_needs_a_temperature(prompts: Path, tmp_path
     arguments = ["--prompts", prompts, "--model", model, "--max-new-tokens", 8]
     assert review("make", tmp_path / "review", *arguments) == 0
     assert all(item.answers[0].text != item.answers[1].text for item in read_review(tmp_path / "review").items.values())
-    with pytest.raises(ValueError, match="same answer twice"):
+    with pytest.raises(ValueError, match="same answer each time"):
         review("make", tmp_path / "other", *arguments, "--temperature", 0)
+
+
+def test_reward_models_choose_the_answers_and_the_prompts(prompts: Path, tmp_path: Path):
+    model, judges = write_tiny_model(tmp_path / "model"), [write_tiny_model(tmp_path / f"j{n}", seed=n) for n in (1, 2)]
+    arguments = ["--prompts", prompts, "--model", model, "--max-new-tokens", 8, "--planted", 0]
+    by_judges = [word for judge in judges for word in ("--reward-model", judge)]
+    assert review("make", tmp_path / "first", *arguments, *by_judges, "--samples", 3, "--disagreed", 4) == 0
+    assert len(read_review(tmp_path / "first").items) == 4
+    with pytest.raises(ValueError, match="need a reward model"):
+        review("make", tmp_path / "other", *arguments, "--samples", 3)
+    with pytest.raises(ValueError, match="1 reward models cannot disagree"):
+        review("make", tmp_path / "other", *arguments, *by_judges[:2], "--disagreed", 4)
+    with pytest.raises(ValueError, match="choose among answers of a --model"):
+        review("make", tmp_path / "other", "--prompts", prompts, "--samples", 3)
+    assert not (tmp_path / "other").exists()
 
 
 def test_prompts_without_answers_need_a_model(prompts: Path, tmp_path: Path):
