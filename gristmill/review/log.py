@@ -20,11 +20,14 @@ from gristmill.schema import Schema
 Verdict = Literal["left", "right", "tie", "both_bad", "skip", "written"]
 
 
+MAX_REVIEWER = 100
+
+
 class Judgement(Schema):
     """What one reviewer said about one item, or took back."""
 
     at: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
-    reviewer: Annotated[str, Field(min_length=1, max_length=100)]
+    reviewer: Annotated[str, Field(min_length=1, max_length=MAX_REVIEWER)]
     item: str
     verdict: Verdict | Literal["undo"]
     left: Annotated[int, Field(ge=0, le=1)]

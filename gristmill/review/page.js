@@ -23,7 +23,7 @@ async function call(path, body, saved) {
     if (!("total" in state)) throw new Error(`the server answered ${response.status}`);
     if (response.status !== 422) show(state);
     place("problem").textContent = response.ok ? "" : state.problem;
-    place("status").textContent = response.ok ? saved : "";
+    place("status").textContent = response.ok && saved ? `${saved} ${state.judged} of ${state.total} judged.` : "";
   } catch (error) {
     place("status").textContent = "";
     place("problem").textContent =

@@ -17,7 +17,7 @@ from pydantic import Field, NonNegativeFloat
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gristmill.review.folder import ASSIGNMENT, LOG, read_review
-from gristmill.review.log import Judgement, Verdict, append
+from gristmill.review.log import MAX_REVIEWER, Judgement, Verdict, append
 from gristmill.schema import Schema
 
 HERE = Path(__file__).parent
@@ -38,8 +38,10 @@ HEADERS = {
 def serve(folder: Path, reviewer: str, *, port: int = 0) -> None:
     """Serve until interrupted; the address with its token goes to stdout. port 0: any free one.
 
-    Raises ValueError when the folder is no review.
+    Raises ValueError when the folder is no review, or the name too long for its log.
     """
+    if len(reviewer) > MAX_REVIEWER:
+        raise ValueError(f"the reviewer's name has {len(reviewer)} characters; use at most {MAX_REVIEWER}")
     review = read_review(folder)
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
