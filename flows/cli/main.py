@@ -18,6 +18,7 @@ from flows.cli.classifier import app as classifier
 from flows.cli.export import export
 from flows.cli.forget import forget
 from flows.cli.profile import profile
+from flows.cli.promote import promote
 from flows.cli.report import app as report
 from flows.cli.seen import seen
 from flows.cli.tokenizer import app as tokenizer
@@ -33,7 +34,7 @@ app = App(
 config_app = App(name="config", help="Look at configurations.")
 for group in (report, artifacts, classifier, tokenizer, config_app):
     app.command(group)
-for command in (trace, forget, seen, profile, export):
+for command in (trace, forget, seen, profile, export, promote):
     app.command(command)
 
 FlowName = Literal["pipeline", "data", "pretrain", "scaling", "ablation"]
