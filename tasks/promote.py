@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from gristmill.artifacts import Evaluation, Promotion, Registration
 from gristmill.promotion.config import PromoteConfig
@@ -45,4 +46,17 @@ def promote(
     store = current_session().store
     made = decide(store, tracking.Registry(), challenger, evaluations, over=over, config=config)
     (out / "promotion.json").write_text(json.dumps(made, indent=2))
+    if made["promoted"]:
+        _announce(made)
     return Report(rows_in=1, rows_out=int(made["promoted"]), unit="models", details=made)
+
+
+def _announce(made: dict[str, Any]) -> None:
+    """An event that Prefect's automations can wait for, such as to deploy the new champion."""
+    from prefect.events import emit_event
+
+    emit_event(
+        event="gristmill.champion.moved",
+        resource={"prefect.resource.id": f"gristmill.model.{made['model']}", "prefect.resource.name": made["model"]},
+        payload={name: made[name] for name in ("version", "checkpoint", "over", "rules")},
+    )
