@@ -1,6 +1,6 @@
 """How often the gate is wrong, and how often it sees a difference that is there: simulated models, the real gate.
 
-    python benchmarks/gate_simulation.py [--repetitions 1000] [--items 2000] [--json]
+    python benchmarks/gate_simulation.py [--repetitions 1000] [--items 2500] [--table] [--json]
 
 Two models answer the same items. An item is right with a probability of its own, drawn from a Beta distribution, for
 both models; each answers by a coin of its own. The distribution's spread sets `discordance`, the share of items on
@@ -30,9 +30,10 @@ MARGIN = 0.02
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=1000)
-    parser.add_argument("--items", type=int, default=2000)
+    parser.add_argument("--items", type=int, default=2500)
     parser.add_argument("--difference", type=float, default=0.03)
     parser.add_argument("--discordance", type=float, default=0.2)
+    parser.add_argument("--table", action="store_true", help="also by items and discordance")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     started = time.process_time()
@@ -71,6 +72,7 @@ def main() -> None:
             }
             for spread in (0.12, 0.2, 0.3)
             for items in (200, 500, 1064, 2000, 2500)
+            if arguments.table
         ],
         "cpu_s": 0.0,
     }

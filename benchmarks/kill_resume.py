@@ -13,11 +13,13 @@ A line of the results file is one finished run; kills that it holds are not repe
 """
 
 import argparse
+import ctypes
 import hashlib
 import io
 import json
 import os
 import random
+import select
 import signal
 import subprocess
 import sys
@@ -36,7 +38,7 @@ SEQ_LEN, STEPS = 64, 150
 CONFIG = {
     "tokens": STEPS * 4 * SEQ_LEN,
     "batch_rows": 4,
-    "micro_rows": 2,
+    "micro_rows": 4,
     "precision": "fp32",
     "log_every_steps": 1,
     "eval_every_steps": 40,
@@ -77,6 +79,7 @@ def main() -> None:
         "runs": len(runs),
         "most_kills_of_a_run": max(len(run["kills"]) for run in runs),
         "kills_by_phase": kills,
+        "kills_that_left_a_checkpoint_half_written": sum(run["half_written"] for run in runs),
         "loss_difference_from_2_ranks_to_1": ranks,
         "previous_commit": previous or None,
     }
@@ -91,10 +94,10 @@ def killed_runs(arguments: argparse.Namespace, folder: Path, expected: dict, sta
     while (missing := arguments.kills - sum(len(run["kills"]) for run in runs)) > 0:
         chance = random.Random(f"{len(runs)}")
         out = folder / f"run-{len(runs)}"
-        kills = killed_until_done(folder, out, chance, missing, start_s)
+        kills, halves = killed_until_done(folder, out, chance, missing, start_s)
         found = outcome(out)
         different = sorted(name for name in expected if found[name] != expected[name])
-        run = {"kills": kills, "identical": not different, "different": different}
+        run = {"kills": kills, "half_written": halves, "identical": not different, "different": different}
         runs.append(run)
         with results.open("a") as file:
             file.write(json.dumps(run) + "\n")
@@ -102,8 +105,13 @@ def killed_runs(arguments: argparse.Namespace, folder: Path, expected: dict, sta
     return runs
 
 
-def killed_until_done(folder: Path, out: Path, chance: random.Random, most: int, start_s: float) -> list[str]:
+def killed_until_done(
+    folder: Path, out: Path, chance: random.Random, most: int, start_s: float
+) -> tuple[list[str], int]:
+    """Kill and start again until chance lets the program finish. Returns the phases of its kills, and how many of them
+    left a checkpoint half written."""
     kills: list[str] = []
+    halves = 0
     while True:
         process = program(folder, out)
         phase = chance.choices(list(PHASES), list(PHASES.values()))[0] if len(kills) < most else None
@@ -111,30 +119,47 @@ def killed_until_done(folder: Path, out: Path, chance: random.Random, most: int,
             process.kill()
         if process.wait() == -signal.SIGKILL:
             kills.append(str(phase))
+            halves += (out / "checkpoints" / ".draft").exists()
         else:
             assert process.returncode == 0, f"exit status {process.returncode}"
-            return kills
+            return kills, halves
 
 
 def reached(phase: str, out: Path, process: subprocess.Popen, chance: random.Random, start_s: float) -> bool:
     """Wait for a random moment of a phase; False when the program ended before."""
     begun = time.time()
     if phase == "start":
-        return ended_within(process, chance.uniform(0, start_s))
-    metrics = out / "metrics.jsonl"
-    while process.poll() is None:
-        fresh = metrics.exists() and metrics.stat().st_mtime > begun and metrics.stat().st_size > 0
-        if phase == "steps" and fresh:
-            return ended_within(process, chance.uniform(0, 2))
-        if phase == "checkpoint" and fresh and (out / "checkpoints" / ".draft").exists():
-            return ended_within(process, chance.uniform(0, 0.03))
-        if phase == "end" and fresh and f'{{"step": {STEPS},' in metrics.read_text()[-500:]:
-            return ended_within(process, chance.uniform(0, 0.4))
-        time.sleep(0.0005)
-    return False
+        return runs_after(process, chance.uniform(0, start_s))
+    metrics, checkpoints = out / "metrics.jsonl", out / "checkpoints"
+    while not (metrics.exists() and metrics.stat().st_mtime > begun and metrics.stat().st_size > 0):
+        if not runs_after(process, 0.002):
+            return False
+    if phase == "steps":
+        return runs_after(process, chance.uniform(0, 2))
+    if phase == "checkpoint":
+        if not runs_after(process, chance.uniform(0, 1)):  # not always the first one after the start
+            return False
+        checkpoints.mkdir(exist_ok=True)
+        wait_for_new_entry(checkpoints, seconds=20)  # the draft
+        return runs_after(process, chance.uniform(0, 0.02))
+    while f'{{"step": {STEPS},' not in metrics.read_text()[-500:]:
+        if not runs_after(process, 0.002):
+            return False
+    return runs_after(process, chance.uniform(0, 0.4))
 
 
-def ended_within(process: subprocess.Popen, seconds: float) -> bool:
+def wait_for_new_entry(folder: Path, *, seconds: float) -> None:
+    """By inotify: a folder that lives for some milliseconds is not found by looking now and then."""
+    libc = ctypes.CDLL(None)
+    handle = libc.inotify_init()
+    try:
+        assert libc.inotify_add_watch(handle, bytes(folder), 0x100) > 0  # IN_CREATE
+        select.select([handle], [], [], seconds)
+    finally:
+        os.close(handle)
+
+
+def runs_after(process: subprocess.Popen, seconds: float) -> bool:
     """Wait; whether the program still runs then."""
     time.sleep(seconds)
     return process.poll() is None

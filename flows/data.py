@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from gristmill.artifacts import Examples, Splits, Tokenizer, Tokens
+from gristmill.artifacts import Checkpoint, Examples, Splits, Tokenizer, Tokens
 from gristmill.config import PipelineConfig
+from gristmill.model.config import CheckpointStart
 from gristmill.tokens.config import PinnedTokenizer
 from tasks.decontaminate import decontaminate
 from tasks.dedup import dedup
@@ -13,9 +14,11 @@ from tasks.filter import filter
 from tasks.ingest import ingest
 from tasks.known import known
 from tasks.mix import mix
+from tasks.open_model import open_model
 from tasks.signals import signals
 from tasks.signatures import signatures
 from tasks.split import split
+from tasks.stage import checkpoint_at
 from tasks.tokenize import tokenize
 from tasks.train_tokenizer import train_tokenizer
 
@@ -28,6 +31,8 @@ class Grist:
     splits: Splits
     tokenizer: Tokenizer
     tokens: Tokens
+    start: Checkpoint | None
+    """The model that training goes on from, where it does not begin anew."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +46,10 @@ class Cleaned:
 def data(config: PipelineConfig) -> Grist:
     """Ingest, clean, deduplicate, decontaminate, mix, split and tokenize."""
     cleaned = clean(config)
-    tokenizer = vocabulary(config, cleaned.splits)
+    start = starting_model(config)
+    tokenizer = vocabulary(config, cleaned.splits, start)
     tokens = tokenize(splits=cleaned.splits, tokenizer=tokenizer, config=config.tokenize)
-    return Grist(cleaned.examples, cleaned.splits, tokenizer, tokens)
+    return Grist(cleaned.examples, cleaned.splits, tokenizer, tokens, start)
 
 
 def clean(config: PipelineConfig) -> Cleaned:
@@ -63,7 +69,16 @@ def clean(config: PipelineConfig) -> Cleaned:
     return Cleaned(made, split(documents=documents, config=config.split))
 
 
-def vocabulary(config: PipelineConfig, splits: Splits) -> Tokenizer:
-    """The tokenizer that is pinned, or one trained on these splits."""
+def starting_model(config: PipelineConfig) -> Checkpoint | None:
+    """The model that training goes on from: an open one, imported, or one of an earlier run."""
+    if config.open_model:
+        return open_model(config=config.open_model)
+    start = config.model.start
+    return checkpoint_at(start.artifact) if isinstance(start, CheckpointStart) else None
+
+
+def vocabulary(config: PipelineConfig, splits: Splits, start: Checkpoint | None) -> Tokenizer:
+    """The tokenizer that is pinned, that of the model to start from, or one trained on these splits."""
     pinned = config.train_tokenizer.artifact if isinstance(config.train_tokenizer, PinnedTokenizer) else None
-    return train_tokenizer.at(pinned) if pinned else train_tokenizer(splits=splits, config=config.tokenizer)
+    base = start if config.takes_tokenizer_of_start else None
+    return train_tokenizer.at(pinned) if pinned else train_tokenizer(splits=splits, base=base, config=config.tokenizer)

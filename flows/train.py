@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from flows.data import Grist
 from gristmill.artifacts import Checkpoint, Evaluation
 from gristmill.config import PipelineConfig
-from gristmill.model.config import CheckpointStart
+from gristmill.tokens.config import ExistingTokenizer
 from tasks.align import align
 from tasks.evaluate import evaluate
 from tasks.pretrain import pretrain
 from tasks.reward_model import reward_model
 from tasks.sft import sft
-from tasks.stage import checkpoint_at
 from tasks.tokenize import tokenize
+from tasks.train_tokenizer import train_tokenizer
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,10 @@ class Flour:
 def train(config: PipelineConfig, grist: Grist) -> Flour:
     """Pretrain, fine-tune, align; each model is compared with its parent on the same items."""
     made, tokens = grist.examples, grist.tokens
+    before = scores_before(config, grist)
     base = base_model(config, grist)
     base_scores = evaluate["pretrain"](
-        model=base, tokens=tokens, examples=made, parent=None, config=config.evaluate.for_base_model()
+        model=base, tokens=tokens, examples=made, parent=before, config=config.evaluate.for_base_model()
     )
     tuned = sft(model=base, examples=made, config=config.sft)
     tuned_scores = evaluate["sft"](
@@ -42,13 +43,23 @@ def train(config: PipelineConfig, grist: Grist) -> Flour:
     return Flour(aligned, aligned_scores)
 
 
+def scores_before(config: PipelineConfig, grist: Grist) -> Evaluation | None:
+    """An open model as it came, with its own tokenizer, on the same text: what it knew before it was adapted."""
+    if config.open_model is None or grist.start is None:
+        return None
+    own = train_tokenizer["open_model"](splits=grist.splits, base=grist.start, config=ExistingTokenizer())
+    tokens = tokenize["open_model"](splits=grist.splits, tokenizer=own, config=config.tokenize)
+    return evaluate["open_model"](
+        model=grist.start, tokens=tokens, examples=grist.examples, parent=None, config=config.evaluate.for_base_model()
+    )
+
+
 def base_model(config: PipelineConfig, grist: Grist) -> Checkpoint:
     """Pretrain, from scratch or from an earlier model."""
-    earlier = config.model.start.artifact if isinstance(config.model.start, CheckpointStart) else None
     return pretrain(
         tokens=grist.tokens,
         tokenizer=grist.tokenizer,
-        start=checkpoint_at(earlier) if earlier else None,
+        start=grist.start,
         anneal=tokenize["anneal"].at(config.pretrain.anneal.artifact) if config.pretrain.anneal else None,
         model=config.model,
         config=config.pretrain,

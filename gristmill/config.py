@@ -13,13 +13,20 @@ from gristmill.evaluate.config import EvaluateConfig, JsonlItems
 from gristmill.examples.config import ExamplesConfig
 from gristmill.filters.config import FilterConfig, SignalsConfig
 from gristmill.model.config import ModelConfig
+from gristmill.model.open_models_config import LicensesConfig, OpenModelConfig
 from gristmill.promotion.config import PromoteConfig
 from gristmill.scaling.config import ScalingConfig
 from gristmill.scaling.ladder import Rung, ladder
 from gristmill.schema import Resources, Schema
 from gristmill.serve.config import RegisterConfig
 from gristmill.text.config import ExtractConfig, SplitConfig
-from gristmill.tokens.config import TokenizeConfig, TokenizerConfig, TrainedTokenizer
+from gristmill.tokens.config import (
+    ExistingTokenizer,
+    ExtendedTokenizer,
+    TokenizeConfig,
+    TokenizerConfig,
+    TrainedTokenizer,
+)
 from gristmill.tokens.mix_config import MixConfig
 from gristmill.tokens.vocab_size import optimal_vocab_size
 from gristmill.train.config import PretrainConfig
@@ -42,6 +49,7 @@ class PipelineConfig(Schema):
     train_tokenizer: TokenizerConfig = Field(default=TrainedTokenizer(), discriminator="kind")
     tokenize: TokenizeConfig = TokenizeConfig()
     model: ModelConfig = ModelConfig()
+    licenses: LicensesConfig = LicensesConfig()
     pretrain: PretrainConfig = PretrainConfig()
     sft: SftConfig = SftConfig()
     reward_model: RewardModelConfig = RewardModelConfig()
@@ -61,7 +69,16 @@ class PipelineConfig(Schema):
         if self.model.start.kind == "open" and self.train_tokenizer.kind == "bpe":
             raise ValueError(
                 "model.start is an open model, so the tokenizer must be that model's own: set "
-                "train_tokenizer: {kind: existing, path: …} to its folder, or {kind: extend, path: …} to add tokens"
+                "train_tokenizer: {kind: existing}, or {kind: extend, scripts: […]} to add tokens"
+            )
+        if self.takes_tokenizer_of_start and self.model.start.kind == "scratch":
+            raise ValueError(
+                f"train_tokenizer of kind {self.train_tokenizer.kind} has no path, so it is that of the model in "
+                "model.start, but that is scratch; name the tokenizer's folder, or a model to start from"
+            )
+        if self.pretrain.kl_to_start and self.model.start.kind == "scratch":
+            raise ValueError(
+                "pretrain.kl_to_start holds on to the model in model.start, but that is scratch; set it to 0"
             )
         self.signatures.check_threshold(self.dedup.threshold)
         trained = self.train_tokenizer
@@ -87,6 +104,18 @@ class PipelineConfig(Schema):
         return trained.model_copy(
             update={"vocab_size": sized, "mask_token": trained.mask_token or self.model.is_masked}
         )
+
+    @property
+    def takes_tokenizer_of_start(self) -> bool:
+        """Whether `train_tokenizer` is that of the model in `model.start`, or extends it."""
+        tokenizer = self.train_tokenizer
+        return isinstance(tokenizer, ExistingTokenizer | ExtendedTokenizer) and tokenizer.path is None
+
+    @property
+    def open_model(self) -> OpenModelConfig | None:
+        """The open model that `model.start` names, if it names one."""
+        start = self.model.start
+        return OpenModelConfig(source=start, licenses=self.licenses) if start.kind == "open" else None
 
     @property
     def ladder(self) -> list[Rung]:

@@ -16,8 +16,10 @@ NOT_FINITE = "not finite"
 class StepLog:
     """Appends rows to a JSON-lines file; rows after `last_step` (of a run that was killed later) are dropped first."""
 
-    def __init__(self, path: Path, *, last_step: int = 0) -> None:
+    def __init__(self, path: Path, *, last_step: int = 0, again: str | None = None) -> None:
+        """again: what will be measured at `last_step`; a row of a run killed after it had measured that is dropped."""
         kept = [row for row in read_metrics(path) if row["step"] <= last_step] if last_step else []
+        kept = [row for row in kept if row["step"] < last_step or again not in row]
         rewritten = path.with_name(path.name + ".tmp")
         rewritten.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept), encoding="utf-8")
         rewritten.rename(path)

@@ -36,6 +36,7 @@ Resumable = Literal["never", "same_code", "always"]
 State = Literal["reuse", "build", "blocked", "built", "reused"]
 Check = Callable[[Record, Path], str | None]
 Refuses = Callable[[ArtifactStore, dict[str, Recipe], dict[str, Any]], str | None]
+Notes = Callable[[dict[str, Any]], list[str]]
 
 
 class StageFailed(RuntimeError):
@@ -54,6 +55,8 @@ class Step:
     state: State
     address: str
     because: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What a plan says beside the reasons."""
     rebuild: bool = False
     """A whole artifact lies there, yet it is built again: refreshed, or no longer true outside the store."""
     seconds: float = 0.0
@@ -116,6 +119,7 @@ def stage(
     retries: int = 0,
     check: Check | None = None,
     refuses: Refuses | None = None,
+    notes: Notes | None = None,
 ) -> Callable[[Callable[Concatenate[Path, P], Report]], "Stage[P, A]"]:
     """Declare a stage. Bump `version` when the output's meaning changes.
 
@@ -125,10 +129,11 @@ def stage(
     what is wrong, or None. It raises SourceUnavailable when it cannot ask.
     refuses: asks whether the inputs go together, before anything is built; it gets the store, the recipes so far by
     address and the arguments, and returns what is wrong, or None.
+    notes: facts of the arguments that a plan shows, such as a licence.
     """
 
     def declare(function: Callable[Concatenate[Path, P], Report]) -> "Stage[P, A]":
-        options = {"resumable": resumable, "retries": retries, "check": check, "refuses": refuses}
+        options = {"resumable": resumable, "retries": retries, "check": check, "refuses": refuses, "notes": notes}
         return Stage(function, produces, version, **options)
 
     return declare
@@ -145,10 +150,12 @@ class Stage(Generic[P, A]):
         retries: int,
         check: Check | None,
         refuses: Refuses | None = None,
+        notes: Notes | None = None,
         instance: str | None = None,
     ) -> None:
         self.function, self.produces, self.version = function, produces, version
         self.resumable, self.retries, self.check, self.refuses = resumable, retries, check, refuses
+        self.notes = notes
         self.name: str = function.__name__
         self.instance = instance
         self.signature = inspect.signature(function)
@@ -163,7 +170,8 @@ class Stage(Generic[P, A]):
 
     def __getitem__(self, instance: str) -> "Stage[P, A]":
         """The same stage under a label of its own, `evaluate["sft"]` as `evaluate[sft]`; no part of the key."""
-        options = {"resumable": self.resumable, "retries": self.retries, "check": self.check, "refuses": self.refuses}
+        asked = {"check": self.check, "refuses": self.refuses, "notes": self.notes}
+        options = {"resumable": self.resumable, "retries": self.retries, **asked}
         return Stage(self.function, self.produces, self.version, instance=instance, **options)
 
     def at(self, address: str) -> A:
@@ -221,6 +229,7 @@ class Stage(Generic[P, A]):
         if self.refuses and (fault := self.refuses(here.store, recipes, arguments)):
             raise ValueError(fault)
         step = Step(self.label, "reuse", recipe.address, recipe=recipe)
+        step.notes = self.notes(arguments) if self.notes else []
         step.record = here.store.find(recipe.address)
         if made := here.step_of(recipe.address):  # by another call of this run; a refresh has had its turn
             step.because = [f"the same as {made.label}"]

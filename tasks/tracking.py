@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.artifacts import Artifact
+from gristmill.model.origin import read_origin
 from gristmill.report import Report
 from gristmill.schema import SourceUnavailable
 from gristmill.store import Recipe, Record
@@ -300,6 +301,8 @@ def register_model(model: Artifact, evaluation: Artifact, *, name: str, lineage:
             )
         version = str(logged.registered_model_version)
         tags = {"artifact": model.address, "evaluation": evaluation.address, "lineage": " ".join(lineage)}
+        if origin := read_origin(model.path):
+            tags |= {"origin": origin.name, "license": origin.license}
         for key, value in tags.items():
             client.set_model_version_tag(name, version, f"gristmill.{key}", value)
     client.set_registered_model_alias(name, "challenger", version)

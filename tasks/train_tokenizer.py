@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from gristmill.artifacts import Splits, Tokenizer
+from gristmill.artifacts import Checkpoint, Splits, Tokenizer
 from gristmill.report import Report
 from gristmill.tokens.config import TokenizerConfig
 from tasks.stage import stage
 
 
 @stage(produces=Tokenizer, version=1)
-def train_tokenizer(out: Path, splits: Splits, config: TokenizerConfig) -> Report:
-    """Train the tokenizer on the training split."""
+def train_tokenizer(out: Path, splits: Splits, base: Checkpoint | None, config: TokenizerConfig) -> Report:
+    """Train the tokenizer on the training split, or take the one of the model that training starts from."""
     from gristmill.tokens.tokenizer import run_train_tokenizer
 
-    return run_train_tokenizer(splits.path, out, config)
+    return run_train_tokenizer(splits.path, out, config, base=base.path if base else None)

@@ -55,7 +55,7 @@ def as_json(flow: str, config: PipelineConfig, config_name: str, steps: list[Ste
                 "stage": step.label,
                 "state": step.state,
                 "key": step.address,
-                "because": step.because or ([f"built by {step.record.run}"] if step.record else []),
+                "because": (step.because or ([f"built by {step.record.run}"] if step.record else [])) + step.notes,
                 "expected_s": expected.get(step.label) if step.state == "build" else 0.0,
             }
             for step in steps

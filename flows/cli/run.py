@@ -70,16 +70,16 @@ def run_flow(flow: str, config: PipelineConfig, config_name: str, *, refresh: fr
 
 
 def refusal(flow: str, config: PipelineConfig, refresh: frozenset[str]) -> str | None:
-    """Why training cannot go on from the model that is named; known from the plan, hours before training is reached.
+    """Why training cannot go on from the model that is named, by its licence or its vocabulary; known from the plan,
+    hours before training is reached.
 
     Raises ValueError when the flow has stages that such a model cannot pass.
     """
     if config.model.start.kind == "scratch" and not config.model.is_masked:
         return None
     steps = make_plan(flow, config, refresh, warn=lambda text: None)  # the run itself will say it
-    return next(
-        ("; ".join(step.because) for step in steps if (step.label, step.state) == ("pretrain", "blocked")), None
-    )
+    asked = ("open_model", "pretrain")
+    return next(("; ".join(step.because) for step in steps if step.label in asked and step.state == "blocked"), None)
 
 
 def _under_prefect(flow: str, config: PipelineConfig, config_name: str, running: Session) -> None:

@@ -130,6 +130,7 @@ def _vocab_size(config: PipelineConfig, store: ArtifactStore) -> int | None:
         return tokenizer.vocab_size
     if isinstance(tokenizer, PinnedTokenizer):
         return _tokens_in(store.path(tokenizer.artifact))
+    assert tokenizer.path, "that of the model to start from, and there is none"
     known = _tokens_in(Path(tokenizer.path))
     return known if known is None or isinstance(tokenizer, ExistingTokenizer) else known + tokenizer.new_tokens
 

@@ -16,6 +16,7 @@ from gristmill.align.config import TrainingConfig
 from gristmill.evaluate.chat_format import check_template, end_of_turn
 from gristmill.evaluate.generation import stop_ids
 from gristmill.metrics import MetricsWriter
+from gristmill.model.origin import pass_on
 from gristmill.progress import progress
 from gristmill.tokens.config import TOKENIZER_FILES
 
@@ -114,6 +115,7 @@ def save_checkpoint(model: PreTrainedModel, start: Path, out: Path, tokenizer: P
     for name in TOKENIZER_FILES:
         if (start / name).is_file():
             shutil.copyfile(start / name, out / name)
+    pass_on(start, out)
 
 
 def context_length(model: PreTrainedModel, config: TrainingConfig) -> int:

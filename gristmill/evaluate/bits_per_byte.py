@@ -8,11 +8,14 @@ sides: such bits compare masked models with one another, not with the bits per b
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from gristmill.model.documents import document_arguments
+from gristmill.tokens.groups import RowGroups
 from gristmill.tokens.masking import Masking
 from gristmill.tokens.reader import TokenShards
 
@@ -51,7 +54,22 @@ def bits_of(nats: float, text_bytes: float) -> float:
     return nats / (math.log(2) * text_bytes)
 
 
-@torch.no_grad()
+def bits_by_group(sums: NDArray[np.float64], groups: RowGroups, *, metric: str = "bits_per_byte") -> dict[str, float]:
+    """The metric of all text, and of each language and source where there are several.
+
+    sums: [groups + 1, 2], as of `sums_by_group`. Names are such as `bits_per_byte_language_uk` and
+    `bits_per_byte_source_web`. Raises as `bits_of`; a group without text has no number.
+    """
+    found = {metric: bits_of(*sums.sum(axis=0))}
+    for place, kind in ((1, "language"), (0, "source")):
+        names = sorted({name[place] for name in groups.names})
+        for name in names if len(names) > 1 else []:
+            mine = sums[:-1][[group[place] == name for group in groups.names]].sum(axis=0)
+            if mine[1]:
+                found[f"{metric}_{kind}_{name}"] = bits_of(*mine)
+    return found
+
+
 def nats_and_bytes(
     model: PreTrainedModel,
     shards: TokenShards,
@@ -67,9 +85,28 @@ def nats_and_bytes(
     counted: so many of them, the first ones; the others are run through the model all the same. None: all.
     documents_apart: no token sees another document of its row.
     """
+    how = {"examples": examples, "counted": counted, "documents_apart": documents_apart}
+    nats, text_bytes = sums_by_group(model, shards, split, rows=rows, groups=None, **how)[0].tolist()
+    return nats, text_bytes
+
+
+@torch.no_grad()
+def sums_by_group(
+    model: PreTrainedModel,
+    shards: TokenShards,
+    split: str,
+    *,
+    rows: Sequence[int],
+    groups: RowGroups | None,
+    counted: int | None = None,
+    documents_apart: bool = False,
+    examples: Examples = next_tokens,
+) -> NDArray[np.float64]:
+    """float64 [groups + 1, 2]: nats and bytes as of `nats_and_bytes`, one row for each of `groups.names`, the last for
+    tokens of none of them."""
     token_bytes = torch.from_numpy(shards.token_bytes.astype("int64"))
     rows_per_batch = max(1, LOGITS_PER_BATCH // (shards.meta["seq_len"] * model.config.vocab_size))
-    nats = text_bytes = 0.0
+    sums = np.zeros((len(groups.names) + 1 if groups else 1, 2))
     was_training = model.training
     model.eval()
     for first in range(0, len(rows), rows_per_batch):
@@ -82,15 +119,23 @@ def nats_and_bytes(
         if documents_apart:
             documents = torch.from_numpy(shards.document_ids(split, numbers))[:, : inputs.shape[1]]
             apart = document_arguments(documents.to(model.device), causal=examples is next_tokens)
-        nats += _summed_nats(model, inputs, targets.where(bytes_of_targets > 0, NOT_TEXT), apart)
-        text_bytes += bytes_of_targets.sum().item()
+        nats = _nats(model, inputs, targets.where(bytes_of_targets > 0, NOT_TEXT), apart)
+        values = np.stack([nats, bytes_of_targets.numpy().ravel().astype(np.float64)], axis=1)
+        if groups:
+            places = groups.read(numbers, seq_len=shards.meta["seq_len"])[:, -targets.shape[1] :].ravel()
+            np.add.at(sums, places, values)  # -1, a token of no group, is the last row
+        else:
+            sums += values.sum(axis=0)
     model.train(was_training)
-    return nats, text_bytes
+    return sums
 
 
-def _summed_nats(model: PreTrainedModel, inputs_BT: Tensor, targets_BT: Tensor, apart: Mapping[str, Tensor]) -> float:
+def _nats(
+    model: PreTrainedModel, inputs_BT: Tensor, targets_BT: Tensor, apart: Mapping[str, Tensor]
+) -> NDArray[np.float64]:
+    """[B × T]; 0 where the target is no text."""
     logits_BTV = model(input_ids=inputs_BT.to(model.device), use_cache=False, **apart).logits
     losses = torch.nn.functional.cross_entropy(
         logits_BTV.float().flatten(0, 1), targets_BT.flatten().to(model.device), ignore_index=NOT_TEXT, reduction="none"
     )
-    return losses.sum(dtype=torch.float64).item()
+    return losses.double().cpu().numpy()

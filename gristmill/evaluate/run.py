@@ -65,7 +65,8 @@ def run_evaluate(
 
 def _bits_per_byte(policy: "PreTrainedModel", model: Path, tokens: Path, details: dict[str, Any]) -> dict[str, float]:
     """On the validation rows; none, with the reason in the details, when another tokenizer made the shards."""
-    from gristmill.evaluate.bits_per_byte import bits_per_byte
+    from gristmill.evaluate.bits_per_byte import bits_by_group, sums_by_group
+    from gristmill.tokens.groups import RowGroups
     from gristmill.tokens.reader import TokenShards
     from gristmill.tokens.tokenizer import Vocabulary, token_bytes
 
@@ -75,7 +76,8 @@ def _bits_per_byte(policy: "PreTrainedModel", model: Path, tokens: Path, details
         details["bits_per_byte"] = "not measured: another tokenizer than the model's made the token shards"
         return {}
     with progress("evaluate: bits per byte", total=None, unit="rows"):
-        return {"bits_per_byte": bits_per_byte(policy, shards, "validation")}
+        groups, rows = RowGroups(tokens, "validation"), range(shards.rows("validation"))
+        return bits_by_group(sums_by_group(policy, shards, "validation", rows=rows, groups=groups), groups)
 
 
 def _write_samples(

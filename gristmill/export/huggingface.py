@@ -9,6 +9,7 @@ from ruamel.yaml import YAML, YAMLError
 from transformers import AutoConfig
 
 from gristmill.export.weights import INDEX, Weights
+from gristmill.model.origin import read_origin
 
 CARD = "README.md"
 COPIED = (
@@ -54,7 +55,9 @@ def write_folder(folder: Path, path: Path, *, name: str, source: str) -> None:
 
 
 def license_of(folder: Path) -> str | None:
-    """The licence that the model's card names in its front matter; None when it does not say."""
+    """That of the open model it was made from, else what its card's front matter names; None when nothing does."""
+    if origin := read_origin(folder):
+        return origin.license
     if not (folder / CARD).is_file():
         return None
     matter = _FRONT_MATTER.match((folder / CARD).read_text(encoding="utf-8", errors="replace"))

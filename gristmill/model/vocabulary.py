@@ -2,6 +2,8 @@
 
 A new token begins where the tokens it replaces are on the mean, as input and as output; so the model's first guesses
 are near those it made for the pieces (Minixhofer et al. 2022, arXiv:2112.06598, and Hewitt 2021 on why not at random).
+As output the mean is a little shorter: beside its pieces, which keep their rows, a new token would be guessed too
+often.
 """
 
 from pathlib import Path
@@ -11,6 +13,8 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
 TOKENIZER = "tokenizer.json"
+OUTPUT_SHARE = 0.9
+"""Length of a new row of the output matrix, as a share of the mean's; measured on SmolLM2 (docs/adapting.md)."""
 
 
 def check_vocabulary(model: Path, tokenizer: Path) -> None:
@@ -47,18 +51,32 @@ def grow_vocabulary(model: PreTrainedModel, *, own: Path, tokenizer: Path, vocab
     if vocab_size > rows:
         model.resize_token_embeddings(vocab_size, mean_resizing=False)
     with torch.no_grad():
-        for weight in _matrices(model):
+        for weight, share in _matrices(model):
             weight[rows:] = weight[:rows].mean(dim=0)  # ids that no token has
             for number, replaced in pieces.items():
-                weight[number] = weight[replaced].mean(dim=0)
+                weight[number] = share * weight[replaced].mean(dim=0)
     return len(pieces)
 
 
-def _matrices(model: PreTrainedModel) -> list[torch.Tensor]:
-    """Embeddings and output matrix; one where they are tied. Also the output's biases, a number a token, in BERT."""
-    layers = (model.get_input_embeddings(), model.get_output_embeddings())
-    weights = [weight for layer in layers if layer is not None for weight in layer.parameters()]
-    return list({id(weight): weight for weight in weights}.values())
+def own_tokens(folder: Path, model: PreTrainedModel) -> int:
+    """Size of the vocabulary that the model in this folder was trained with; `model` may have grown since."""
+    if not (folder / TOKENIZER).is_file():
+        return model.config.vocab_size
+    return max(_vocabulary(folder).values()) + 1
+
+
+def _matrices(model: PreTrainedModel) -> list[tuple[torch.Tensor, float]]:
+    """Embeddings and output matrix with the length of new rows, as a share of the mean's; one where they are tied.
+
+    Also the output's biases, a number a token, in BERT.
+    """
+    output = model.get_output_embeddings()
+    of_output = [] if output is None else list(output.parameters())
+    of_input = model.get_input_embeddings().parameters()
+    return [
+        *((weight, 1.0) for weight in of_input if all(weight is not other for other in of_output)),
+        *((weight, OUTPUT_SHARE if weight.ndim > 1 else 1.0) for weight in of_output),
+    ]
 
 
 def _same(one: Path, other: Path) -> bool:

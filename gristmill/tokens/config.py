@@ -46,23 +46,24 @@ class TrainedTokenizer(StageConfig):
 
 
 class ExistingTokenizer(StageConfig):
-    """Use the tokenizer of an open model as it is (`model.start: open`)."""
+    """Use a tokenizer as it is, such as that of the model in `model.start`."""
 
     kind: Literal["existing"] = "existing"
-    path: str
-    """Folder with `tokenizer.json` and `tokenizer_config.json`."""
+    path: str | None = None
+    """Folder with `tokenizer.json` and `tokenizer_config.json`; null: the tokenizer of the model in `model.start`."""
 
     def identity(self) -> dict[str, Any]:
-        """The tokenizer stands for its files, wherever they lie."""
-        return {"kind": self.kind, "files": _digests(Path(self.path))}
+        """The tokenizer stands for its files, wherever they lie; the model's own is an input of the stage."""
+        return {"kind": self.kind} | ({"files": _digests(Path(self.path))} if self.path else {})
 
 
 class ExtendedTokenizer(StageConfig):
     """Add tokens for some scripts to a byte-level BPE tokenizer; text in all others keeps its tokens."""
 
     kind: Literal["extend"] = "extend"
-    path: str
-    """Folder with the `tokenizer.json` and `tokenizer_config.json` to begin with."""
+    path: str | None = None
+    """Folder with the `tokenizer.json` and `tokenizer_config.json` to begin with; null: those of the model in
+    `model.start`."""
     scripts: Annotated[tuple[str, ...], Field(min_length=1)]
     """Unicode's names of the scripts whose words are learned from, such as `Cyrillic`."""
     new_tokens: PositiveInt = 4000
@@ -73,8 +74,9 @@ class ExtendedTokenizer(StageConfig):
     """Changes which documents are sampled."""
 
     def identity(self) -> dict[str, Any]:
-        """The base stands for its files, wherever they lie."""
-        return self.model_dump(mode="json", exclude={"path"}) | {"files": _digests(Path(self.path))}
+        """The base stands for its files, wherever they lie; the model's own is an input of the stage."""
+        decisive = self.model_dump(mode="json", exclude={"path"})
+        return decisive | ({"files": _digests(Path(self.path))} if self.path else {})
 
 
 class PinnedTokenizer(StageConfig):

@@ -11,7 +11,7 @@ from typing import Any
 
 from gristmill.artifacts import Artifact
 from gristmill.fingerprint import file_sha256
-from gristmill.model.config import ModelConfig
+from gristmill.model.config import ModelConfig, OpenStart
 from gristmill.store import ArtifactStore, Recipe, Record
 
 _FILE = "tokenizer.json"
@@ -29,16 +29,16 @@ def another_vocabulary(store: ArtifactStore, planned: Mapping[str, Recipe], trai
     start: Artifact | None = training["start"]
     model: ModelConfig = training["model"]
     recipe = planned.get(tokenizer.address)
+    if start is None or (recipe and recipe.inputs.get("base") == start.address):
+        return None
     if model.start.kind == "open":
-        own = model.start.path / _FILE
-        if not own.is_file() or file_sha256(own) in _digests(store, tokenizer.address, recipe):
+        own = _open_digest(store, start.address, model.start)
+        if own is None or own in _digests(store, tokenizer.address, recipe):
             return None
         return (
-            f"model.start is the model in {model.start.path}, whose {_FILE} is not the one that train_tokenizer names; "
-            "set train_tokenizer: {kind: existing, path: …} to that folder, or {kind: extend, path: …} to add tokens"
+            f"model.start is an open model, whose {_FILE} is not the one that train_tokenizer names; set "
+            "train_tokenizer: {kind: existing} to use that model's own, or {kind: extend, …} to add tokens to it"
         )
-    if model.start.kind != "artifact" or start is None:
-        return None
     record = store.load(start.address)
     made_with = _tokenizer_of(store, start.address)
     digest = _digest(record)
@@ -77,6 +77,15 @@ def _digests(store: ArtifactStore, address: str, recipe: Recipe | None) -> set[s
     record = store.find(address)
     known = {config.get("files", {}).get(_FILE), _digest(record) if record else None}
     return known - {None}
+
+
+def _open_digest(store: ArtifactStore, address: str, start: OpenStart) -> str | None:
+    """Of an open model's tokenizer.json: of the imported one, else of the folder's; None while nobody knows."""
+    record = store.find(address)
+    if record:
+        return _digest(record)
+    path = start.path / _FILE if start.path else None
+    return file_sha256(path) if path and path.is_file() else None
 
 
 def _digest(record: Record) -> str | None:

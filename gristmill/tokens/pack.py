@@ -43,6 +43,8 @@ INDEX_SCHEMA = pa.schema(
         ("length", pa.int32()),  # tokens of the piece, its BOS included
         ("doc_id", pa.string()),
         ("continuation", pa.bool_()),  # the document began in an earlier row
+        ("source", pa.string()),
+        ("language", pa.string()),
     ]
 )
 
@@ -163,8 +165,8 @@ class _Packer:
     def pack(self, encoded: Path) -> dict[str, int]:
         """Pack all documents below `encoded`. Returns what `meta.json` says of the split."""
         documents = text_tokens = text_bytes = added = 0  # of copies each counts
-        for doc_id, ids, size in _in_order(encoded, self.config.seed):
-            added += self._add(doc_id, ids)
+        for document, ids, size in _in_order(encoded, self.config.seed):
+            added += self._add(document, ids)
             documents, text_tokens, text_bytes = documents + 1, text_tokens + len(ids), text_bytes + size
         padding = len(self.filling) - self.used if self.used else 0
         if padding:
@@ -184,7 +186,7 @@ class _Packer:
             "padding": padding,
         }
 
-    def _add(self, doc_id: str, ids: NDArray) -> int:
+    def _add(self, document: dict[str, str | None], ids: NDArray) -> int:
         """Write a document piece by piece. Returns the number of pieces: of the BOS that were added."""
         done = pieces = 0
         while not pieces or done < len(ids):
@@ -199,8 +201,8 @@ class _Packer:
                     "row": self.rows,
                     "start": start,
                     "length": end - start,
-                    "doc_id": doc_id,
                     "continuation": pieces > 0,
+                    **document,
                 }
             )
             done, pieces, self.used = done + len(piece), pieces + 1, end
@@ -260,11 +262,12 @@ class _RowFile:
         np.lib.format.write_array_header_1_0(self._file, described)
 
 
-def _in_order(encoded: Path, seed: int) -> Iterator[tuple[str, NDArray, int]]:
-    """(doc_id, token ids, bytes of text) of all documents, one of several epochs as often, in the seeded order; ids are
-    read when they are needed."""
+def _in_order(encoded: Path, seed: int) -> Iterator[tuple[dict[str, str | None], NDArray, int]]:
+    """(id, source and language; token ids; bytes of text) of all documents, one of several epochs as often, in the
+    seeded order; ids are read when they are needed."""
     paths = shard_paths(encoded)
-    documents = [pq.read_table(path, columns=["doc_id", "tokens", "text_bytes", "epochs"]) for path in paths]
+    columns = ["doc_id", "source", "language", "tokens", "text_bytes", "epochs"]
+    documents = [pq.read_table(path, columns=columns) for path in paths]
     if not documents:
         return
     ids = [np.load(path.with_suffix(".npy"), mmap_mode="r") for path in paths]
@@ -274,7 +277,8 @@ def _in_order(encoded: Path, seed: int) -> Iterator[tuple[str, NDArray, int]]:
     doc_ids, tokens, sizes = joined["doc_id"], joined["tokens"].to_numpy(), joined["text_bytes"].to_numpy()
     for number in _seeded_order(doc_ids, joined["epochs"].to_numpy(), seed):
         end = ends_in_shard[number]
-        yield doc_ids[number].as_py(), ids[shard_of[number]][end - tokens[number] : end], int(sizes[number])
+        document = {name: joined[name][number].as_py() for name in ("doc_id", "source", "language")}
+        yield document, ids[shard_of[number]][end - tokens[number] : end], int(sizes[number])
 
 
 def _seeded_order(doc_ids: pa.ChunkedArray, epochs: NDArray[np.int32], seed: int) -> NDArray[np.int64]:

@@ -53,19 +53,20 @@ _CHAT_TEMPLATE = """\
 """
 
 
-def run_train_tokenizer(splits: Path, out: Path, config: TokenizerConfig) -> Report:
+def run_train_tokenizer(splits: Path, out: Path, config: TokenizerConfig, *, base: Path | None = None) -> Report:
     """Fill `out` with a tokenizer, and say how well it covers each language of the validation split.
 
+    base: folder of the model that training starts from; its tokenizer is meant where the configuration has no path.
     Raises ValueError when the training text allows fewer tokens than asked for.
     """
     facts: dict[str, Any] = {}
     if isinstance(config, TrainedTokenizer):
         facts = _train(splits / "train", out, config)
     elif isinstance(config, ExtendedTokenizer):
-        facts = _extend(splits / "train", out, config)
+        facts = _extend(splits / "train", out, config, _folder(config.path, base))
     else:
         assert isinstance(config, ExistingTokenizer), config  # a pinned one is never built
-        _copy(Path(config.path), out)
+        _copy(_folder(config.path, base), out)
     vocabulary = Vocabulary.load(out)
     covered = coverage_of_documents(vocabulary.tokenizer, splits / "validation")
     whole = covered.pop(ALL)
@@ -124,10 +125,16 @@ def _train(documents: Path, out: Path, config: TrainedTokenizer) -> dict[str, An
     return {"documents_read": sample.documents}
 
 
-def _extend(documents: Path, out: Path, config: ExtendedTokenizer) -> dict[str, Any]:
+def _folder(path: str | None, base: Path | None) -> Path:
+    if path is None and base is None:
+        raise ValueError("train_tokenizer.path is not given, and there is no model in model.start to take it from")
+    return Path(path) if path else base  # pyright: ignore[reportReturnType]
+
+
+def _extend(documents: Path, out: Path, config: ExtendedTokenizer, base: Path) -> dict[str, Any]:
     sample = _Sample(documents, config)
-    _copy(Path(config.path), out)
-    made = extend_tokenizer(Path(config.path), sample.texts(), scripts=config.scripts, new_tokens=config.new_tokens)
+    _copy(base, out)
+    made = extend_tokenizer(base, sample.texts(), scripts=config.scripts, new_tokens=config.new_tokens)
     made.tokenizer.save(str(out / "tokenizer.json"))
     return {
         "documents_read": sample.documents,

@@ -40,6 +40,11 @@ def llama_cpp_name(tokenizer: Tokenizer) -> str | None:
     return _KNOWN.get(tuple(cuts))
 
 
+def cuts_of(name: str | None) -> tuple[str, ...] | None:
+    """The patterns that text is cut by, one after the other, under llama.cpp's name; None for one not known here."""
+    return next((cuts for cuts, known in _KNOWN.items() if known == name), None)
+
+
 def _cut(step: dict[str, Any]) -> list[str] | None:
     """The pattern of a step; none for spelling bytes without cutting; None for a step that is not known here."""
     if step["type"] == "Split" and step["behavior"] == "Isolated" and not step["invert"]:

@@ -23,7 +23,8 @@ class OptimConfig(Schema):
     """Muon for the matrices inside the layers (Jordan 2024; fair comparison: arXiv:2509.02046), AdamW for the rest."""
 
     kind: Literal["muon", "adamw"] = "muon"
-    """What trains the matrices inside the layers; AdamW trains the rest in any case."""
+    """What trains the matrices inside the layers; AdamW trains the rest in any case. `adamw` for a model that was
+    trained with it before (docs/adapting.md)."""
     lr_matrix: PositiveFloat | None = None
     """Muon's learning rate; a matrix taller than wide gets sqrt(rows / columns) times as much. Null: derived."""
     lr_matrix_adamw: PositiveFloat = 1e-3
@@ -91,6 +92,11 @@ class PretrainConfig(StageConfig):
     instructions for it, else fp32; the report says which it was."""
     compile: Literal["auto", "on", "off"] = "auto"
     """torch.compile; `auto`: on a GPU only, since on a CPU it takes longer than it saves."""
+    embeddings_first_steps: NonNegativeInt = 0
+    """Steps at the beginning that train the embeddings and the output matrix alone, for a vocabulary that grew."""
+    kl_to_start: NonNegativeFloat = 0.0
+    """Weight of the divergence from the model that training starts with, in nats per token beside the loss: it holds on
+    to what that model knew. Not where a document has a token that the model did not know (docs/adapting.md)."""
     seed: int = 0
     """Decides the new weights and the order of rows."""
     eval_every_steps: PositiveInt = 250
@@ -154,7 +160,7 @@ class PretrainRun(Schema):
     tokenizer: Path
     """Folder of the tokenizer that made them; it becomes part of the model's folder."""
     start: Path | None = None
-    """Folder of the checkpoint to go on from, where `model.start` is an artifact."""
+    """Folder of the model to go on from, where `model.start` is an artifact or an open model."""
     anneal: Path | None = None
     """Folder of the token shards of the last phase, where `config.anneal` names some."""
     model: ModelConfig = ModelConfig()

@@ -6,7 +6,6 @@ dimensions is a stack of matrices (the experts of a mixture), each orthogonalize
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
@@ -48,15 +47,31 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         for group in self.param_groups:
-            weights = [weight for weight in group["params"] if weight.grad is not None]
-            directions = [self._momentum(weight, group["momentum"]) for weight in weights]
-            for weight, direction in zip(weights, self._orthogonalized(weights, directions), strict=True):
-                rows, columns = weight.shape[-2:]
-                if group["inputs_first"]:
-                    rows, columns = columns, rows
-                local = local_part(weight)
-                local.mul_(1 - group["lr"] * group["weight_decay"])
-                local.add_(direction, alpha=-group["lr"] * math.sqrt(max(1, rows / columns)))
+            for weights in self._together([weight for weight in group["params"] if weight.grad is not None]):
+                directions = [self._momentum(weight, group["momentum"]) for weight in weights]
+                for weight, direction in zip(weights, self._orthogonalized(weights, directions), strict=True):
+                    rows, columns = weight.shape[-2:]
+                    if group["inputs_first"]:
+                        rows, columns = columns, rows
+                    local = local_part(weight)
+                    local.mul_(1 - group["lr"] * group["weight_decay"])
+                    local.add_(direction, alpha=-group["lr"] * math.sqrt(max(1, rows / columns)))
+
+    def _together(self, weights: list[Tensor]) -> list[list[Tensor]]:
+        """Weights to orthogonalize at a time: matrices of one shape, one for each process that shares the work. What
+        one process has by itself, and a stack of matrices, goes alone."""
+        batches: list[list[Tensor]] = []
+        filling: dict[torch.Size, list[Tensor]] = {}
+        for weight in weights:
+            mesh, _ = self._layout(weight)
+            if mesh is None or weight.ndim == 3:
+                batches.append([weight])
+                continue
+            if len(filling.get(weight.shape, ())) in (0, mesh.size(-1)):
+                filling[weight.shape] = []
+                batches.append(filling[weight.shape])
+            filling[weight.shape].append(weight)
+        return batches
 
     def _momentum(self, weight: Tensor, momentum: float) -> Tensor:
         """This process's part of the gradient with momentum."""
@@ -68,45 +83,38 @@ class Muon(torch.optim.Optimizer):
         buffer.lerp_(gradient, 1 - momentum)
         return gradient.lerp(buffer, momentum)
 
-    def _orthogonalized(self, weights: list[Tensor], directions: list[Tensor]) -> list[Tensor]:
-        """This process's part of each direction's orthogonal matrix; whole matrices of one shape travel together."""
-        if self._mesh is None and not any(isinstance(weight, DTensor) for weight in weights):
+    def _orthogonalized(self, weights: list[Tensor], directions: list[Tensor]) -> Iterable[Tensor]:
+        """This process's part of each direction's orthogonal matrix."""
+        mesh, placements = self._layout(weights[0])
+        if mesh is None:
             return [orthogonalize(direction, self._precision) for direction in directions]
-        results = list(directions)
-        alike: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for number, weight in enumerate(weights):
-            if weight.ndim == 2:
-                alike[tuple(weight.shape)].append(number)
-            else:
-                results[number] = self._shared(weight, directions[number], stacked=False)
-        for numbers in alike.values():
-            stack = torch.stack([directions[number] for number in numbers])
-            for number, result in zip(numbers, self._shared(weights[numbers[0]], stack, stacked=True), strict=True):
-                results[number] = result
-        return results
+        if weights[0].ndim == 3:
+            return [self._shared(directions[0], mesh, placements, weights[0].shape, batched=True)]
+        rows_second = [Shard(1) if isinstance(place, Shard) else place for place in placements]
+        shape = torch.Size((len(weights), *weights[0].shape))
+        return self._shared(torch.stack(directions), mesh, rows_second, shape, batched=False)
 
-    def _shared(self, weight: Tensor, stack: Tensor, *, stacked: bool) -> Tensor:
-        """Orthogonalize this process's share of a stack that lies as the weights in it do; return it lying so again.
+    def _shared(
+        self, stack: Tensor, mesh: DeviceMesh, lying: list[Placement], shape: torch.Size, *, batched: bool
+    ) -> Tensor:
+        """Orthogonalize this process's share of the matrices of a stack, and return the stack lying as it did.
 
-        stack: [matrices, rows, columns], this process's part. stacked: it was made of weights of two dimensions, so
-        that what is the weights' first dimension is the stack's second.
+        stack: this process's part of [matrices, rows, columns], which is of this shape and lies so on the mesh.
+        batched: many small matrices; else one by one, which gives each the bits that it has alone.
         """
-        mesh, placements = self._layout(weight)
-        lying = [Shard(1) if stacked and isinstance(place, Shard) else place for place in placements]
         spread = [*[Replicate()] * (mesh.ndim - 1), Shard(0)]
-        shape = torch.Size((len(stack), *weight.shape)) if stacked else weight.shape
         mine = _distributed(stack.to(self._precision), mesh, lying, shape).redistribute(placements=spread).to_local()
-        if stacked and len(mine):  # one by one: the bits of a matrix do not depend on what it travels with
-            mine = torch.stack([orthogonalize(matrix, self._precision) for matrix in mine])
-        elif len(mine):
+        if len(mine) and batched:
             mine = orthogonalize(mine, self._precision)
+        elif len(mine):
+            mine = torch.stack([orthogonalize(matrix, self._precision) for matrix in mine])
         return _distributed(mine, mesh, spread, shape).redistribute(placements=lying).to_local()
 
-    def _layout(self, weight: Tensor) -> tuple[DeviceMesh, list[Placement]]:
+    def _layout(self, weight: Tensor) -> tuple[DeviceMesh | None, list[Placement]]:
+        """The processes that share the work on a weight, and how it lies on them; None: this process alone."""
         if isinstance(weight, DTensor):
             return weight.device_mesh, list(weight.placements)
-        assert self._mesh is not None
-        return self._mesh, [Replicate()] * self._mesh.ndim
+        return self._mesh, [Replicate()] * (self._mesh.ndim if self._mesh else 0)
 
 
 def orthogonalize(matrices: Tensor, precision: torch.dtype) -> Tensor:

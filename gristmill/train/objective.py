@@ -21,6 +21,7 @@ from gristmill.tokens.masking import Masking
 from gristmill.tokens.reader import TokenShards
 from gristmill.tokens.tokenizer import Vocabulary
 from gristmill.train.balance import Balance, expert_use
+from gristmill.train.kl import StartModel
 from gristmill.train.loss import IGNORED, summed_nats
 
 Piece = tuple[Tensor, Tensor, Mapping[str, Tensor]]
@@ -39,12 +40,26 @@ class Objective:
     """What one model learns from rows of tokens."""
 
     def __init__(
-        self, model: PreTrainedModel, shards: TokenShards, *, tokenizer: Path, seed: int, z_loss: float
+        self,
+        model: PreTrainedModel,
+        shards: TokenShards,
+        *,
+        tokenizer: Path,
+        seed: int,
+        z_loss: float,
+        held_to: StartModel | None = None,
+        kl_weight: float = 0.0,
     ) -> None:
-        """z_loss: weight of ln² Z (gristmill.train.loss).
+        """z_loss: weight of ln² Z (gristmill.train.loss). held_to: the model that this one starts as, and that weight.
 
-        Raises ValueError when the model learns from masked tokens and the tokenizer has no mask token.
+        Raises ValueError when the model learns from masked tokens and the tokenizer has no mask token, or is to be held
+        to another one.
         """
+        if held_to and type(model).__name__.endswith("MaskedLM"):
+            raise ValueError(
+                "pretrain.kl_to_start compares next tokens, and this model guesses masked ones; set it to 0"
+            )
+        self._held_to, self._kl_weight = held_to, kl_weight
         self._pad_id: int = shards.meta["pad_id"]
         self._masking = _masking(shards, tokenizer, seed=seed) if type(model).__name__.endswith("MaskedLM") else None
         self._balance = _balance(model)
@@ -79,7 +94,7 @@ class Objective:
 
     def begin_step(self, forward: Forward, pieces: Sequence[Piece], *, sum_over_ranks: Sum) -> "StepLoss":
         """The loss of a step whose micro-batches in this process are `pieces`. Called by all processes together."""
-        step_loss = StepLoss(forward, self._balance, sum_over_ranks, self._z_loss)
+        step_loss = StepLoss(forward, self._balance, sum_over_ranks, self._z_loss, self._held_to, self._kl_weight)
         if self._balance and len(pieces) > 1:
             step_loss.count(pieces)
         return step_loss
@@ -93,6 +108,10 @@ class StepLoss:
     balance: Balance | None
     sum_over_ranks: Sum
     z_loss: float
+    held_to: StartModel | None = None
+    kl_weight: float = 0.0
+    kl: tuple[float, int] = (0.0, 0)
+    """Nats and predictions so far."""
     counts_LE: Tensor | None = None
     """Tokens of the whole batch that each expert gets."""
     penalties: list[Tensor] = field(default_factory=list)
@@ -112,22 +131,35 @@ class StepLoss:
         """What to minimise, summed over the micro-batch's targets, and of it the nats of the predictions."""
         output = self._output(inputs_BT, **apart)
         nats = summed_nats(output.logits.flatten(0, 1), targets_BT.flatten(), z_loss=self.z_loss)
+        total = nats + self._distance(inputs_BT, targets_BT, apart, output.logits) if self.held_to else nats
         if self.balance is None:
-            return nats, nats
+            return total, nats
         counted = _counted(targets_BT)
         if self.counts_LE is None:
             self._take(self.balance.counts(output.router_logits, counted))
         assert self.counts_LE is not None
         penalty = self.balance.penalty(output.router_logits, counted, self.counts_LE)
         self.penalties.append(penalty.detach())
-        return nats + self.balance.weight * penalty, nats
+        return total + self.balance.weight * penalty, nats
 
     def metrics(self, tokens: float) -> dict[str, float]:
         """What there is to know beside the loss. tokens: targets of the whole batch. Called by all processes."""
+        moved = {}
+        if self.held_to:
+            kl, predictions = self.sum_over_ranks(*self.kl)
+            moved = {"kl_to_start": kl / max(1, predictions)}
         if self.counts_LE is None:
-            return {}
+            return moved
         (penalty,) = self.sum_over_ranks(sum(penalty.item() for penalty in self.penalties))
-        return {"balance_loss": penalty / tokens, **expert_use(self.counts_LE)}
+        return {"balance_loss": penalty / tokens, **expert_use(self.counts_LE), **moved}
+
+    def _distance(
+        self, inputs_BT: Tensor, targets_BT: Tensor, apart: Mapping[str, Tensor], logits_BTV: Tensor
+    ) -> Tensor:
+        assert self.held_to
+        kl, predictions = self.held_to.summed_kl(inputs_BT, targets_BT, apart, logits_BTV)
+        self.kl = (self.kl[0] + kl.item(), self.kl[1] + predictions)
+        return self.kl_weight * kl
 
     def _output(self, inputs_BT: Tensor, **wanted: Any) -> Any:
         return self.forward(inputs_BT, **wanted, **({"output_router_logits": True} if self.balance else {}))

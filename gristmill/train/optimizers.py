@@ -51,6 +51,7 @@ class Optimizers:
             decay = settled(config.weight_decay)
             adamw.append({"params": of_role["matrix"], "lr": config.lr_matrix_adamw, "weight_decay": decay})
         self._optimizers["adamw"] = torch.optim.AdamW(adamw, betas=(config.beta1, config.beta2), eps=ADAM_EPS)
+        self._beside_embeddings = [*of_role["matrix"], *of_role["norm"]]
         for group in self._groups():
             group["full_lr"] = group["lr"]
 
@@ -60,6 +61,11 @@ class Optimizers:
             group["lr"] = lr_multiplier * group["full_lr"]
         for optimizer in self._optimizers.values():
             optimizer.step()
+
+    def hold_all_but_embeddings(self) -> None:
+        """The next step moves only embeddings and output matrix: without a gradient a weight stays as it is."""
+        for weight in self._beside_embeddings:
+            weight.grad = None
 
     def learning_rates(self, *, lr_multiplier: float) -> dict[str, float]:
         """`lr_matrix`, `lr_embedding`, …: the rate of each role that the model has, at this share of the full one."""
@@ -81,6 +87,8 @@ class Optimizers:
     def restore(self, saved: SavedTensors) -> None:
         """Take over a state that `state()` gave, bit by bit, whichever processes saved it."""
         weights = {name: weight for weight, name in self._names.items()}
+        for optimizer in self._optimizers.values():
+            optimizer.state.clear()  # of weights that had not moved yet when it was saved
         for key in saved.names():
             kind, parameter, name = key.split("/")
             weight = weights[parameter]

@@ -92,36 +92,48 @@ class Supervisor:
     def after_step(self, outlets: Outlets | None) -> None:
         """What is due now that `trainer.state.step` steps are done."""
         trainer, done = self.trainer, self.trainer.state.step
-        is_due = done % self.config.eval_every_steps == 0 or trainer.data.ends_epoch(done - 1)
-        if is_due and done != trainer.steps:
-            self._validate(outlets)
         if self.config.sample_every_steps and done % self.config.sample_every_steps == 0:
             self._sample(outlets)
         if guards.anchor_is_due(done, state=trainer.state.guard, config=self.config.guards):
             self._change_guard(anchor=done)
             trainer.save(ANCHORS)
+        is_due = done % self.config.eval_every_steps == 0 or trainer.data.ends_epoch(done - 1)
+        if is_due and done != trainer.steps:
+            # last: a run that goes on from the checkpoint this may write does nothing of the above again
+            self._validate(outlets)
 
     def ends_early(self) -> bool:
         """Whether validation has not improved for as long as the configuration waits."""
         return early_stop.is_over(self.trainer.state.evaluations_without_gain, self.config.early_stop)
 
-    def final_bits(self) -> float:
-        """Validation of the result, which the trainer's model is from now on: the last weights, or the best ones."""
+    def measure(self, outlets: Outlets | None) -> None:
+        """Measure validation before the first step; no candidate for the best."""
+        measured = self.trainer.validation_bits()
+        if outlets:
+            outlets.metrics.write(self.trainer.state.step, measured)
+
+    def final_bits(self) -> dict[str, float]:
+        """Validation of the result, which the trainer's model is from now on: the last weights, or the best ones.
+
+        By language and source too, where it was measured now.
+        """
         trainer = self.trainer
         if not self.ends_early():
-            bits, state = trainer.validation_bits(), trainer.state
+            measured, state = trainer.validation_bits(), trainer.state
+            bits = measured[trainer.objective.metric]
             if trainer.ranks.is_main:
-                with MetricsWriter(trainer.out / "metrics.jsonl", last_step=state.step) as metrics:
-                    metrics.write(state.step, {trainer.objective.metric: bits})
+                name = trainer.objective.metric
+                with MetricsWriter(trainer.out / "metrics.jsonl", last_step=state.step, again=name) as metrics:
+                    metrics.write(state.step, measured)
             if not self.config.early_stop or early_stop.is_gain(
                 bits, best=state.best_bits_per_byte, config=self.config.early_stop
             ):
-                return bits
+                return measured
         best = self._kept("", trainer.state.best_step)
         trainer.state = best.state
         trainer.restore(best)
         assert best.state.best_bits_per_byte is not None
-        return best.state.best_bits_per_byte
+        return {trainer.objective.metric: best.state.best_bits_per_byte}
 
     def details(self) -> dict[str, Any]:
         """What `gristmill trace` and a reader have to know of the steps."""
@@ -163,12 +175,13 @@ class Supervisor:
     def _validate(self, outlets: Outlets | None) -> None:
         """Measure validation, how far training is below it, and whether this is the best so far."""
         trainer, state, gap = self.trainer, self.trainer.state, {}
-        bits = trainer.validation_bits()
+        measured = trainer.validation_bits()
+        bits = measured[trainer.objective.metric]
         if state.recent_bytes:
             gap = {"train_validation_gap": bits - bits_of(state.recent_nats, state.recent_bytes)}
         if outlets:
             epoch = round(trainer.data.epoch(state.step), 4)
-            outlets.metrics.write(state.step, {trainer.objective.metric: bits, "epoch": epoch, **gap})
+            outlets.metrics.write(state.step, {**measured, "epoch": epoch, **gap})
         trainer.change(recent_nats=0.0, recent_bytes=0)
         if early_stop.is_gain(bits, best=state.best_bits_per_byte, config=self.config.early_stop):
             trainer.change(best_step=state.step, best_bits_per_byte=bits, evaluations_without_gain=0)

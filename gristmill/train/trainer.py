@@ -11,24 +11,29 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from gristmill.evaluate.bits_per_byte import bits_of, nats_and_bytes
-from gristmill.metrics import MetricsWriter, StepLog
+from gristmill.evaluate.bits_per_byte import bits_by_group, bits_of, sums_by_group
+from gristmill.metrics import MetricsWriter, StepLog, read_metrics
 from gristmill.model.build import build_model, load_model
 from gristmill.model.config import ModelConfig, weights_digest
 from gristmill.model.documents import document_arguments
 from gristmill.model.families import describe_sizes
+from gristmill.model.origin import pass_on, read_origin
+from gristmill.model.vocabulary import own_tokens
 from gristmill.progress import progress
 from gristmill.report import Report
+from gristmill.tokens.groups import RowGroups
 from gristmill.tokens.reader import TokenShards
 from gristmill.train.checkpoint import Checkpoint, TrainState, newest_checkpoint, save_checkpoint
 from gristmill.train.config import PretrainConfig, PretrainRun, settled
 from gristmill.train.dial import facts_of_built, resolve
 from gristmill.train.export import check_tokenizer, export_model
 from gristmill.train.interrupts import StopRequest, stop_requests
+from gristmill.train.kl import StartModel
 from gristmill.train.loss import IGNORED
 from gristmill.train.objective import Objective, Piece
 from gristmill.train.optimizers import Optimizers
@@ -87,8 +92,15 @@ class Trainer:
             world=ranks.world,
         )
         self.objective = Objective(
-            self.model, self.shards, tokenizer=run.tokenizer, seed=self.config.seed, z_loss=self.config.z_loss
+            self.model,
+            self.shards,
+            tokenizer=run.tokenizer,
+            seed=self.config.seed,
+            z_loss=self.config.z_loss,
+            held_to=self._held_to(),
+            kl_weight=self.config.kl_to_start,
         )
+        self.groups = RowGroups(run.tokens, "validation")
         flops = flops_per_token(self.model, self.seq_len)
         self.parallel = ParallelModel(self.model, ranks, run.resources, compiled=self._compiled())
         self.optimizers = Optimizers(self.model, self.config.optim, mesh=self.parallel.mesh)
@@ -110,6 +122,8 @@ class Trainer:
             outlets = self._open_outlets(open_until_done)
             if outlets:
                 print(f"pretrain: {self._plan()}", file=sys.stderr, flush=True)
+            if not self.state.step and self._start_folder():
+                self.supervisor.measure(outlets)  # what the start knew, before anything is forgotten
             while self.state.step < self.steps and not self.supervisor.ends_early():
                 overdue = time.monotonic() - saved_at >= self.config.checkpoint_every_s
                 # asked of all processes together, so that none steps on while another saves or stops
@@ -129,17 +143,22 @@ class Trainer:
     def finish(self) -> None:
         """Measure the model on all validation rows and write the finished folder."""
         bits = self.supervisor.final_bits()
-        weights = self.parallel.whole_weights()
+        weights, start = self.parallel.whole_weights(), self._start_folder()
         if self.ranks.is_main:
+            at_start = next((row for row in read_metrics(self.out / "metrics.jsonl") if row["step"] == 0), {})
             measured = {
                 "steps": self.state.step,
                 "epochs": round(self._epochs(self.state.step), 4),
                 "parameters": self.parameters,
                 "skipped_steps": self.state.skipped_steps,
                 "loss": self.state.loss,
-                self.objective.metric: bits,
+                **bits,
+                **{f"{name}_at_start": value for name, value in at_start.items() if name in bits},
             }
             there, details = self.shards.rows("train") * self.seq_len, self.supervisor.details()
+            if start and (origin := read_origin(start)):
+                details |= {"origin": origin.model_dump()}
+                pass_on(start, self.out)
             report = Report(rows_in=there, rows_out=self.state.tokens, unit="tokens", metrics=measured, details=details)
             export_model(
                 self.model, self.run.tokenizer, self.out, weights=weights, meta=self.shards.meta, report=report
@@ -178,16 +197,22 @@ class Trainer:
         return model.train()
 
     def _start_folder(self) -> Path | None:
-        start = self.run.model.start
-        if start.kind == "open":
-            return start.path
-        if start.kind == "artifact" and self.run.start is None:
-            raise ValueError(f"model.start names {start.artifact} but `start`, the folder where it lies, is not given")
-        return self.run.start if start.kind == "artifact" else None
+        kind = self.run.model.start.kind
+        if kind != "scratch" and self.run.start is None:
+            raise ValueError(f"model.start is of kind {kind}, but `start`, the folder of that model, is not given")
+        return self.run.start if kind != "scratch" else None
 
     def _start_digest(self) -> str | None:
         folder = self._start_folder()
         return weights_digest(folder) if folder else None
+
+    def _held_to(self) -> StartModel | None:
+        folder = self._start_folder()
+        if not self.config.kl_to_start:
+            return None
+        if folder is None:
+            raise ValueError("pretrain.kl_to_start has no model to hold on to: model.start is scratch; set it to 0")
+        return StartModel(self.model, bos_id=self.shards.meta["bos_id"], own_tokens=own_tokens(folder, self.model))
 
     def _anneal_shards(self) -> TokenShards | None:
         """Raises ValueError when the run file does not say where they lie, or their ids mean other text."""
@@ -285,6 +310,8 @@ class Trainer:
             (nats,) = self.ranks.sum(nats)
             loss = nats / tokens
             norms = role_norms(self.model) if with_roles else {}
+            if step < self.config.embeddings_first_steps:
+                self.optimizers.hold_all_but_embeddings()
             grad_norm = self.parallel.clip_gradients(self.config.optim.grad_clip)
             verdict = self.supervisor.judge(loss, grad_norm)
             if verdict == "train":
@@ -314,24 +341,27 @@ class Trainer:
         with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             return self.parallel.forward(input_ids=inputs_BT, use_cache=False, **wanted)
 
-    def validation_bits(self) -> float:
-        """In float32 whatever the training precision, each process on its share of the rows.
+    def validation_bits(self) -> dict[str, float]:
+        """Of all rows, and by language and source; in float32 whatever the training precision, each process on its
+        share of the rows.
 
         All read equally many, since each forward pass of a sharded model needs every process; what is beyond the last
         row is read and not counted.
         """
         total, world = self.shards.rows("validation"), self.ranks.world
         rows = range(self.ranks.rank, -(-total // world) * world, world)
-        sums = nats_and_bytes(
+        mine = sums_by_group(
             self.model,
             self.shards,
             "validation",
             rows=[row % total for row in rows],
+            groups=self.groups,
             examples=self.objective.validation_examples,
             counted=len([row for row in rows if row < total]),
             documents_apart=self.config.document_masking,
         )
-        return bits_of(*self.ranks.sum(*sums))
+        sums = np.reshape(self.ranks.sum(*mine.ravel().tolist()), mine.shape)
+        return bits_by_group(sums, self.groups, metric=self.objective.metric)
 
     def change(self, **fields: Any) -> None:
         """Replace fields of the state."""

@@ -153,24 +153,74 @@ def test_an_extended_tokenizer_that_was_built_goes_on_from_its_base(crawl, first
 def open_model(tmp_path: Path) -> Path:
     folder = tmp_path / "open"
     folder.mkdir()
-    for name, content in {"tokenizer.json": TOKENIZER_JSON, "config.json": "{}", "a.safetensors": "weights"}.items():
+    for name, content in {
+        "tokenizer.json": TOKENIZER_JSON,
+        "config.json": "{}",
+        "tokenizer_config.json": "{}",
+        "a.safetensors": "weights",
+    }.items():
         (folder / name).write_text(content)
     return folder
 
 
 def test_an_open_model_takes_its_own_tokenizer_or_one_that_extends_it(crawl, open_model, tmp_path):
     start = f"model.start={{kind: open, path: {open_model}}}"
+    unstated = "licenses.allow=[unknown]"
     for setting in (
         f"{{kind: existing, path: {open_model}}}",
         f"{{kind: extend, path: {open_model}, scripts: [Thai]}}",
     ):
-        assert plan(crawl, f"train_tokenizer={setting}", start)["pretrain"].state == "build"
+        assert plan(crawl, f"train_tokenizer={setting}", start, unstated)["pretrain"].state == "build"
     other = tmp_path / "other"
     other.mkdir()
     (other / "tokenizer.json").write_text("{}")
-    blocked = plan(crawl, f"train_tokenizer={{kind: existing, path: {other}}}", start)["pretrain"]
+    blocked = plan(crawl, f"train_tokenizer={{kind: existing, path: {other}}}", start, unstated)["pretrain"]
     assert blocked.state == "blocked"
     assert "is not the one that train_tokenizer names" in blocked.because[0]
+
+
+def test_an_open_model_is_named_once_and_gives_its_tokenizer(crawl, open_model):
+    settings = (f"model.start={{kind: open, path: {open_model}}}", "licenses.allow=[unknown]")
+    steps = plan(crawl, "train_tokenizer={kind: existing}", *settings)
+    imported = steps["open_model"].address
+    for label, name in (("train_tokenizer", "base"), ("pretrain", "start"), ("evaluate[open_model]", "model")):
+        recipe = steps[label].recipe
+        assert recipe
+        assert recipe.inputs[name] == imported
+    # with its own vocabulary unchanged the model is scored on the very rows that it is then trained on
+    assert steps["tokenize[open_model]"].address == steps["tokenize"].address
+    extended = plan(crawl, "train_tokenizer={kind: extend, scripts: [Cyrillic]}", *settings)
+    assert extended["pretrain"].state == "build"
+    assert extended["tokenize[open_model]"].address == steps["tokenize"].address != extended["tokenize"].address
+
+
+def test_the_licence_of_an_open_model_is_shown_and_must_be_allowed(crawl, open_model):
+    settings = ("train_tokenizer={kind: existing}", f"model.start={{kind: open, path: {open_model}}}")
+    blocked = plan(crawl, *settings)["open_model"]
+    assert blocked.state == "blocked"
+    assert "states no licence" in blocked.because[0]
+    (open_model / "README.md").write_text("---\nlicense: llama3.2\n---\n")
+    assert "is under llama3.2" in plan(crawl, *settings)["open_model"].because[0]
+    refused = refusal("pipeline", config(crawl, *settings), frozenset())
+    assert refused
+    assert "add 'llama3.2' to licenses.allow" in refused
+    allowed = plan(crawl, *settings, "licenses.allow=[Llama3.2]")["open_model"]
+    assert (allowed.state, allowed.notes) == ("build", ["open, licence llama3.2"])
+    (open_model / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    assert plan(crawl, *settings)["open_model"].notes == ["open, licence Apache-2.0"]
+    assert refusal("pipeline", config(crawl, *settings), frozenset()) is None
+
+
+def test_a_tokenizer_without_a_path_needs_a_model_to_start_from(crawl):
+    with pytest.raises(ConfigError, match="name the tokenizer's folder, or a model to start from"):
+        config(crawl, "train_tokenizer={kind: existing}")
+
+
+def test_a_checkpoint_of_an_earlier_run_gives_its_tokenizer_too(crawl, first_night):
+    steps = plan(crawl, "train_tokenizer={kind: existing}", going_on(first_night[1]))
+    assert steps["train_tokenizer"].recipe
+    assert steps["train_tokenizer"].recipe.inputs["base"] == first_night[1]
+    assert steps["pretrain"].state == "build"
 
 
 def test_a_pinned_tokenizer_that_is_gone_blocks_the_plan(crawl):

@@ -23,6 +23,7 @@ from gristmill.align.online.losses import Aggregation, kl_estimate, kl_penalty, 
 from gristmill.align.online.rollout import Answer
 from gristmill.align.online.token_logps import Scored, score_tokens
 from gristmill.evaluate.branches import Branches
+from gristmill.model.onednn import onednn_linears
 
 BETAS = (0.9, 0.99)
 
@@ -63,10 +64,15 @@ class Learner:
         """Make answers of high reward likelier. answers: groups of `group_size`, a prompt's next to each other.
 
         Returns the round's measurements: loss, entropy in nats per token, kl in nats per answer (where measured), share
-        of clipped tokens, gradient norm, share of groups whose rewards differ (the others teach nothing).
+        of clipped tokens, gradient norm, share of groups whose rewards differ (the others teach nothing). Entropy and
+        clipping are of the tokens learned from.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = lr_share * group["full_lr"]
+        with onednn_linears(self.policy):
+            return self._learn(answers, rewards_C, measure_kl=measure_kl)
+
+    def _learn(self, answers: Sequence[Answer], rewards_C: Tensor, *, measure_kl: bool) -> dict[str, float]:
         config = self.config
         known, measured = self._experience(answers, rewards_C, measure_kl=measure_kl)
         sums: defaultdict[str, float] = defaultdict(float)
@@ -82,6 +88,11 @@ class Learner:
         spread = rewards_C.reshape(-1, size).amax(dim=1) - rewards_C.reshape(-1, size).amin(dim=1)
         measured["differing_groups"] = (spread > 0).float().mean().item()
         self._adapt_kl_coef(measured)
+        scored = sums.pop("scored_tokens")
+        for name in ("clipped", "entropy"):
+            total = sums.pop(name, 0.0)
+            if scored:  # groups of equal rewards are not looked at
+                measured[name] = total / scored
         return {**measured, **{name: value / updates for name, value in sums.items()}}
 
     def _experience(
@@ -170,8 +181,7 @@ class Learner:
             totals["loss"] += loss.item()
             totals["clipped"] += (outside * known.mask_CT[at]).sum().item()
             totals["entropy"] += scored.entropy_CT.sum().item()
-        for name in ("clipped", "entropy"):
-            totals[name] /= max(1.0, tokens)
+        totals["scored_tokens"] = tokens
         norm = nn.utils.clip_grad_norm_(self.policy.parameters(), config.grad_clip)
         totals["grad_norm"] = norm.item()
         if not torch.isfinite(norm):

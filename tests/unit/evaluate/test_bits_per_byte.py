@@ -2,12 +2,15 @@ import json
 import math
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
-from gristmill.evaluate.bits_per_byte import bits_per_byte, nats_and_bytes
+from gristmill.evaluate.bits_per_byte import bits_by_group, bits_per_byte, nats_and_bytes, sums_by_group
 from gristmill.model.build import build_model
 from gristmill.model.config import ModelConfig
+from gristmill.tokens.groups import RowGroups
 from gristmill.tokens.reader import TokenShards
 
 BOS, PAD = 1, 2
@@ -52,3 +55,50 @@ def test_no_text_is_an_error_not_a_zero(shards, uniform_model):
     shards.token_bytes[:] = 0
     with pytest.raises(ValueError, match="no text to measure"):
         bits_per_byte(uniform_model, shards, "validation")
+
+
+def write_index(folder, pieces):
+    """pieces: (row, start, length, source, language) of the validation split."""
+    names = ("row", "start", "length", "source", "language")
+    rows = [{"split": "validation", **dict(zip(names, piece, strict=True))} for piece in pieces]
+    pq.write_table(
+        pa.Table.from_pylist([*rows, {**rows[0], "split": "train", "language": "fr"}]), folder / "index.parquet"
+    )
+
+
+def test_each_language_and_source_gets_the_bits_of_its_own_text(shards, uniform_model, tmp_path):
+    # row 0: 3, 4 of one document, then 5 and an end of text of another; row 1 is a third one
+    pieces = [(0, 0, 3, "web", "uk"), (0, 3, 2, "web", "en"), (1, 0, 3, "books", None)]
+    write_index(tmp_path, pieces)
+    groups = RowGroups(tmp_path, "validation")
+    assert groups.names == [("books", "unknown"), ("web", "en"), ("web", "uk")]
+    assert groups.read([1, 0], seq_len=4).tolist() == [[0, 0, 0, -1, -1], [2, 2, 2, 1, 1]]
+    sums = sums_by_group(uniform_model, shards, "validation", rows=range(2), groups=groups)
+    nats = math.log(8)
+    assert sums == pytest.approx(np.array([[2 * nats, 9], [nats, 3], [2 * nats, 3], [0, 0]]))
+    bits = bits_by_group(sums, groups)
+    assert bits == pytest.approx(
+        {
+            "bits_per_byte": bits_per_byte(uniform_model, shards, "validation"),
+            "bits_per_byte_language_en": 3 * 1 / 3,
+            "bits_per_byte_language_uk": 3 * 2 / 3,
+            "bits_per_byte_language_unknown": 3 * 2 / 9,
+            "bits_per_byte_source_books": 3 * 2 / 9,
+            "bits_per_byte_source_web": 3 * 3 / 6,
+        }
+    )
+
+
+def test_text_of_one_kind_has_one_number(shards, uniform_model, tmp_path):
+    write_index(tmp_path, [(0, 0, 5, "web", "uk"), (1, 0, 3, "web", "uk")])
+    groups = RowGroups(tmp_path, "validation")
+    sums = sums_by_group(uniform_model, shards, "validation", rows=range(2), groups=groups)
+    assert list(bits_by_group(sums, groups)) == ["bits_per_byte"]
+
+
+def test_text_that_the_index_does_not_know_counts_in_the_whole(shards, uniform_model, tmp_path):
+    write_index(tmp_path, [(0, 0, 3, "web", "uk"), (0, 3, 2, "web", "en")])
+    groups = RowGroups(tmp_path, "validation")
+    bits = bits_by_group(sums_by_group(uniform_model, shards, "validation", rows=range(2), groups=groups), groups)
+    assert bits["bits_per_byte"] == pytest.approx(bits_per_byte(uniform_model, shards, "validation"))
+    assert bits["bits_per_byte_language_uk"] == pytest.approx(2.0)

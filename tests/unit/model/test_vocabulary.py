@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, models
 
 from gristmill.model.build import build_model, load_model
 from gristmill.model.config import ModelConfig
+from gristmill.model.vocabulary import OUTPUT_SHARE
 
 VOCAB = {"a": 0, "b": 1, "c": 2, "ab": 3}
 MERGES = [("a", "b")]
@@ -49,13 +50,14 @@ def test_new_tokens_begin_at_the_mean_of_the_tokens_they_replace(folder, tmp_pat
     before = [matrix.clone() for matrix in matrices(load(folder, folder, 4))]
     grown = load(folder, write_tokenizer(tmp_path / "more", more, merges), 9)
     assert grown.config.vocab_size == 9
-    for old, new in zip(before, matrices(grown), strict=True):
+    shares = [OUTPUT_SHARE if grown.config.tie_word_embeddings else 1.0, OUTPUT_SHARE]
+    for share, old, new in zip(shares, before, matrices(grown), strict=True):
         assert new.shape == (9, 16)
         assert torch.equal(new[:4], old[:4])
-        assert torch.allclose(new[4], (old[3] + old[2]) / 2)
-        assert torch.allclose(new[5], (old[3] + 2 * old[2]) / 3)
-        assert torch.allclose(new[6], (old[3] + 2 * old[2] + old[0]) / 4)
-        assert torch.allclose(new[8], (old[2] + old[0]) / 2)
+        assert torch.allclose(new[4], share * (old[3] + old[2]) / 2)
+        assert torch.allclose(new[5], share * (old[3] + 2 * old[2]) / 3)
+        assert torch.allclose(new[6], share * (old[3] + 2 * old[2] + old[0]) / 4)
+        assert torch.allclose(new[8], share * (old[2] + old[0]) / 2)
         assert torch.allclose(new[7], old.mean(dim=0))
 
 
@@ -71,7 +73,8 @@ def test_a_grown_model_is_saved_and_used_like_any_other(folder, tmp_path):
 def test_a_new_special_token_begins_at_the_mean_of_its_letters(folder, tmp_path):
     before = matrices(load(folder, folder, 4))[0]
     grown = load(folder, write_tokenizer(tmp_path / "more", VOCAB, MERGES, special="cba"), 5)
-    assert torch.allclose(matrices(grown)[0][4], (before[2] + before[1] + before[0]) / 3)
+    share = OUTPUT_SHARE if grown.config.tie_word_embeddings else 1.0
+    assert torch.allclose(matrices(grown)[0][4], share * (before[2] + before[1] + before[0]) / 3)
 
 
 def test_a_masked_models_biases_grow_like_its_matrices(tmp_path):

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from gristmill.model.config import ModelConfig
@@ -20,7 +22,7 @@ def token_folder(tmp_path) -> Path:
     """Rows that count up from a random token; the last row of each split is padded."""
     folder = tmp_path / "tokens"
     draws = np.random.default_rng(0)
-    splits = {}
+    splits, index = {}, []
     for split, rows in (("train", TRAIN_ROWS), ("validation", 5)):
         starts, offsets = draws.integers(0, 36, (rows, 1)), np.arange(SEQ_LEN)
         text = 4 + (starts + offsets) % (VOCAB_SIZE - 4)
@@ -28,8 +30,12 @@ def token_folder(tmp_path) -> Path:
         tokens[-1, 7:] = PAD
         (folder / split).mkdir(parents=True)
         np.save(folder / split / "tokens-00000.npy", tokens)
+        for row, kept in enumerate((tokens != PAD).sum(axis=1).tolist()):
+            place = {"split": split, "row": row, "start": 0, "length": kept, "doc_id": f"{split}{row}"}
+            index.append(place | {"source": "web", "language": "uk" if row % 2 else "en"})
         splits[split] = {"rows": rows, "tokens": int((tokens != PAD).sum()), "bytes": int((tokens > TURN_END).sum())}
     np.save(folder / "token_bytes.npy", np.array([0] * 4 + [1] * (VOCAB_SIZE - 4), dtype=np.int32))
+    pq.write_table(pa.Table.from_pylist(index), folder / "index.parquet")
     ids = {"bos_id": BOS, "pad_id": PAD, "eos_id": END}
     meta = {"vocab_size": VOCAB_SIZE, "seq_len": SEQ_LEN, **ids, "digest": "0" * 64, "splits": splits}
     (folder / "meta.json").write_text(json.dumps(meta))

@@ -53,7 +53,7 @@ def test_training_goes_on_from_an_earlier_model_of_its_family(run_of, tmp_path, 
     finished(run_of(family, **LONG_ENOUGH[family]), first)
     start = ModelConfig.model_validate({"start": {"kind": "open", "path": str(first)}})
     rows = LONG_ENOUGH[family]["batch_rows"]
-    finished(run_of(family, batch_rows=rows).model_copy(update={"model": start}), tmp_path / "second")
+    finished(run_of(family, batch_rows=rows).model_copy(update={"model": start, "start": first}), tmp_path / "second")
     assert logged(tmp_path / "second", "loss")[0] < logged(first, "loss")[0] - 0.1
 
 

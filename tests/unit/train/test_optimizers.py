@@ -71,3 +71,40 @@ def test_a_restored_state_goes_on_with_the_same_bits(kind, tmp_path):
     restored.restore(SavedTensors([tmp_path / "optimizer.safetensors"]))
     train_steps(resumed, restored, first=2, count=2)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), resumed.parameters(), strict=True))
+
+
+def test_adamw_takes_all_weights_where_it_is_asked_to():
+    model = new_model(tie_embeddings=True)  # an output matrix of its own begins as zeros: no gradient gets past it
+    optimizers = Optimizers(model, OPTIM.model_copy(update={"kind": "adamw", "lr_matrix_adamw": 1e-3}))
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    train_steps(model, optimizers, first=0, count=1)
+    assert {key.split("/")[0] for key in optimizers.state()} == {"adamw"}
+    # the first step of Adam moves each weight by its learning rate, whatever the gradient's size (Kingma and Ba 2015)
+    moved = model.get_parameter("model.layers.0.mlp.down_proj.weight") - before["model.layers.0.mlp.down_proj.weight"]
+    assert torch.allclose(moved.abs(), torch.tensor(1e-3), rtol=1e-3)
+
+
+def test_only_embeddings_and_output_matrix_move_while_the_rest_is_held():
+    model = new_model(tie_embeddings=False)
+    optimizers = Optimizers(model, OPTIM.model_copy(update={"weight_decay": 0.1}))
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    tokens = torch.arange(8).reshape(1, 8)
+    model(input_ids=tokens, labels=tokens).loss.backward()
+    optimizers.hold_all_but_embeddings()
+    optimizers.step(lr_multiplier=1.0)
+    moved = {name for name, weight in model.named_parameters() if not torch.equal(weight, before[name])}
+    assert moved == {"lm_head.weight"} or moved == {"lm_head.weight", "model.embed_tokens.weight"}
+    assert {key.split("/")[1] for key in optimizers.state()} == {"lm_head.weight", "model.embed_tokens.weight"}
+
+
+def test_restoring_forgets_the_state_of_weights_that_had_not_moved_when_it_was_saved(tmp_path):
+    model = new_model()
+    optimizers = Optimizers(model, OPTIM)
+    model.get_input_embeddings().weight.grad = torch.ones(20, 16)  # pyright: ignore
+    optimizers.step(lr_multiplier=1.0)
+    before = optimizers.state()
+    safetensors.torch.save_file({key: tensor.clone() for key, tensor in before.items()}, tmp_path / "o.safetensors")
+    train_steps(model, optimizers, first=0, count=1)
+    assert optimizers.state().keys() > before.keys()
+    optimizers.restore(SavedTensors([tmp_path / "o.safetensors"]))
+    assert optimizers.state().keys() == before.keys()

@@ -12,6 +12,7 @@ from gristmill.model.config import ModelConfig
 from gristmill.report import Report
 from gristmill.tokens.reader import TokenShards
 from gristmill.train import objective as objective_module
+from gristmill.train import trainer as trainer_module
 from gristmill.train.interrupts import StopRequest
 from gristmill.train.pretrain import main
 from gristmill.train.ranks import Ranks
@@ -152,3 +153,17 @@ def test_a_finished_run_is_left_alone(make_run, tmp_path):
     (out / "checkpoints").mkdir()
     assert main(["--config", str(config), "--out", str(out)]) == 0
     assert [path.name for path in out.iterdir()] == ["result.json"]
+
+
+def test_a_run_killed_at_its_very_end_measures_the_end_once(make_run, tmp_path, monkeypatch):
+    run = make_run().model_copy(update={"leave_checkpoints": True})  # so the last step has a checkpoint to go on from
+    finished(run, tmp_path / "straight")
+    killed = Trainer(run, tmp_path / "killed", ALONE)
+    killed.out.mkdir()
+    assert killed.train(StopRequest())
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer_module, "export_model", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            killed.finish()
+    finished(run, tmp_path / "killed")
+    assert logged(tmp_path / "killed", "bits_per_byte") == logged(tmp_path / "straight", "bits_per_byte")
