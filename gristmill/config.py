@@ -9,11 +9,12 @@ from gristmill.align.config import AlignConfig, DpoConfig, RewardModelConfig, Sf
 from gristmill.crawl.config import IngestConfig
 from gristmill.dedup.config import DedupConfig, KnownConfig, SignaturesConfig
 from gristmill.dedup.decontaminate_config import DecontaminateConfig, ItemFile
-from gristmill.evaluate.config import EvaluateConfig, JsonlItems, PromoteConfig
+from gristmill.evaluate.config import EvaluateConfig, JsonlItems
 from gristmill.examples.config import ExamplesConfig
 from gristmill.filters.config import FilterConfig, SignalsConfig
 from gristmill.model.config import ModelConfig
 from gristmill.model.open_models_config import LicensesConfig, OpenModelConfig
+from gristmill.promotion.config import PromoteConfig
 from gristmill.review.config import PreferencesConfig
 from gristmill.scaling.config import ScalingConfig
 from gristmill.scaling.ladder import Rung, ladder

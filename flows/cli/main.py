@@ -18,6 +18,7 @@ from flows.cli.classifier import app as classifier
 from flows.cli.export import export
 from flows.cli.forget import forget
 from flows.cli.profile import profile
+from flows.cli.promote import promote
 from flows.cli.report import app as report
 from flows.cli.review import app as review
 from flows.cli.seen import seen
@@ -34,7 +35,7 @@ app = App(
 config_app = App(name="config", help="Look at configurations.")
 for group in (report, artifacts, classifier, tokenizer, review, config_app):
     app.command(group)
-for command in (trace, forget, seen, profile, export):
+for command in (trace, forget, seen, profile, export, promote):
     app.command(command)
 
 FlowName = Literal["pipeline", "data", "pretrain", "scaling", "ablation"]
