@@ -211,7 +211,7 @@ def train_gristmill(run: Run, tokens: Path) -> Run:
         return result
 
     evaluate, trainer.nats_and_bytes = trainer.nats_and_bytes, timed
-    out = tokens.parent / "out"
+    (out := tokens.parent / "out").mkdir()
     started = time.process_time()
     assert trainer.pretrain(configured, out) == 0
     cpu_s = time.process_time() - started - evaluating
