@@ -60,9 +60,9 @@ def test_masking_is_in_validation_too_and_resumes_bit_by_bit(packed, tmp_path):
     with torch.no_grad():
         for weight in trainer.model.parameters():
             weight.normal_(0, 0.3, generator=torch.Generator().manual_seed(weight.numel()))
-    masked = trainer.validation_bits()
+    masked = trainer.validation_bits()["bits_per_byte"]
     trainer.config = trainer.config.model_copy(update={"document_masking": False})
-    assert abs(trainer.validation_bits() - masked) > 0.01
+    assert abs(trainer.validation_bits()["bits_per_byte"] - masked) > 0.01
 
 
 def test_pieces_of_a_batch_give_the_loss_of_the_whole(packed, tmp_path):
