@@ -57,14 +57,14 @@ def bits_of(nats: float, text_bytes: float) -> float:
 def bits_by_group(sums: NDArray[np.float64], groups: RowGroups, *, metric: str = "bits_per_byte") -> dict[str, float]:
     """The metric of all text, and of each language and source where there are several.
 
-    sums: [groups, 2], as of `sums_by_group`. Names are such as `bits_per_byte_language_uk`, `bits_per_byte_source_web`.
-    Raises as `bits_of`; a group without text has no number.
+    sums: [groups + 1, 2], as of `sums_by_group`. Names are such as `bits_per_byte_language_uk` and
+    `bits_per_byte_source_web`. Raises as `bits_of`; a group without text has no number.
     """
     found = {metric: bits_of(*sums.sum(axis=0))}
     for place, kind in ((1, "language"), (0, "source")):
         names = sorted({name[place] for name in groups.names})
         for name in names if len(names) > 1 else []:
-            mine = sums[[group[place] == name for group in groups.names]].sum(axis=0)
+            mine = sums[:-1][[group[place] == name for group in groups.names]].sum(axis=0)
             if mine[1]:
                 found[f"{metric}_{kind}_{name}"] = bits_of(*mine)
     return found
@@ -102,10 +102,11 @@ def sums_by_group(
     documents_apart: bool = False,
     examples: Examples = next_tokens,
 ) -> NDArray[np.float64]:
-    """float64 [groups, 2]: nats and bytes as of `nats_and_bytes`, one row for each of `groups.names`; one without."""
+    """float64 [groups + 1, 2]: nats and bytes as of `nats_and_bytes`, one row for each of `groups.names`, the last for
+    tokens of none of them."""
     token_bytes = torch.from_numpy(shards.token_bytes.astype("int64"))
     rows_per_batch = max(1, LOGITS_PER_BATCH // (shards.meta["seq_len"] * model.config.vocab_size))
-    sums = np.zeros((len(groups.names) if groups else 1, 2))
+    sums = np.zeros((len(groups.names) + 1 if groups else 1, 2))
     was_training = model.training
     model.eval()
     for first in range(0, len(rows), rows_per_batch):
@@ -122,7 +123,7 @@ def sums_by_group(
         values = np.stack([nats, bytes_of_targets.numpy().ravel().astype(np.float64)], axis=1)
         if groups:
             places = groups.read(numbers, seq_len=shards.meta["seq_len"])[:, -targets.shape[1] :].ravel()
-            np.add.at(sums, places[places >= 0], values[places >= 0])
+            np.add.at(sums, places, values)  # -1, a token of no group, is the last row
         else:
             sums += values.sum(axis=0)
     model.train(was_training)

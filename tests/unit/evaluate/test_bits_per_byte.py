@@ -75,7 +75,7 @@ def test_each_language_and_source_gets_the_bits_of_its_own_text(shards, uniform_
     assert groups.read([1, 0], seq_len=4).tolist() == [[0, 0, 0, -1, -1], [2, 2, 2, 1, 1]]
     sums = sums_by_group(uniform_model, shards, "validation", rows=range(2), groups=groups)
     nats = math.log(8)
-    assert sums == pytest.approx(np.array([[2 * nats, 9], [nats, 3], [2 * nats, 3]]))
+    assert sums == pytest.approx(np.array([[2 * nats, 9], [nats, 3], [2 * nats, 3], [0, 0]]))
     bits = bits_by_group(sums, groups)
     assert bits == pytest.approx(
         {
@@ -94,3 +94,11 @@ def test_text_of_one_kind_has_one_number(shards, uniform_model, tmp_path):
     groups = RowGroups(tmp_path, "validation")
     sums = sums_by_group(uniform_model, shards, "validation", rows=range(2), groups=groups)
     assert list(bits_by_group(sums, groups)) == ["bits_per_byte"]
+
+
+def test_text_that_the_index_does_not_know_counts_in_the_whole(shards, uniform_model, tmp_path):
+    write_index(tmp_path, [(0, 0, 3, "web", "uk"), (0, 3, 2, "web", "en")])
+    groups = RowGroups(tmp_path, "validation")
+    bits = bits_by_group(sums_by_group(uniform_model, shards, "validation", rows=range(2), groups=groups), groups)
+    assert bits["bits_per_byte"] == pytest.approx(bits_per_byte(uniform_model, shards, "validation"))
+    assert bits["bits_per_byte_language_uk"] == pytest.approx(2.0)
