@@ -12,6 +12,7 @@ from tasks.together import together
 
 def scaling(config: PipelineConfig) -> ScalingLaw:
     """Train a ladder of depths at several token budgets, fit a scaling law, predict what was held out."""
+    ladder = config.ladder  # refused before any data is made
     grist = data(config)
     rungs = {
         rung.name: partial(
@@ -23,6 +24,6 @@ def scaling(config: PipelineConfig) -> ScalingLaw:
             model=rung.model,
             config=rung.pretrain,
         )
-        for rung in config.ladder
+        for rung in ladder
     }
     return fit(rungs=together(rungs), model=config.model, config=config.scaling)

@@ -122,6 +122,7 @@ class PipelineConfig(Schema):
     @property
     def ladder(self) -> list[Rung]:
         """The trainings of the flow `scaling`. Raises ValueError where they do not follow from the configuration."""
+        self._refuse_masked("scaling")
         if self.model.start.kind != "scratch":
             raise ValueError("scaling: a ladder trains new models of several sizes; set model.start: {kind: scratch}")
         if not isinstance(self.tokenizer, TrainedTokenizer) or not isinstance(self.tokenizer.vocab_size, int):
@@ -140,7 +141,15 @@ class PipelineConfig(Schema):
     @property
     def recipes(self) -> "dict[str, PipelineConfig]":
         """The data recipes of `ablation`, each a whole configuration. Raises ValueError where one does not fit."""
+        self._refuse_masked("ablation")
         return {name: self._with(changes) for name, changes in self.ablation.recipes.items()}
+
+    def _refuse_masked(self, flow: str) -> None:
+        if self.model.is_masked:
+            raise ValueError(
+                f"{flow} compares bits per byte, and a masked language model (model.family: bert) has none: it gives "
+                "probabilities to the masked tokens alone; choose a model that predicts the next one, such as qwen3"
+            )
 
     def with_seed(self, seed: int) -> "PipelineConfig":
         """The same with another seed of pretraining."""

@@ -35,7 +35,7 @@ def _exchange(left: Path, right: Path) -> bool:
 
 
 def sync(path: Path) -> None:
-    """fsync of a file or a folder."""
+    """Return when a file's content, or a folder's list of names, has reached the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -55,7 +55,10 @@ class StageConfig(Schema):
 
 
 class Resources(Schema):
-    """How work is done on this machine. Changing it never changes a result, nor a key."""
+    """How work is done on this machine. It changes no key, and no result but that `device` decides `precision: auto`.
+
+    Machines that share a store therefore set `pretrain.precision` to bf16 or fp32 before they compare trainings.
+    """
 
     workers: PositiveInt = Field(default_factory=lambda: os.cpu_count() or 1)
     """Processes that work on shards of data at the same time; a Ray cluster at an address has its own number."""

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.config import PipelineConfig
+from gristmill.metrics import read_metrics
+from gristmill.report import Report
 from gristmill.schema import Schema
 from gristmill.store import ArtifactStore
 from gristmill.tokens.config import ExistingTokenizer, PinnedTokenizer, TrainedTokenizer
@@ -53,6 +55,7 @@ def training_plan(config: PipelineConfig, store: ArtifactStore) -> dict[str, Any
         seq_len=seq_len,
         micro_rows=min(resolved.micro_rows, -(-resolved.batch_rows // resources.processes)),
         precision=precision,
+        optimizer=resolved.optim.kind,
     )
     speed = expected_speed(
         _earlier_runs(config, store),
@@ -145,16 +148,28 @@ def _tokens_in(folder: Path) -> int | None:
 
 
 def _earlier_runs(config: PipelineConfig, store: ArtifactStore) -> list[EarlierRun]:
-    """Pretrainings of this store with as many threads and processes, on the same kind of device."""
-    here = config.resources.model_dump()
-    alike = ("device", "threads", "processes")
+    """Pretrainings of this store in the same precision, with as many threads, processes and machines of that kind.
+
+    The seconds are those of the whole run, as it logged them: a record has those since it was last resumed.
+    """
+    here, precision = config.resources.model_dump(), config.pretrain.precision
+    alike = ("device", "threads", "processes", "nodes")
     runs = []
     for record in store.records():
-        if record.label == "pretrain" and all(record.resources.get(name) == here[name] for name in alike):
-            report = store.report(record.address)
+        if record.label != "pretrain" or any(record.resources.get(name) != here[name] for name in alike):
+            continue
+        report = store.report(record.address)
+        rows = read_metrics(store.path(record.address) / "metrics.jsonl")
+        timed = next((row for row in reversed(rows) if "elapsed_s" in row and "tokens" in row), None)
+        if timed and _precision(report, auto=precision == "auto") == precision:
             parameters = int(report.metrics["parameters"])
-            runs.append(EarlierRun(record.address, parameters, report.rows_out, record.seconds))
+            runs.append(EarlierRun(record.address, parameters, timed["tokens"], timed["elapsed_s"]))
     return runs
+
+
+def _precision(report: Report, *, auto: bool) -> str | None:
+    """That of a pretraining. auto: as its configuration had it; what `auto` comes to is known to the device alone."""
+    return report.details.get("resolved", {}).get("precision") if auto else report.details.get("precision")
 
 
 def _number(value: Any) -> str:

@@ -17,6 +17,7 @@ from gristmill.ablation.comparison import Difference, bits_per_byte, paired_diff
 from gristmill.ablation.config import AblationConfig
 from gristmill.ablation.text_bits import DOCUMENTS
 from gristmill.report import Report
+from gristmill.train.comparable import check_one_precision
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Comparison:
 def run_ablation(trials: Mapping[str, Path], out: Path, config: AblationConfig) -> Report:
     """Compare every recipe with the baseline on every set. trials: folders of `text_bits` by `recipe-sSEED`.
 
-    Raises ValueError when trials were not trained on equally many tokens and steps, or measured on other documents.
+    Raises ValueError when trials were not trained on equally many tokens and steps in one precision, or measured on
+    other documents.
     """
     training = _training(trials)
     measured = list(_measured(trials))
@@ -108,7 +110,7 @@ def _interval(difference: Difference) -> str:
 
 
 def _training(trials: Mapping[str, Path]) -> dict[str, Any]:
-    """Tokens, steps and epochs of each trial."""
+    """Tokens, steps, epochs and precision of each trial."""
     found = {
         name: Report.model_validate_json((folder / "report.json").read_bytes()).details["training"]
         for name, folder in trials.items()
@@ -118,6 +120,7 @@ def _training(trials: Mapping[str, Path]) -> dict[str, Any]:
         raise ValueError(
             f"ablation: the trials were trained for different numbers of steps, {steps}; compare like with like"
         )
+    check_one_precision("ablation", {name: facts.get("precision") for name, facts in found.items()})
     return found
 
 

@@ -52,7 +52,11 @@ def run_text_bits(model: Path, splits: Path, out: Path, config: TextBitsConfig, 
     }
     if not all(math.isfinite(value) for value in measured.values()):
         raise ValueError(f"the model in {model.name} gives bits per byte that are not finite: {measured}")
-    training = {"tokens": trained.rows_out, **{name: trained.metrics[name] for name in ("steps", "epochs")}}
+    training = {
+        "tokens": trained.rows_out,
+        **{name: trained.metrics[name] for name in ("steps", "epochs")},
+        "precision": trained.details.get("precision"),
+    }
     return Report(
         rows_in=len(rows),
         rows_out=len(rows),

@@ -44,7 +44,9 @@ class ScalingConfig(StageConfig):
     width_per_layer: PositiveInt | None = None
     """Width of a model for each layer, with one attention head a layer; null: what `model` derives."""
     tokens_per_parameter: list[PositiveFloat] = [1.25, 2.5, 5.0]
-    """Token budgets of each depth, per parameter: those of the layers and of the output matrix."""
+    """Token budgets of each depth, for each parameter that a token is multiplied with: those of the layers, of the last
+    norm and of the output matrix. `pretrain.tokens_per_parameter` leaves the output matrix out; a ladder does not
+    read it."""
     max_flops: PositiveFloat | None = None
     """Rungs that need more operations are left out; null: none."""
     hold_out: NonNegativeInt = 1

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gristmill.model.config import ModelConfig
 from gristmill.report import Report
+from gristmill.train.comparable import check_one_precision
 from gristmill.train.cost import flops_per_token, scaling_parameters
 
 
@@ -34,12 +35,16 @@ class RungResult:
 
 
 def read_results(rungs: Mapping[str, Path]) -> list[RungResult]:
-    """Results of checkpoints by name, the smallest and shortest first. Raises ValueError when one lacks a number."""
+    """Results of checkpoints by name, the smallest and shortest first.
+
+    Raises ValueError when one lacks a number, or when they were trained in different precisions.
+    """
+    check_one_precision("scaling", {name: _report(folder).details.get("precision") for name, folder in rungs.items()})
     return sorted((_read(name, folder) for name, folder in rungs.items()), key=lambda rung: (rung.depth, rung.tokens))
 
 
 def _read(name: str, folder: Path) -> RungResult:
-    report = Report.model_validate_json((folder / "report.json").read_bytes())
+    report = _report(folder)
     shape = ModelConfig.model_validate(json.loads((folder / "run.yaml").read_text())["model"]).shape
     sizes = json.loads((folder / "config.json").read_text())
     vocab_size, seq_len = sizes["vocab_size"], sizes.get("max_position_embeddings") or sizes["n_positions"]
@@ -62,3 +67,7 @@ def _read(name: str, folder: Path) -> RungResult:
         vocab_size=vocab_size,
         seq_len=seq_len,
     )
+
+
+def _report(folder: Path) -> Report:
+    return Report.model_validate_json((folder / "report.json").read_bytes())

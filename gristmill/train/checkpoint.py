@@ -9,7 +9,6 @@ and training draws no random numbers. docs/decisions/0005-checkpoints.md says wh
 import hashlib
 import json
 import logging
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 from torch import Tensor
 
+from gristmill.folder_swap import sync
 from gristmill.schema import Schema
 from gristmill.train.guards import GuardState
 from gristmill.train.ranks import Ranks
@@ -112,7 +112,7 @@ def save_checkpoint(
         if (path := save_slices(draft, kind, tensors, ranks=ranks))
     ]
     for path in written:
-        sync_to_disk(path)
+        sync(path)
     files = {
         name: digest
         for part in ranks.gathered({path.name: _sha256(path) for path in written})
@@ -123,10 +123,10 @@ def save_checkpoint(
     manifest = Manifest(format=FORMAT, state=state, recipe=recipe, files=dict(sorted(files.items())))
     (draft / MANIFEST).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
     for path in (draft / MANIFEST, draft):
-        sync_to_disk(path)
+        sync(path)
     shutil.rmtree(final, ignore_errors=True)
     draft.rename(final)
-    sync_to_disk(folder)
+    sync(folder)
     # what a killed run wrote beyond this step is of no use, and must not push out what is
     beyond = [path for path in _checkpoints(folder) if _step(path) > state.step]
     earlier = [path for path in _checkpoints(folder) if _step(path) <= state.step]
@@ -191,12 +191,3 @@ def _step(checkpoint: Path) -> int:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sync_to_disk(path: Path) -> None:
-    """Return when a file's content, or a folder's list of names, has reached the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

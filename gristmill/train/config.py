@@ -75,7 +75,9 @@ class PretrainConfig(StageConfig):
     """Budget: tokens to train on, rounded up to whole steps. More than the shards hold means several epochs. Null:
     `tokens_per_parameter` for each parameter outside of embeddings and output matrix."""
     tokens_per_parameter: PositiveFloat = 20.0
-    """What `tokens` is derived from; about 20 is best for the computing power (arXiv:2203.15556)."""
+    """What `tokens` is derived from; about 20 is best for the computing power (arXiv:2203.15556). Of the parameters
+    those count that a token meets in the layers and the last norm, without embeddings and output matrix;
+    `scaling.tokens_per_parameter` counts the output matrix too."""
     batch_rows: PositiveInt | None = None
     """Rows of one optimizer step, over all processes. Null: derived."""
     micro_rows: PositiveInt = 8

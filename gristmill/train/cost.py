@@ -60,11 +60,23 @@ def flops_per_token(shape: ModelShape, vocab_size: int, seq_len: int) -> int:
     A causal mask saves half of the latter where the kernel skips what it hides; it is counted in full, as is usual
     (Chowdhery et al. 2022, arXiv:2204.02311, appendix B).
     """
-    return 6 * scaling_parameters(shape, vocab_size) + 12 * shape.depth * shape.heads * shape.head_dim * seq_len
+    parameters = scaling_parameters(shape, vocab_size)
+    return flops_by_sizes(parameters, depth=shape.depth, attention_width=shape.heads * shape.head_dim, seq_len=seq_len)
 
 
-def memory_of(shape: ModelShape, *, vocab_size: int, seq_len: int, micro_rows: int, precision: str) -> Memory:
-    """Weights, gradients and state in float32; Muon keeps one number for each of a layer, AdamW two for the rest."""
+def flops_by_sizes(parameters: int, *, depth: int, attention_width: int, seq_len: int) -> int:
+    """The same of a model that is known by its sizes. attention_width: that of all heads together."""
+    return 6 * parameters + 12 * depth * attention_width * seq_len
+
+
+def memory_of(
+    shape: ModelShape, *, vocab_size: int, seq_len: int, micro_rows: int, precision: str, optimizer: str
+) -> Memory:
+    """Weights, gradients and state in float32.
+
+    optimizer: of the layers (`optim.kind`); Muon keeps one number for each of their weights, AdamW two, and two for
+    those of the vocabulary in any case.
+    """
     parameters = parameters_of(shape, vocab_size=vocab_size, seq_len=seq_len)
     size = 2 if precision == "bf16" else FP32_BYTES
     tokens = micro_rows * seq_len
@@ -73,7 +85,7 @@ def memory_of(shape: ModelShape, *, vocab_size: int, seq_len: int, micro_rows: i
     return Memory(
         weights=FP32_BYTES * parameters.total,
         gradients=FP32_BYTES * parameters.total,
-        optimizer=FP32_BYTES * (parameters.layers + 2 * parameters.vocabulary),
+        optimizer=FP32_BYTES * ((1 if optimizer == "muon" else 2) * parameters.layers + 2 * parameters.vocabulary),
         activations=tokens * (shape.depth * layer_bytes + 12 * shape.width),
         logits=2 * size * tokens * vocab_size,  # and their gradient
     )

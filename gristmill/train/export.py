@@ -9,8 +9,8 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
+from gristmill.folder_swap import sync
 from gristmill.report import Report
-from gristmill.train.checkpoint import sync_to_disk
 
 RESULT = "result.json"
 TOKENIZER_NEEDED = ("tokenizer.json", "tokenizer_config.json")
@@ -51,7 +51,7 @@ def export_model(
     draft = out / f"{RESULT}.tmp"
     draft.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
     for path in (*(path for path in out.iterdir() if path.is_file()), out):
-        sync_to_disk(path)  # result.json says that everything else is there: that goes to the disk first
+        sync(path)  # result.json says that everything else is there: that goes to the disk first
     draft.rename(out / RESULT)
 
 

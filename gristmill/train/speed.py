@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from gristmill.schema import Resources
 from gristmill.train.peaks import peak_of_name
 
-ASSUMED_GPU_SHARE = 0.35
-"""Of the peak, when nothing was measured: small models on one GPU."""
+ASSUMED_SHARE = 0.35
+"""Of a device's peak, from the table or stated, when nothing was measured: small models on one GPU."""
 ASSUMED_CPU_SHARE = {"fp32": 0.6, "bf16": 1.0}
 """Of what numpy does in float32, on a core with AVX512_BF16: 4 layers × 192 (docs/decisions/0006-dial.md)."""
 SIMILAR = 4.0
@@ -53,9 +53,13 @@ def expected_speed(
 
 def _of_device(resources: Resources, precision: str) -> tuple[float | None, str]:
     """FLOP/s that training is expected to do, and why."""
-    name = None if resources.device == "cpu" else _gpu_name()
-    if name:
-        peak, share, devices = peak_of_name(name, precision=precision), ASSUMED_GPU_SHARE, resources.processes
+    stated = resources.peak_tflops
+    name = None if stated or resources.device == "cpu" else _gpu_name()
+    if stated:
+        name, peak, share = "a device by resources.peak_tflops", stated * 1e12, ASSUMED_SHARE
+        devices = resources.processes
+    elif name:
+        peak, share, devices = peak_of_name(name, precision=precision), ASSUMED_SHARE, resources.processes
     elif resources.device.startswith("cuda"):
         return None, "nvidia-smi names no GPU here"
     else:

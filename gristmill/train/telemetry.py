@@ -4,7 +4,6 @@ docs/training.md lists every name with its unit. Numbers of this module decide n
 differ in all of them.
 """
 
-import math
 import resource
 import time
 from collections.abc import Iterator
@@ -111,18 +110,8 @@ def last_row(metrics: Path) -> dict[str, Any]:
     return next((row for row in reversed(read_metrics(metrics)) if "elapsed_s" in row), {})
 
 
-def train_bits_per_byte(nats: float, targets_N: Tensor, token_bytes: Tensor) -> float | None:
-    """Bits per byte of a batch before its step moved the weights; None without text.
-
-    nats: summed over all targets. The targets that stand for no text (document starts) are among them, so this lies a
-    little above what validation measures. targets_N: ids; those below 0 are left out. token_bytes: [vocab_size].
-    """
-    text_bytes = batch_bytes(targets_N, token_bytes)
-    return nats / (math.log(2) * text_bytes) if text_bytes else None
-
-
 def batch_bytes(targets_N: Tensor, token_bytes: Tensor) -> int:
-    """Bytes of text of the targets; ids below 0 are left out."""
+    """Bytes of text of the targets; ids below 0 are left out. token_bytes: [vocab_size]."""
     return int(token_bytes[targets_N[targets_N >= 0].cpu()].sum())
 
 

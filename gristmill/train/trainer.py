@@ -47,7 +47,7 @@ from gristmill.train.recipe import Recipe, digest_of
 from gristmill.train.schedule import lr_multiplier
 from gristmill.train.supervisor import Outlets, Supervisor
 from gristmill.train.telemetry import Telemetry, batch_bytes, last_row, role_norms
-from gristmill.train.utilization import flops_per_token, peak_flops
+from gristmill.train.utilization import flops_of_built, peak_flops
 
 
 def pretrain(run: PretrainRun, out: Path, *, profile: bool = False) -> int:
@@ -102,7 +102,7 @@ class Trainer:
             kl_weight=self.config.kl_to_start,
         )
         self.groups = RowGroups(run.tokens, "validation")
-        flops = flops_per_token(self.model, self.seq_len)
+        flops = flops_of_built(self.model, self.facts)
         self.parallel = ParallelModel(self.model, ranks, run.resources, compiled=self._compiled())
         self.optimizers = Optimizers(self.model, self.config.optim, mesh=self.parallel.mesh)
         self.recipe: Recipe = {

@@ -16,7 +16,7 @@ from gristmill.report import Report
 CONFIG = AblationConfig(recipes={"raw": {}, "clean": {}}, baseline="raw", reference="clean", seeds=[0, 1])
 
 
-def write_trial(folder: Path, bits: dict[str, list[float]], *, steps: int = 10, epochs: float = 1.0) -> Path:
+def write_trial(folder: Path, bits: dict[str, list[float]], *, steps: int = 10, **facts: str) -> Path:
     """bits: set → bits of its documents, of 100 bytes each."""
     folder.mkdir()
     rows = [
@@ -25,7 +25,7 @@ def write_trial(folder: Path, bits: dict[str, list[float]], *, steps: int = 10, 
         for number, value in enumerate(values)
     ]
     pq.write_table(pa.Table.from_pylist(rows, SCHEMA), folder / DOCUMENTS)
-    details = {"training": {"tokens": steps * 8, "steps": steps, "epochs": epochs}}
+    details = {"training": {"tokens": steps * 8, "steps": steps, "epochs": 1.0, **facts}}
     (folder / "report.json").write_text(Report(rows_in=1, rows_out=1, details=details).model_dump_json())
     return folder
 
@@ -78,6 +78,17 @@ def test_trials_of_different_length_or_on_other_documents_are_refused(trials, tm
     others = trials | {"clean-s1": write_trial(tmp_path / "others", {"web": [1.0, 2.0, 3.0]})}
     with pytest.raises(ValueError, match="measured on different documents"):
         run_ablation(others, tmp_path, CONFIG)
+
+
+def test_trials_of_different_precisions_are_refused_and_named(trials, tmp_path: Path):
+    same = {"web": [200.0, 210.0, 220.0], "wiki": [250.0, 260.0]}
+    mixed = trials | {
+        "raw-s1": write_trial(tmp_path / "narrow", same, precision="bf16"),
+        "clean-s0": write_trial(tmp_path / "wide", same, precision="fp32"),
+    }
+    with pytest.raises(ValueError, match=r"ablation: .*bf16: raw-s1; fp32: clean-s0"):
+        run_ablation(mixed, tmp_path, CONFIG)
+    assert run_ablation(mixed | {"clean-s0": trials["clean-s0"]}, tmp_path, CONFIG).rows_in == 4  # older: it has none
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,13 @@ def test_a_ladder_without_a_known_vocabulary_is_refused(settings: dict, tmp_path
         _ = PipelineConfig.model_validate(settings).ladder
 
 
+@pytest.mark.parametrize(("flow", "name"), [(scaling, "scaling"), (ablation, "ablation")])
+def test_masked_models_are_refused(flow: Any, name: str, settings: dict, tmp_path: Path):
+    settings["model"] = {"family": "bert"}
+    with pytest.raises(ValueError, match=f"{name} compares bits per byte, and a masked language model"):
+        plan(flow, settings, tmp_path)
+
+
 def test_recipes_share_what_they_have_in_common_and_the_tokenizer(settings: dict, tmp_path: Path):
     steps = plan(ablation, settings, tmp_path)
     assert steps["signals[raw]"].address == steps["signals[clean]"].address

@@ -100,6 +100,15 @@ def test_a_rung_without_a_measured_speed_is_refused(rungs, tmp_path: Path):
         run_scaling(rungs, tmp_path, model=ModelConfig(), config=CONFIG)
 
 
+def test_rungs_of_different_precisions_are_refused_and_named(rungs, tmp_path: Path):
+    for name, precision in (("d1-x2.5", "bf16"), ("d1-x5", "bf16"), ("d2-x5", "fp32")):
+        report = Report.model_validate_json((rungs[name] / "report.json").read_bytes())
+        said = report.model_copy(update={"details": {"precision": precision}})
+        (rungs[name] / "report.json").write_text(said.model_dump_json())
+    with pytest.raises(ValueError, match=r"scaling: .*bf16: d1-x2.5, d1-x5; fp32: d2-x5"):
+        run_scaling(rungs, tmp_path, model=ModelConfig(), config=CONFIG)
+
+
 def test_intervals_of_a_noisy_ladder_are_not_empty(rungs, tmp_path: Path):
     rng = np.random.default_rng(0)
     for folder in rungs.values():

@@ -4,7 +4,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gristmill.model.build import build_model
 from gristmill.model.config import ModelConfig
-from gristmill.train.config import PretrainConfig
+from gristmill.train.config import OptimConfig, PretrainConfig
 from gristmill.train.cost import flops_per_token, memory_of, parameters_of
 from gristmill.train.dial import facts_of, resolve
 from gristmill.train.loss import summed_nats
@@ -62,7 +62,7 @@ def test_activations_are_about_what_autograd_saves(config, precision):
         loss_of(model, precision=precision)
     size = 2 if precision == "bf16" else 4
     shape = {"vocab_size": VOCAB_SIZE, "seq_len": SEQ_LEN, "micro_rows": ROWS}
-    memory = memory_of(config.shape, **shape, precision=precision)
+    memory = memory_of(config.shape, **shape, precision=precision, optimizer="muon")
     logits_gradient = size * ROWS * SEQ_LEN * VOCAB_SIZE
     copies = size * sum(weight.numel() for weight in model.parameters()) if size == 2 else 0
     measured = sum(nbytes for nbytes, _ in saved.values()) - logits_gradient
@@ -70,15 +70,15 @@ def test_activations_are_about_what_autograd_saves(config, precision):
     assert memory.activations >= 0.85 * (measured - copies)
 
 
-def test_optimizer_state_has_the_size_that_is_foreseen():
+@pytest.mark.parametrize("kind", ["muon", "adamw"])
+def test_optimizer_state_has_the_size_that_is_foreseen(kind):
     config = ModelConfig(depth=2, width=64)
     model = built(config)
     loss_of(model, precision="fp32").backward()
-    optim = resolve(PretrainConfig(), facts_of(config.shape, seq_len=SEQ_LEN)).optim
+    optim = resolve(PretrainConfig(optim=OptimConfig(kind=kind)), facts_of(config.shape, seq_len=SEQ_LEN)).optim
     optimizers = Optimizers(model, optim)
     optimizers.step(lr_multiplier=1.0)
     state = sum(tensor.nbytes for key, tensor in optimizers.state().items() if not key.endswith("/step"))
     shape = {"vocab_size": VOCAB_SIZE, "seq_len": SEQ_LEN, "micro_rows": ROWS}
-    assert memory_of(config.shape, **shape, precision="fp32").optimizer == pytest.approx(
-        state, rel=0.01
-    )  # norms have two
+    foreseen = memory_of(config.shape, **shape, precision="fp32", optimizer=kind).optimizer
+    assert foreseen == pytest.approx(state, rel=0.01)  # norms have two

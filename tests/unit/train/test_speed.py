@@ -35,6 +35,13 @@ def test_a_gpu_that_is_not_known_has_no_speed(monkeypatch):
     assert asked([], device="cuda").tokens_per_s is None
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda", "auto"])
+def test_a_stated_peak_is_that_of_each_process(device):
+    speed_of_it = asked([], device=device, threads=8, processes=2, peak_tflops=0.5)
+    assert speed_of_it.tokens_per_s == pytest.approx(0.35 * 2 * 0.5e12 / 1e7)
+    assert "resources.peak_tflops" in speed_of_it.basis
+
+
 def test_on_a_cpu_the_peak_of_a_core_is_measured(monkeypatch):
     monkeypatch.setattr(speed, "core_peak_flops", lambda: 1e11)
     assert asked([], device="cpu", threads=2).tokens_per_s == pytest.approx(2 * 1e11 / 1e7)

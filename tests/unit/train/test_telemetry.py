@@ -13,11 +13,13 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from gristmill.metrics import read_metrics
 from gristmill.model.build import build_model
 from gristmill.model.config import ModelConfig
+from gristmill.train.cost import flops_per_token
+from gristmill.train.dial import facts_of_built
 from gristmill.train.energy import EnergyMeter
 from gristmill.train.peaks import PEAK_TFLOPS, peak_of_name
 from gristmill.train.precision import of_cpu, resolved_precision
 from gristmill.train.telemetry import Telemetry, batch_bytes, role_norms
-from gristmill.train.utilization import flops_per_token, peak_flops
+from gristmill.train.utilization import flops_of_built, peak_flops
 
 CPU = torch.device("cpu")
 
@@ -118,22 +120,30 @@ def test_flops_of_a_token_are_those_of_every_product(tied):
     model, T = new_model(tie_embeddings=tied), 16
     sizes: Qwen3Config = model.config
     width, ffn, attention = 32, sizes.intermediate_size, sizes.num_attention_heads * 8
-    products = 2 * (4 * width * attention + 3 * width * ffn) + 50 * width
+    gains = 2 * (2 * width + 2 * 8) + width
+    products = 2 * (4 * width * attention + 3 * width * ffn) + 50 * width + gains
     # forward: 2 FLOPs a weight, and queries times keys, and weights times values; backward: twice that
-    assert flops_per_token(model, T) == 3 * (2 * products + 2 * 2 * 2 * T * attention)
+    assert flops_of_built(model, facts_of_built(model, seq_len=T)) == 3 * (2 * products + 2 * 2 * 2 * T * attention)
 
 
 def test_flops_of_a_mixture_are_those_of_the_active_experts():
-    dense, moe = new_model(), new_model(family="qwen3_moe")
+    moe = new_model(family="qwen3_moe")
     sizes = moe.config
     inactive = sum(w.numel() for n, w in moe.named_parameters() if ".experts." in n) * (
         1 - sizes.num_experts_per_tok / sizes.num_experts
     )
-    looked_up = sum(w.numel() for n, w in moe.named_parameters() if "embed_tokens" in n or w.ndim < 2)
+    looked_up = sum(w.numel() for n, w in moe.named_parameters() if "embed_tokens" in n)
     weights = sum(w.numel() for w in moe.parameters()) - inactive - looked_up
     heads = sizes.num_attention_heads * sizes.head_dim
-    assert flops_per_token(moe, 16) == pytest.approx(6 * weights + 12 * 2 * heads * 16)
-    assert flops_per_token(moe, 16) > flops_per_token(dense, 16) / 4
+    assert flops_of_built(moe, facts_of_built(moe, seq_len=16)) == 6 * weights + 12 * 2 * heads * 16
+
+
+@pytest.mark.parametrize("family", ["qwen3", "qwen3_moe", "llama", "gpt2", "bert"])
+def test_flops_of_a_built_model_are_those_of_its_shape(family):
+    config = ModelConfig(family=family, depth=2, width=32, heads=4)
+    model = build_model(config, vocab_size=50, max_seq_len=16, bos_id=1, eos_id=0, pad_id=2, seed=0)
+    built = flops_of_built(model, facts_of_built(model, seq_len=16))
+    assert built == flops_per_token(config.shape, vocab_size=50, seq_len=16)
 
 
 def test_norms_by_role_make_the_whole_norm():

@@ -164,7 +164,7 @@ def test_few_shot_prompts_show_solved_rows_and_no_held_out_ones(tiny_model: Path
     train, held_out, too_long = read_prompts(config, None, tokenizer, room=100)
     assert len(train) + len(held_out) == 38
     assert too_long == 0
-    shown = str(tokenizer.decode(held_out[0].ids))
+    shown = str(tokenizer.decode(list(held_out[0].ids)))
     assert shown.count("\n") == 2
     assert shown.endswith(held_out[0].text)
     first = shown.split("\n")[0]
