@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +24,8 @@ from gristmill.errors import StoreUnavailable as StoreUnavailable
 from gristmill.fingerprint import read_sha256
 
 FILES = ".files"
+GRACE = timedelta(days=1)
+"""What was written less long ago gc lets alone: its record may be on the way."""
 REQUESTS = 16
 """Requests at a time."""
 ATTEMPTS = 6
@@ -44,6 +46,10 @@ class ObjectFacts:
     size: int
     modified: datetime | None
     """None where the store does not say."""
+
+    def is_older_than(self, age: timedelta) -> bool:
+        """False where nobody knows."""
+        return self.modified is not None and self.modified < datetime.now(UTC) - age
 
 
 def file_object(sha256: str) -> str:
@@ -100,22 +106,37 @@ class Objects:
                     return False  # s3fs knows AWS's own way of saying that it exists
                 raise
 
-    def size(self, name: str) -> int | None:
-        """Bytes of an object; None when there is none."""
+    def facts(self, name: str) -> ObjectFacts | None:
+        """Size and date of an object; None when there is none."""
         with self._faults(name):
             try:
-                return int(self._filesystem.info(self._at(name))["size"])
+                info = self._filesystem.info(self._at(name))
             except FileNotFoundError as error:
                 self._require_bucket(error)
                 return None
+        return ObjectFacts(int(info["size"]), _modified(info))
+
+    def size(self, name: str) -> int | None:
+        """Bytes of an object; None when there is none."""
+        return facts.size if (facts := self.facts(name)) else None
 
     def keep(self, path: Path, sha256: str, *, anew: bool = False) -> None:
-        """Store a local file under its digest, unless it is there in its size. anew: even then."""
+        """Store a local file under its digest, unless it is there in its size. anew: even then.
+
+        One that gc might soon take, if nothing else names it, gets a new date: in a folder at once, elsewhere by
+        another upload.
+        """
         name = file_object(sha256)
-        if not anew and self.size(name) == path.stat().st_size:
+        facts = None if anew else self.facts(name)
+        if facts and facts.size != path.stat().st_size:
+            facts = None
+        if facts and not facts.is_older_than(GRACE / 2):
             return
         with self._faults(name):
             try:
+                if facts and self._is_folder:
+                    os.utime(self._at(name))
+                    return
                 self._filesystem.put_file(str(path), self._at(name))
             except FileNotFoundError as error:
                 self._require_bucket(error)

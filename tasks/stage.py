@@ -5,8 +5,10 @@
 
 Callers see `dedup(documents=…, config=…) -> Documents`. What decides the result (stage, version, configurations,
 addresses of the inputs) makes the artifact's address; `resources` do not. A stage that takes `cache` has one input, and
-keeps the results of its shards there for other artifacts. A mapping of names to artifacts is as many inputs. Inside
-`session(...)` a call either plans (nothing is computed, Prefect is not imported) or runs.
+keeps the results of its shards there for other artifacts. A mapping of names to artifacts is as many inputs. An input
+that is None has None in the key; where None is its parameter's default it is not there at all, so a stage can get a new
+input and what was made without one keeps its address. Inside `session(...)` a call either plans (nothing is computed,
+Prefect is not imported) or runs.
 
 The store decides what is cached, inside the task and under the address's lock; the task run's state is named Cached
 or Completed accordingly. Prefect's own result cache is off: it would be a second memory of the same fact, and when
@@ -259,6 +261,8 @@ class Stage(Generic[P, A]):
                 inputs[name] = value.address
             elif isinstance(value, Mapping) and all(isinstance(each, Artifact) for each in value.values()):
                 inputs |= {f"{name}.{key}": each.address for key, each in value.items()}
+            elif value is None and self.signature.parameters[name].default is None:
+                continue
             elif value is None or isinstance(value, str):
                 inputs[name] = value
             elif not isinstance(value, Resources):
@@ -326,9 +330,8 @@ class Stage(Generic[P, A]):
             arguments = arguments | {"resources": here.resources}
         if "cache" in self.signature.parameters:
             arguments = arguments | {"cache": self._cache(here.store, recipe, fresh=fresh)}
-        for value in arguments.values():
-            if isinstance(value, Artifact):
-                here.store.path(value.address)
+        for artifact in _artifacts(arguments):
+            here.store.path(artifact.address)
         started = time.monotonic()
         with stage_run(self.label, recipe) as tracked:
             try:

@@ -9,7 +9,7 @@ from tasks.stage import stage
 
 
 @stage(produces=Tokenizer, version=1)
-def train_tokenizer(out: Path, splits: Splits, base: Checkpoint | None, config: TokenizerConfig) -> Report:
+def train_tokenizer(out: Path, splits: Splits, config: TokenizerConfig, base: Checkpoint | None = None) -> Report:
     """Train the tokenizer on the training split, or take the one of the model that training starts from."""
     from gristmill.tokens.tokenizer import run_train_tokenizer
 

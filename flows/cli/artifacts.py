@@ -119,13 +119,12 @@ def gc(
 
 
 def _collect_objects(store: "RemoteStore", yes: bool) -> None:
-    from gristmill.remote_gc import unused_objects
+    from gristmill.remote_gc import delete_unused, unused_objects
 
     unused = unused_objects(store)
-    size = sum(unused.values())
-    print(f"{'deleted' if yes else 'would delete'} {len(unused):,} objects that nothing names, {size / 1e6:,.1f} MB")
-    if yes:
-        store.objects.delete(unused)
+    names = delete_unused(store, unused) if yes else list(unused)
+    size = sum(unused[name] for name in names)
+    print(f"{'deleted' if yes else 'would delete'} {len(names):,} objects that nothing names, {size / 1e6:,.1f} MB")
 
 
 def _collect_copies(store: "RemoteStore", copies_gb: float | None, yes: bool) -> None:

@@ -70,7 +70,11 @@ def export(
 
 def _shards(address: str, folder: Path, tokens: str | None) -> "TokenShards | None":
     from gristmill.export.price import open_shards
+    from gristmill.model.config import is_masked_model
 
+    if is_masked_model(folder):
+        print("not measured: a model that fills in masked tokens gives a text no bits per byte", file=sys.stderr)
+        return None
     store = workspace.store()
     if tokens is None:
         lineage = (record for _, _, record in store.lineage(address) if record)

@@ -18,6 +18,7 @@ from gristmill.evaluate.checkpoints import load_tokenizer
 from gristmill.export.gguf_architecture import GGUFTensor, add_sizes, architecture, tensors
 from gristmill.export.gguf_tokenizer import add_tokenizer
 from gristmill.export.weights import Weights
+from gristmill.model.origin import read_origin
 
 Dtype = Literal["f32", "f16", "bf16"]
 
@@ -51,6 +52,9 @@ def write_gguf(folder: Path, path: Path, *, name: str, dtype: Dtype, license: st
     writer.add_name(name)
     if license:
         writer.add_license(license)
+    if origin := read_origin(folder):
+        writer.add_base_model_count(1)
+        writer.add_base_model_name(0, origin.name)
     writer.add_file_type(file_type)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     add_sizes(writer, config)

@@ -1,5 +1,6 @@
 """A checkpoint as a Hugging Face folder of its own: what others need, nothing of how it was trained here."""
 
+import json
 import re
 import shutil
 from math import prod
@@ -9,7 +10,9 @@ from ruamel.yaml import YAML, YAMLError
 from transformers import AutoConfig
 
 from gristmill.export.weights import INDEX, Weights
-from gristmill.model.origin import read_origin
+from gristmill.model.config import is_masked_model
+from gristmill.model.licenses import UNKNOWN
+from gristmill.model.origin import ORIGIN, read_origin
 
 CARD = "README.md"
 COPIED = (
@@ -24,6 +27,7 @@ COPIED = (
     "merges.txt",
     "chat_template.jinja",
     "LICENSE",
+    ORIGIN,
 )
 _FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 
@@ -57,7 +61,7 @@ def write_folder(folder: Path, path: Path, *, name: str, source: str) -> None:
 def license_of(folder: Path) -> str | None:
     """That of the open model it was made from, else what its card's front matter names; None when nothing does."""
     if origin := read_origin(folder):
-        return origin.license
+        return None if origin.license == UNKNOWN else origin.license
     if not (folder / CARD).is_file():
         return None
     matter = _FRONT_MATTER.match((folder / CARD).read_text(encoding="utf-8", errors="replace"))
@@ -72,15 +76,33 @@ def license_of(folder: Path) -> str | None:
 def _card(folder: Path, weights: Weights, name: str, source: str) -> str:
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     numbers = sum(prod(shape) for shape in weights.shapes.values())
+    task = "fill-mask" if is_masked_model(folder) else "text-generation"
+    matter = {"library_name": "transformers", "pipeline_tag": task}
+    of_licence = "and `license:` above. No licence is stated here, so nobody has one yet."
+    made_from = ""
+    if origin := read_origin(folder):
+        made_from = f"\nMade from {origin.name}, whose licence binds this model too: {origin.license} (`{ORIGIN}`).\n"
+        if "hub" in origin.content:
+            matter["base_model"] = origin.content["hub"]
+    if license := license_of(folder):
+        matter |= _stated(license)
+        of_licence = "and whether they allow the licence above, which is that of the model it was made from."
+    lines = "\n".join(f"{key}: {json.dumps(value)}" for key, value in matter.items())
     return f"""---
-library_name: transformers
-pipeline_tag: text-generation
+{lines}
 ---
 # {name}
 
 A {config.model_type} of {numbers:,} parameters, vocabulary {config.vocab_size:,}, context \
 {config.max_position_embeddings:,} tokens. Exported by gristmill from `{source}`.
-
+{made_from}
 To be written before this is given to others: what it is for and what not, the text it was trained on and the licences
-of that text, how it was measured, and `license:` above. No licence is stated here, so nobody has one yet.
+of that text, how it was measured, {of_licence}
 """
+
+
+def _stated(license: str) -> dict[str, str]:
+    """As the hub writes it: one id in lower case, and what is more than one goes by another name."""
+    if " " in license:
+        return {"license": "other", "license_name": license}
+    return {"license": license.lower()}

@@ -40,7 +40,7 @@ def is_allowed(license: str, allow: list[str]) -> bool:
 
 def license_of_folder(folder: Path) -> str:
     """Of a Hugging Face folder: its model card's, else config.json's, else that of the text of a licence file."""
-    for stated in (_of_card(folder / _MODEL_CARD), _of_config(folder / "config.json")):
+    for stated in (license_of_card(folder / _MODEL_CARD), _of_config(folder / "config.json")):
         if stated != UNKNOWN:
             return stated
     texts = [path for path in sorted(folder.iterdir()) if path.is_file() and is_license_file(path.name)]
@@ -60,7 +60,7 @@ def license_of_package(name: str) -> str:
     return normalized(sorted(found))
 
 
-def _of_card(card: Path) -> str:
+def license_of_card(card: Path) -> str:
     """`license` of the card's front matter; of `license: other` the name beside it."""
     text = card.read_text("utf-8", "replace") if card.is_file() else ""
     if not text.startswith("---"):

@@ -12,11 +12,13 @@ from typing import Any
 
 from gristmill.fingerprint import file_sha256
 from gristmill.model.config import OpenStart, weights_digest
-from gristmill.model.licenses import UNKNOWN, license_of_folder, license_of_package, normalized
+from gristmill.model.licenses import UNKNOWN, license_of_card, license_of_folder, license_of_package, normalized
 from gristmill.schema import SourceUnavailable
 from gristmill.tokens.config import TOKENIZER_FILES
 
-_FILES = ("*.json", "*.jinja", "*.safetensors", "README.md", "LICENSE*")
+_STATEMENTS = ("README.md", "config.json", "*[Ll][Ii][Cc][Ee][Nn][CcSs][Ee]*", "[Cc][Oo][Pp][Yy][Ii][Nn][Gg]*")
+"""What may state a licence; `license_of_folder` reads no other files."""
+_FILES = ("*.json", "*.jinja", "*.safetensors", *_STATEMENTS)
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl")
 
 
@@ -70,25 +72,24 @@ def downloaded(start: OpenStart) -> Path:
 
 
 def _on_hub(hub: str, revision: str) -> Located:
+    """The licence is part of the key, so all that may state it is here before the weights are."""
     from huggingface_hub import hf_hub_download, snapshot_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError
 
-    content = {"hub": hub, "revision": revision}
     try:
-        folder = Path(snapshot_download(hub, revision=revision, allow_patterns=list(_FILES), local_files_only=True))
-    except LocalEntryNotFoundError:
-        folder = None
-    if folder and list(folder.glob("*.safetensors")):
-        return Located(f"{hub} at {revision[:7]}", folder, license_of_folder(folder), content)
-    try:
-        card = Path(hf_hub_download(hub, "README.md", revision=revision))
-    except LocalEntryNotFoundError as error:
+        try:
+            card = Path(hf_hub_download(hub, "README.md", revision=revision))
+        except EntryNotFoundError:  # there is none, or there is no network and it may be in the cache without one
+            card = None
+        if card and license_of_card(card) != UNKNOWN:
+            folder = card.parent  # whatever else there is, the card comes first
+        else:
+            folder = Path(snapshot_download(hub, revision=revision, allow_patterns=list(_STATEMENTS)))
+    except Exception as error:  # as in `downloaded`
         raise _hub_is_away(hub, revision, error) from error
-    except EntryNotFoundError:
-        return Located(f"{hub} at {revision[:7]}", None, UNKNOWN, content)
-    except Exception as error:
-        raise _hub_is_away(hub, revision, error) from error
-    return Located(f"{hub} at {revision[:7]}", None, license_of_folder(card.parent), content)
+    license = license_of_folder(folder) if folder.is_dir() else UNKNOWN
+    path = folder if list(folder.glob("*.safetensors")) else None
+    return Located(f"{hub} at {revision[:7]}", path, license, {"hub": hub, "revision": revision})
 
 
 def _hub_is_away(hub: str, revision: str | None, error: Exception) -> SourceUnavailable:

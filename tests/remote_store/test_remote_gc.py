@@ -1,14 +1,19 @@
 """What nothing names is found and deleted; what is young, used or read stays."""
 
+import json
+import os
+import time
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from machines import RECIPE, Machine, publish, sha256_of
 from s3_endpoint import S3Endpoint
 
 from flows.cli import artifacts as artifacts_command
-from gristmill.objects import file_object
-from gristmill.remote_gc import GRACE, copies_beyond, delete_copy, unused_objects
+from gristmill.objects import GRACE, Objects, file_object
+from gristmill.remote_gc import copies_beyond, delete_copy, delete_unused, unused_objects
+from gristmill.remote_store import RemoteStore
 from gristmill.store import Recipe
 
 NOW = timedelta(0)
@@ -32,6 +37,41 @@ def test_files_of_a_replaced_artifact_and_of_a_broken_upload_are_unused_when_the
     mill.objects.delete(unused)
     assert unused_objects(mill, grace=NOW) == {}
     assert mill.verify(RECIPE.address) == []
+
+
+def test_a_record_of_another_format_stops_it(machine: Machine):
+    mill = machine("mill")
+    publish(mill)
+    name = f"{RECIPE.address}/record.json"
+    newer = json.loads(mill.objects.read(name) or b"") | {"format": 99}
+    mill.objects.write(name, json.dumps(newer).encode())
+    with pytest.raises(ValueError, match=rf"{name} cannot be read.*format 99"):
+        unused_objects(mill, grace=NOW)
+
+
+def test_an_old_file_that_an_upload_finds_there_is_not_deleted_any_more(tmp_path: Path):
+    mill = RemoteStore(Objects(f"file://{tmp_path}/store"), tmp_path / "mill")
+    name = file_object(sha256_of(publish(mill)))
+    mill.objects.delete([f"{RECIPE.address}/record.json"])
+    old = time.time() - 2 * GRACE.total_seconds()
+    for path in (tmp_path / "store").rglob("*"):
+        os.utime(path, (old, old))
+    listed = unused_objects(mill)  # by a gc that goes on below
+    assert name in listed
+    publish(mill)
+    assert delete_unused(mill, listed) == []
+    assert mill.verify(RECIPE.address) == []
+
+
+def test_a_file_that_gc_might_take_is_uploaded_again(machine: Machine, s3: S3Endpoint, tmp_path: Path, monkeypatch):
+    objects = machine("mill").objects
+    (tmp_path / "a").write_text("grist")
+    objects.keep(tmp_path / "a", "0" * 64)
+    objects.keep(tmp_path / "a", "0" * 64)
+    assert len(s3.asked("PUT")) == 1
+    monkeypatch.setattr("gristmill.objects.GRACE", NOW)
+    objects.keep(tmp_path / "a", "0" * 64)
+    assert len(s3.asked("PUT")) == 2
 
 
 def test_copies_of_artifacts_that_are_gone_and_the_longest_unused_ones_can_go(machine: Machine):

@@ -1,6 +1,6 @@
 """Stages on a remote store: inputs come when a stage is built, and never for one that is reused."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from s3_endpoint import S3Endpoint
 
 from gristmill.artifacts import Documents, Warcs
 from gristmill.objects import StoreUnavailable
+from gristmill.remote_gc import delete_copy
 from gristmill.report import Report
 from gristmill.schema import StageConfig
 from gristmill.store import ArtifactStore
@@ -42,6 +43,12 @@ def clean(out: Path, warcs: Warcs, config: Knobs) -> Report:
         happening()
     (out / "part.txt").write_text((warcs.path / "crawl.warc").read_text().upper())
     return Report(rows_in=1, rows_out=1)
+
+
+@stage(produces=Documents, version=1)
+def compare(out: Path, warcs: Mapping[str, Warcs], config: Knobs) -> Report:
+    (out / "all.txt").write_text(" ".join((each.path / "crawl.warc").read_text() for each in warcs.values()))
+    return Report(rows_in=len(warcs), rows_out=1)
 
 
 def run(store: ArtifactStore, *, beta: float = 0.1, name: str = "", **options: Any) -> Session:
@@ -78,6 +85,19 @@ def test_the_inputs_of_a_stage_come_when_it_is_built(machine: Machine):
     assert files(shop) == set()
     assert states(run(shop, beta=0.2)) == ["reused", "built"]
     assert files(shop) == {"crawl.warc", "part.txt"}
+
+
+def test_inputs_that_are_given_by_name_come_too_and_gc_leaves_them(machine: Machine):
+    with session(Session(store=machine("mill"), planning=False, run="mill")):
+        for beta in (0.1, 0.2):
+            fetch(config=Knobs(beta=beta))
+    shop = machine("shop")
+    with session(Session(store=shop, planning=False, run="shop")):
+        fetched = {str(beta): fetch(config=Knobs(beta=beta)) for beta in (0.1, 0.2)}
+        assert files(shop) == set()
+        made = compare(warcs=fetched, config=Knobs())
+    assert (shop.path(made.address) / "all.txt").read_text() == "pages 0.1 pages 0.2"
+    assert not any(delete_copy(machine("shop"), each.address) for each in fetched.values())
 
 
 def test_a_stage_that_another_machine_publishes_meanwhile_gives_way_to_it(machine: Machine):

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_chat_model import write_tiny_model
+from tiny_chat_model import write_tiny_model, write_tiny_tokenizer
+from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM
 
 from flows.cli.main import app
 from gristmill.report import Report
@@ -80,6 +81,25 @@ def test_without_the_token_shards_the_export_is_made_and_the_price_left_open(che
     printed = capsys.readouterr()
     assert "name some with --tokens" in printed.err
     assert "bits per byte" not in printed.out
+
+
+def write_masked_model(folder: Path) -> None:
+    write_tiny_tokenizer(folder)
+    config = BertConfig(vocab_size=320, hidden_size=32, num_hidden_layers=1, num_attention_heads=2)
+    BertForMaskedLM(config).save_pretrained(folder)
+
+
+def test_a_masked_model_is_exported_and_not_measured(checkpoint: str, tmp_path: Path, capsys):
+    store = ArtifactStore(tmp_path / "home")
+    (tokens,) = (record.address for record in store.records() if record.label == "tokenize")
+    bert = publish(store, "checkpoint", "masked", {"tokens": tokens}, write_masked_model)
+    assert run(bert, "--to", "hf", "--out", tmp_path / "out", "--json") == 0
+    printed = capsys.readouterr()
+    assert "not measured: a model that fills in masked tokens" in printed.err
+    assert json.loads(printed.out)["bits_per_byte"] is None
+    (folder,) = (tmp_path / "out").iterdir()
+    assert 'pipeline_tag: "fill-mask"' in (folder / "README.md").read_text()
+    assert type(AutoModelForMaskedLM.from_pretrained(folder)) is BertForMaskedLM
 
 
 def test_a_changed_checkpoint_is_not_exported(checkpoint: str, tmp_path: Path):

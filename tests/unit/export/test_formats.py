@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from ruamel.yaml import YAML
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from gristmill.export.formats import export_model
 from gristmill.export.huggingface import license_of
 from gristmill.export.weights import Weights
+from gristmill.model.gguf_files import read_metadata
+from gristmill.model.origin import Origin, read_origin, write_origin
 
 
 @pytest.fixture
@@ -53,6 +56,32 @@ def test_a_card_and_its_licence_travel(folder: Path, tmp_path: Path):
     made = export_model(folder, tmp_path / "out", to="hf", name="tiny", source="x")
     assert (made.path / "README.md").read_text().endswith("# Mine\n")
     assert license_of(made.path) == "apache-2.0"
+
+
+@pytest.mark.parametrize(
+    ("license", "stated"),
+    [
+        ("Apache-2.0", {"license": "apache-2.0"}),
+        ("CC-BY-4.0 AND MIT", {"license": "other", "license_name": "CC-BY-4.0 AND MIT"}),
+        ("unknown", {}),
+    ],
+)
+def test_the_origin_of_an_adapted_model_and_its_licence_travel(folder: Path, tmp_path: Path, license, stated):
+    origin = Origin(
+        name="maker/model at 0123456", license=license, content={"hub": "maker/model", "revision": "0" * 40}
+    )
+    write_origin(origin, folder)
+    made = export_model(folder, tmp_path / "out", to="hf", name="tiny", source="x")
+    assert read_origin(made.path) == origin
+    card = (made.path / "README.md").read_text()
+    assert "Made from maker/model at 0123456" in card
+    facts = YAML(typ="safe").load(card.split("---")[1])
+    always = {"library_name": "transformers", "pipeline_tag": "text-generation", "base_model": "maker/model"}
+    assert facts == always | stated
+    assert ("No licence is stated" in card) == (not stated)
+    gguf = read_metadata(export_model(folder, tmp_path / "out", to="gguf", name="tiny", source="x").path)
+    assert gguf.get("general.license") == (license if stated else None)
+    assert gguf["general.base_model.0.name"] == origin.name
 
 
 @pytest.mark.parametrize("card", ["# none", "---\nlicense: [a]\n---\n", "---\n{: ]\n---\n", "---\n- 1\n---\n"])

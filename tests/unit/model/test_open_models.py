@@ -202,6 +202,46 @@ def test_a_hub_model_that_is_not_there_says_how_to_bring_it(hub_cache):
         start(hub="maker/other", revision=REVISION).identity()
 
 
+@pytest.mark.parametrize("statement", ["README.md", "config.json", "LICENSE", "MODEL-License.txt", None])
+def test_the_key_of_a_hub_model_is_the_same_before_and_after_its_download(hf_folder, tmp_path, monkeypatch, statement):
+    import huggingface_hub
+
+    mit = "Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated"
+    if statement != "README.md":
+        (hf_folder / "README.md").write_text("# A model\n")
+    if statement == "config.json":
+        settings = json.loads((hf_folder / "config.json").read_text())
+        (hf_folder / "config.json").write_text(json.dumps(settings | {"license": "mit"}))
+    elif statement in ("LICENSE", "MODEL-License.txt"):
+        (hf_folder / statement).write_text(mit)
+    snapshot = tmp_path / "snapshot"
+
+    def fetch(hub: str, *, revision: str, allow_patterns: list[str]) -> str:
+        snapshot.mkdir(exist_ok=True)
+        for pattern in allow_patterns:
+            for path in hf_folder.glob(pattern):
+                shutil.copyfile(path, snapshot / path.name)
+        return str(snapshot)
+
+    def fetch_one(hub: str, name: str, *, revision: str) -> str:
+        return f"{fetch(hub, revision=revision, allow_patterns=[name])}/{name}"
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetch_one)
+    model = start(hub="maker/model", revision=REVISION)
+    before = model.identity()
+    assert not list(snapshot.glob("*.safetensors"))
+    assert before["license"] == {"README.md": "Apache-2.0", None: "unknown"}.get(statement, "MIT")
+    open_sources.downloaded(model.source)
+    assert list(snapshot.glob("*.safetensors"))
+    assert model.identity() == before
+
+
+def test_a_hub_model_without_a_card_is_read_from_the_local_cache(hub_cache):
+    (hub_cache / "models--maker--model/snapshots" / REVISION / "README.md").unlink()
+    assert start(hub="maker/model", revision=REVISION).identity()["license"] == "unknown"
+
+
 def test_a_hub_model_needs_a_commit_and_one_place():
     with pytest.raises(ValueError, match="pin the commit"):
         OpenStart(hub="maker/model")

@@ -38,6 +38,11 @@ def learn(out: Path, documents: Documents, over: str | None, config: Knobs) -> R
     return Report(rows_in=1, rows_out=1)
 
 
+@stage(produces=Checkpoint, version=1)
+def adapt(out: Path, over: str | None, config: Knobs, base: Checkpoint | None = None) -> Report:
+    return Report(rows_in=1, rows_out=1)
+
+
 def plan(root: Path, knobs: dict[str, Knobs] | None = None, **options: object) -> Session:
     knobs = {"fetch": Knobs(), "clean": Knobs(), "learn": Knobs()} | (knobs or {})
     planned = Session(store=ArtifactStore(root), planning=True, warn=lambda text: None, **options)  # type: ignore[arg-type]
@@ -267,3 +272,13 @@ def test_what_two_variants_share_is_planned_once(tmp_path: Path, refresh: frozen
                 clean(warcs=fetch(config=Knobs()), config=Knobs(beta=len(name)))
     assert states(planned) == ["build", "build", "reuse", "build"]
     assert planned.steps[2].because == ["the same as fetch[raw]"]
+
+
+def test_an_input_that_came_later_is_in_the_key_only_where_it_is_given(tmp_path: Path):
+    with session(Session(store=ArtifactStore(tmp_path), planning=True)) as here:
+        adapt(over=None, config=Knobs())
+        without = adapt(over=None, config=Knobs(), base=None)
+        base = Checkpoint("checkpoint/learn-0123456789ab", tmp_path)
+        assert adapt(over=None, config=Knobs(), base=base).address != without.address
+    keys = [step.recipe.inputs for step in here.steps if step.recipe]
+    assert keys == [{"over": None}, {"over": None}, {"over": None, "base": base.address}]
