@@ -43,7 +43,8 @@ def original(request):
 def hf_folder(tmp_path) -> Path:
     """A model as a hub has it: padding is the end of a turn, the card has the licence."""
     folder, tokenizer = tmp_path / "hf", smollm_tokenizer()
-    tiny_llama(tokenizer.get_vocab_size()).to(torch.bfloat16).save_pretrained(folder)
+    model = tiny_llama(tokenizer.get_vocab_size())
+    model.to(torch.bfloat16).save_pretrained(folder)  # pyright: ignore[reportArgumentType]
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>", "pad_token": "<|im_end|>"}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
@@ -92,7 +93,7 @@ def test_padding_gets_a_token_of_its_own_and_a_row_of_zeros(original, tmp_path):
     assert vocabulary.pad_id not in (vocabulary.bos_id, vocabulary.eos_id)
     assert AutoTokenizer.from_pretrained(tmp_path / "out").pad_token == PAD
     assert not made.lm_head.weight[vocabulary.pad_id].any()
-    assert vocabulary.size == made.config.vocab_size == len(made.get_input_embeddings().weight)
+    assert vocabulary.size == made.config.vocab_size == len(made.model.embed_tokens.weight)
 
 
 def test_a_document_does_not_begin_like_a_turn(original, tmp_path):
