@@ -1,6 +1,6 @@
 """Pretraining beside transformers' Trainer and a GPT-2 loop: quality at equal tokens, CPU time to equal quality.
 
-    python benchmarks/pretrain_vs_peers.py --results ../peers.jsonl [--seeds 0,1,2] [--json]
+    python benchmarks/pretrain_vs_peers.py --results ../peers.jsonl [--seeds 0,1,2] [--held] [--json]
 
 The probe: text as bytes, 90/10 split, 4 layers × 192, windows of 256, 8 a step, 250 steps = 512,000 tokens. Every side
 trains on the same windows in the same order, on one thread, each run in a process of its own, sides in turn. Measured
@@ -16,9 +16,12 @@ is bits per byte on all non-overlapping windows of the last tenth, in fp32, by o
 CPU seconds are the process's own, without imports and evaluations. `cpu_s_ratio_to_trainer_bpb` is gristmill's CPU
 seconds when it first measures (every 25 steps) a bpb at or below that which the Trainer ends with, over all of the
 Trainer's, same seed, corpus and precision; the mean over seeds. The learning rate has hardly decayed there: no run is
-cut short to suit. nanochat's figures were recorded once, on another busy machine; they are not measured here.
+cut short to suit. `bf16_less_fp32` is gristmill's final bpb in bf16 less that in fp32, the mean over seeds and its 95 %
+interval (Student's t of the paired differences). nanochat's figures were recorded once, on another busy machine; they
+are not measured here.
 
-A line of the results file is one run, and runs that it holds are not repeated.
+A line of the results file is one run, and runs that it holds are not repeated. `--held`: make no run, compare what the
+file holds; each number then is of the seeds that it names.
 """
 
 import argparse
@@ -47,7 +50,11 @@ TRAINER_RATES = (5e-4, 1e-3, 2e-3, 4e-3)
 MEASURED_EVERY = 25
 RECORDED = {"nanochat, its own rates": 2.939, "nanochat, rates × 8, weight decay .1": 2.667}
 
+SIDES = ("gristmill", "trainer", "gpt2")
+
 Run = dict[str, Any]
+Runs = dict[str, dict[int, Run]]
+"""By side and seed."""
 
 
 def main() -> None:
@@ -57,6 +64,7 @@ def main() -> None:
     parser.add_argument("--corpora", default="shakespeare,web")
     parser.add_argument("--precisions", default="fp32,bf16")
     parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--held", action="store_true", help="compare the runs that the results file holds")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -64,54 +72,88 @@ def main() -> None:
         print(json.dumps(train_one(json.loads(arguments.one), arguments.data)))
         return
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
-    results = Results(arguments.results, arguments.data)
-    tables = {
-        f"{corpus}, {precision}": compare(results, corpus, precision, seeds)
+    results = Results(arguments.results, arguments.data, held=arguments.held)
+    found = {
+        corpus: {precision: runs_of(results, corpus, precision, seeds) for precision in arguments.precisions.split(",")}
         for corpus in arguments.corpora.split(",")
-        for precision in arguments.precisions.split(",")
+    }
+    tables = {f"{corpus}, {kind}": compare(runs) for corpus, kinds in found.items() for kind, runs in kinds.items()}
+    summary = {
+        "trainer_bpb_by_lr": {lr: run["bpb"] for lr, run in trainer_by_lr(results).items()},
+        "bf16_less_fp32": {corpus: bf16_less_fp32(kinds) for corpus, kinds in found.items()},
+        "recorded_bpb": RECORDED,
     }
     if arguments.json:
-        print(json.dumps({**next(iter(tables.values())), "recorded_bpb": RECORDED, "tables": tables}))
+        print(json.dumps({**next(iter(tables.values())), **summary, "tables": tables}))
     else:
-        show(tables)
+        show(tables, summary)
 
 
-def compare(results: "Results", corpus: str, precision: str, seeds: list[int]) -> dict[str, Any]:
+def runs_of(results: "Results", corpus: str, precision: str, seeds: list[int]) -> Runs:
     """All runs of one corpus in one precision."""
-    tuned_on = {"side": "trainer", "corpus": "shakespeare", "precision": "fp32", "seed": 0}
-    probes = [{**tuned_on, "lr": lr} for lr in TRAINER_RATES]
-    lr = min(probes, key=lambda run: results.of(run)["bpb"])["lr"]
-    sides: dict[str, list[Run]] = {"gristmill": [], "trainer": [], "gpt2": []}
+    by_lr = trainer_by_lr(results)
+    lr = {"lr": min(by_lr, key=lambda lr: by_lr[lr]["bpb"])}
+    runs: Runs = {side: {} for side in SIDES}
     for seed in seeds:
-        for side, done in sides.items():
+        for side in SIDES:
             run = {"side": side, "corpus": corpus, "precision": precision, "seed": seed}
-            done.append(results.of(run | ({"lr": lr} if side == "trainer" else {})))
-    ratios = [
-        cpu_s_until(ours["curve"], trainers["bpb"]) / trainers["cpu_s"]
-        for ours, trainers in zip(sides["gristmill"], sides["trainer"], strict=True)
-    ]
+            done = results.of(run | (lr if side == "trainer" else {}))
+            if done:
+                runs[side][seed] = done
+    return runs
+
+
+def trainer_by_lr(results: "Results") -> dict[float, Run]:
+    tuned_on = {"side": "trainer", "corpus": "shakespeare", "precision": "fp32", "seed": 0}
+    runs = {lr: results.of({**tuned_on, "lr": lr}) for lr in TRAINER_RATES}
+    return {lr: run for lr, run in runs.items() if run}
+
+
+def compare(runs: Runs) -> dict[str, Any]:
+    bpb = {side: [run["bpb"] for run in done.values()] for side, done in runs.items()}
+    both = [seed for seed in runs["gristmill"] if seed in runs["trainer"]]
+    reached = {seed: reaching(runs["gristmill"][seed]["curve"], runs["trainer"][seed]["bpb"]) for seed in both}
+    ratios = [cpu_s / runs["trainer"][seed]["cpu_s"] for seed, (_step, cpu_s) in reached.items()]
     return {
-        "bpb": statistics.mean(run["bpb"] for run in sides["gristmill"]),
-        "bpb_by_seed": [run["bpb"] for run in sides["gristmill"]],
-        "bpb_trainer": statistics.mean(run["bpb"] for run in sides["trainer"]),
-        "bpb_trainer_by_seed": [run["bpb"] for run in sides["trainer"]],
-        "trainer_lr": lr,
-        "bpb_trainer_by_lr": {str(probe["lr"]): results.of(probe)["bpb"] for probe in probes},
-        "bpb_gpt2": statistics.mean(run["bpb"] for run in sides["gpt2"]),
+        "bpb": mean(bpb["gristmill"]),
+        "bpb_by_seed": bpb["gristmill"],
+        **{f"bpb_{side}": mean(bpb[side]) for side in ("trainer", "gpt2")},
+        **{f"bpb_{side}_by_seed": bpb[side] for side in ("trainer", "gpt2")},
+        "seeds": {side: list(done) for side, done in runs.items()},
         "tokens_per_cpu_s": {
-            side: statistics.median(run["tokens"] / run["cpu_s"] for run in done) for side, done in sides.items()
+            side: statistics.median(run["tokens"] / run["cpu_s"] for run in done.values())
+            for side, done in runs.items()
+            if done
         },
-        "parameters": {side: done[0]["parameters"] for side, done in sides.items()},
-        "cpu_s_ratio_to_trainer_bpb": statistics.mean(ratios),
+        "parameters": {side: next(iter(done.values()))["parameters"] for side, done in runs.items() if done},
+        "cpu_s_ratio_to_trainer_bpb": mean(ratios),
         "cpu_s_ratio_by_seed": ratios,
+        "steps_to_trainer_bpb": [step for step, _cpu_s in reached.values()],
     }
 
 
-def cpu_s_until(curve: list[tuple[int, float, float]], bpb: float) -> float:
-    """CPU seconds at the first measurement at or below `bpb`. Raises ValueError when there is none."""
-    for _step, cpu_s, measured in curve:
+def mean(values: list[float]) -> float | None:
+    return statistics.mean(values) if values else None
+
+
+def bf16_less_fp32(kinds: dict[str, Runs]) -> dict[str, Any] | None:
+    """Gristmill's final bpb by precision; None without two seeds in both."""
+    from scipy.stats import t
+
+    whole, half = (kinds.get(precision, {}).get("gristmill", {}) for precision in ("fp32", "bf16"))
+    differences = [half[seed]["bpb"] - whole[seed]["bpb"] for seed in half if seed in whole]
+    if len(differences) < 2:
+        return None
+    middle, n = statistics.mean(differences), len(differences)
+    margin = float(t.ppf(0.975, n - 1)) * statistics.stdev(differences) / n**0.5
+    return {"by_seed": differences, "difference": middle, "interval": [middle - margin, middle + margin]}
+
+
+def reaching(curve: list[tuple[int, float, float]], bpb: float) -> tuple[int, float]:
+    """Step and CPU seconds of the first measurement at or below `bpb`. Raises ValueError when there is none."""
+    for step, cpu_s, measured in curve:
         if measured <= bpb:
-            return cpu_s
+            return step, cpu_s
     raise ValueError(
         f"bits per byte never came down to {bpb:.4f}; the lowest is {min(point[2] for point in curve):.4f}"
     )
@@ -120,14 +162,15 @@ def cpu_s_until(curve: list[tuple[int, float, float]], bpb: float) -> float:
 class Results:
     """Runs that are done, by what they were asked; one that is not done is made in a process of its own."""
 
-    def __init__(self, path: Path, data: Path) -> None:
-        self.path, self.data = path, data
+    def __init__(self, path: Path, data: Path, *, held: bool) -> None:
+        self.path, self.data, self.held = path, data, held
         lines = path.read_text().splitlines() if path.exists() else []
         self.done = {json.dumps(entry["run"]): entry["result"] for entry in map(json.loads, lines)}
 
-    def of(self, run: Run) -> Run:
+    def of(self, run: Run) -> Run | None:
+        """Its result; None for one that is not done when none is to be made."""
         asked = json.dumps(run)
-        if asked not in self.done:
+        if asked not in self.done and not self.held:
             command = [sys.executable, __file__, "--data", str(self.data), "--results", str(self.path), "--one", asked]
             environment = os.environ | {"OMP_NUM_THREADS": "1"}
             done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
@@ -135,7 +178,7 @@ class Results:
             with self.path.open("a") as file:
                 file.write(json.dumps({"run": run, "result": self.done[asked]}) + "\n")
             print(f"{asked}: {self.done[asked]['bpb']:.4f}, {self.done[asked]['cpu_s']:.0f} CPU-s", file=sys.stderr)
-        return self.done[asked]
+        return self.done.get(asked)
 
 
 def train_one(run: Run, data: Path) -> Run:
@@ -211,7 +254,7 @@ def train_gristmill(run: Run, tokens: Path) -> Run:
         return result
 
     evaluate, trainer.nats_and_bytes = trainer.nats_and_bytes, timed
-    out = tokens.parent / "out"
+    (out := tokens.parent / "out").mkdir()
     started = time.process_time()
     assert trainer.pretrain(configured, out) == 0
     cpu_s = time.process_time() - started - evaluating
@@ -327,14 +370,23 @@ def measured(model: "PreTrainedModel", shards: "TokenShards", train: Callable[[]
     }
 
 
-def show(tables: dict[str, dict[str, Any]]) -> None:
+def show(tables: dict[str, dict[str, Any]], summary: dict[str, Any]) -> None:
     for name, table in tables.items():
-        speeds = ", ".join(f"{side} {speed:,.0f}" for side, speed in table["tokens_per_cpu_s"].items())
-        by_seed = ", ".join(f"{bpb:.3f}" for bpb in table["bpb_by_seed"])
-        print(f"{name}: gristmill {table['bpb']:.3f} ({by_seed}), trainer {table['bpb_trainer']:.3f} at lr", end=" ")
-        print(f"{table['trainer_lr']:g}, gpt2 {table['bpb_gpt2']:.3f}; tokens per CPU-second: {speeds};", end=" ")
-        print(f"CPU seconds to the trainer's bpb: {table['cpu_s_ratio_to_trainer_bpb']:.2f} of the trainer's")
-    print(f"recorded elsewhere: {RECORDED}")
+        print(name)
+        for side in SIDES:
+            bpb = table["bpb_by_seed" if side == "gristmill" else f"bpb_{side}_by_seed"]
+            if bpb:
+                by_seed = " ".join(f"{value:.3f}" for value in bpb)
+                print(f"  {side:9} {mean(bpb):.3f} ({by_seed})", end="")
+                print(f"  {table['tokens_per_cpu_s'][side]:,.0f} tokens per CPU-second")
+        if table["cpu_s_ratio_by_seed"]:
+            print(
+                f"  CPU seconds to the trainer's bpb: {table['cpu_s_ratio_to_trainer_bpb']:.2f} of the trainer's",
+                end="",
+            )
+            print(f", after {table['steps_to_trainer_bpb']} of {STEPS} steps")
+    for name, value in summary.items():
+        print(f"{name}: {value}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from gristmill.config import PipelineConfig
 from gristmill.tokens.config import ExistingTokenizer
 from tasks.align import align
 from tasks.evaluate import evaluate
+from tasks.preferences import preferences
 from tasks.pretrain import pretrain
 from tasks.reward_model import reward_model
 from tasks.sft import sft
@@ -35,8 +36,9 @@ def train(config: PipelineConfig, grist: Grist) -> Flour:
     tuned_scores = evaluate["sft"](
         model=tuned, tokens=tokens, examples=made, parent=base_scores, config=config.evaluate
     )
-    judge = reward_model(model=tuned, examples=made, config=config.reward_model)
-    aligned = align(model=tuned, examples=made, reward_model=judge, config=config.align)
+    judged = preferences(examples=made, config=config.preferences) if config.preferences else made
+    judge = reward_model(model=tuned, examples=judged, config=config.reward_model)
+    aligned = align(model=tuned, examples=judged, reward_model=judge, config=config.align)
     aligned_scores = evaluate["align"](
         model=aligned, tokens=tokens, examples=made, parent=tuned_scores, config=config.evaluate
     )

@@ -9,11 +9,13 @@ from gristmill.align.config import AlignConfig, DpoConfig, RewardModelConfig, Sf
 from gristmill.crawl.config import IngestConfig
 from gristmill.dedup.config import DedupConfig, KnownConfig, SignaturesConfig
 from gristmill.dedup.decontaminate_config import DecontaminateConfig, ItemFile
-from gristmill.evaluate.config import EvaluateConfig, JsonlItems, PromoteConfig
+from gristmill.evaluate.config import EvaluateConfig, JsonlItems
 from gristmill.examples.config import ExamplesConfig
 from gristmill.filters.config import FilterConfig, SignalsConfig
 from gristmill.model.config import ModelConfig
 from gristmill.model.open_models_config import LicensesConfig, OpenModelConfig
+from gristmill.promotion.config import PromoteConfig
+from gristmill.review.config import PreferencesConfig
 from gristmill.scaling.config import ScalingConfig
 from gristmill.scaling.ladder import Rung, ladder
 from gristmill.schema import Resources, Schema
@@ -52,6 +54,7 @@ class PipelineConfig(Schema):
     pretrain: PretrainConfig = PretrainConfig()
     sft: SftConfig = SftConfig()
     reward_model: RewardModelConfig = RewardModelConfig()
+    preferences: PreferencesConfig | None = None
     align: AlignConfig = Field(default=DpoConfig(), discriminator="algorithm")
     evaluate: EvaluateConfig = EvaluateConfig()
     registry: RegisterConfig = Field(default=RegisterConfig(), alias="register")

@@ -2,30 +2,34 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from gristmill.artifacts import Evaluation, Promotion, Registration
-from gristmill.evaluate.config import PromoteConfig
+from gristmill.promotion.config import PromoteConfig
 from gristmill.report import Report
 from gristmill.store import Record
 from tasks import tracking
-from tasks.stage import stage
+from tasks.stage import current_session, stage
 
 
 def _alias_still_points_there(record: Record, folder: Path) -> str | None:
-    """What is wrong when this promotion passed but `champion` is not its version any more."""
+    """What is wrong when `champion` is no longer, or is by now, this promotion's version."""
     made = json.loads((folder / "promotion.json").read_text())
-    if not made["promoted"]:
+    if made["state"] == "failed":
         return None
     champion = tracking.version_by_alias(made["model"], "champion")
-    if champion is None or str(champion["version"]) != made["version"]:
+    is_champion = champion is not None and str(champion["version"]) == made["version"]
+    if made["promoted"] and not is_champion:
         points_to = f"version {champion['version']}" if champion else "nothing"
         return (
             f"champion of {made['model']} points to {points_to}, this promotion moved it to version {made['version']}"
         )
+    if is_champion and not made["promoted"]:
+        return f"version {made['version']} of {made['model']}, which was {made['state']}, was approved since"
     return None
 
 
-@stage(produces=Promotion, version=1, check=_alias_still_points_there)
+@stage(produces=Promotion, version=2, check=_alias_still_points_there)
 def promote(
     out: Path,
     registration: Registration,
@@ -35,12 +39,24 @@ def promote(
     config: PromoteConfig,
 ) -> Report:
     """Judge the challenger by recorded numbers against `over`, the champion's checkpoint (None when there is none)."""
-    from gristmill.evaluate.gate import judge_evaluations
+    from gristmill.promotion.decide import decide
 
-    verdict = judge_evaluations(evaluation.path, champion.path if champion else None, config)
     challenger = json.loads((registration.path / "registration.json").read_text())
-    if verdict.passed:
-        tracking.move_champion(challenger, over=over)
-    made = {**challenger, "promoted": verdict.passed, "over": over, "rules": verdict.rules}
+    evaluations = [evaluation.address, *([champion.address] if champion else [])]
+    store = current_session().store
+    made = decide(store, tracking.Registry(), challenger, evaluations, over=over, config=config)
     (out / "promotion.json").write_text(json.dumps(made, indent=2))
-    return Report(rows_in=1, rows_out=int(verdict.passed), unit="models", details=made)
+    if made["promoted"]:
+        _announce(made)
+    return Report(rows_in=1, rows_out=int(made["promoted"]), unit="models", details=made)
+
+
+def _announce(made: dict[str, Any]) -> None:
+    """An event that Prefect's automations can wait for, such as to deploy the new champion."""
+    from prefect.events import emit_event
+
+    emit_event(
+        event="gristmill.champion.moved",
+        resource={"prefect.resource.id": f"gristmill.model.{made['model']}", "prefect.resource.name": made["model"]},
+        payload={name: made[name] for name in ("version", "checkpoint", "over", "rules")},
+    )

@@ -9,7 +9,7 @@ from gristmill.tokens.config import TokenizeConfig
 from tasks.stage import stage
 
 
-@stage(produces=Tokens, version=2)
+@stage(produces=Tokens, version=3)
 def tokenize(
     out: Path, splits: Splits, tokenizer: Tokenizer, config: TokenizeConfig, resources: Resources = Resources()
 ) -> Report:

@@ -309,20 +309,52 @@ def register_model(model: Artifact, evaluation: Artifact, *, name: str, lineage:
     return version
 
 
-def move_champion(challenger: dict[str, str], *, over: str | None) -> None:
-    """Point `champion` at the challenger's version and `previous` at the old champion.
+class Registry:
+    """Aliases and tags of registered models in MLflow, as gristmill/promotion/aliases.py moves them.
 
-    Raises RuntimeError when the champion is no longer the one the gate compared with.
+    Raises RuntimeError, with what MLflow said, where it fails.
     """
-    client, name, version = _client(), challenger["model"], challenger["version"]
-    now = champion_before(name, challenger["checkpoint"])
-    if now != over:
-        raise RuntimeError(f"the champion of {name} moved from {over} to {now} while this run was judging; run again")
-    old = version_by_alias(name, "champion")
-    client.set_model_version_tag(name, version, "gristmill.promoted_over", over or "")
-    if old and str(old["version"]) != version:
-        client.set_registered_model_alias(name, "previous", old["version"])
-    client.set_registered_model_alias(name, "champion", version)  # last, and alone: it is the promotion
+
+    def __init__(self, client: Any = None) -> None:
+        self.client = client or _client()
+
+    def aliases(self, model: str) -> dict[str, str]:
+        """Alias → version; empty when there is no such model."""
+        try:
+            found = self._ask("get_registered_model", model)
+        except LookupError:
+            return {}
+        return {alias: str(version) for alias, version in found.aliases.items()}
+
+    def tags(self, model: str, version: str) -> dict[str, str]:
+        """The version's tags; none when there is no such version."""
+        try:
+            return dict(self._ask("get_model_version", model, version).tags)
+        except LookupError:
+            return {}
+
+    def point(self, model: str, alias: str, version: str | None) -> None:
+        """Let the alias point to a version, or to nothing."""
+        if version is None:
+            self._ask("delete_registered_model_alias", model, alias)
+        else:
+            self._ask("set_registered_model_alias", model, alias, version)
+
+    def tag(self, model: str, version: str, key: str, value: str) -> None:
+        """Write a tag of a version."""
+        self._ask("set_model_version_tag", model, version, key, value)
+
+    def _ask(self, what: str, *arguments: str) -> Any:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return getattr(self.client, what)(*arguments)
+        except MlflowException as error:
+            said = str(error).splitlines()[0][:200]
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                raise LookupError(said) from error
+            where = os.environ.get("MLFLOW_TRACKING_URI", "its default place")
+            raise RuntimeError(f"MLflow at {where} failed at {what} ({said})") from error
 
 
 def _parent_run_id() -> str | None:

@@ -18,7 +18,9 @@ from flows.cli.classifier import app as classifier
 from flows.cli.export import export
 from flows.cli.forget import forget
 from flows.cli.profile import profile
+from flows.cli.promote import promote
 from flows.cli.report import app as report
+from flows.cli.review import app as review
 from flows.cli.seen import seen
 from flows.cli.tokenizer import app as tokenizer
 from flows.cli.trace import trace
@@ -31,9 +33,9 @@ app = App(
     name="gristmill", help="From a web crawl to a registered, aligned language model.", version=gristmill.__version__
 )
 config_app = App(name="config", help="Look at configurations.")
-for group in (report, artifacts, classifier, tokenizer, config_app):
+for group in (report, artifacts, classifier, tokenizer, review, config_app):
     app.command(group)
-for command in (trace, forget, seen, profile, export):
+for command in (trace, forget, seen, profile, export, promote):
     app.command(command)
 
 FlowName = Literal["pipeline", "data", "pretrain", "scaling", "ablation"]

@@ -110,10 +110,19 @@ def _measured(metrics: Iterable[str]) -> list[str]:
 
 
 def _show_gate(console: Console, verdict: dict[str, Any]) -> None:
-    passed = "passed, champion moved" if verdict["promoted"] else "did not pass, no alias moved"
-    console.print(f"\n[bold]Gate[/bold] {passed}")
+    console.print(f"\n[bold]Gate[/bold] {_outcome(verdict)}")
     for rule in verdict["rules"]:
         console.print(f"  {'✓' if rule['passed'] else '✗'} {escape(rule['says'])}")
+
+
+def _outcome(verdict: dict[str, Any]) -> str:
+    approve = f"gristmill promote --name {verdict['model']} --approve {verdict['version']} --by YOU"
+    return {
+        "promoted": "passed, champion moved",
+        "failed": "did not pass, no alias moved",
+        "awaiting approval": f"passed, no alias moved: it waits for {approve}",
+        "rolled back": f"passed, no alias moved: this version was rolled back; to bring it back, {approve}",
+    }[verdict["state"]]
 
 
 def show_status(root: Path, *, as_json: bool) -> int:

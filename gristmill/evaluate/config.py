@@ -1,9 +1,9 @@
-"""What evaluation measures, and what a model must show to become champion."""
+"""What evaluation measures."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from gristmill.fingerprint import content_digest
 from gristmill.program import Run
@@ -113,59 +113,3 @@ class EvaluateRun(Run):
     """Folder of an earlier evaluation, of the model this one was made from."""
     config: EvaluateConfig = EvaluateConfig()
     """What is measured."""
-
-
-class AtLeast(Schema):
-    """A score must reach a value."""
-
-    rule: Literal["at_least"] = "at_least"
-    metric: str
-    """Name in the evaluation's metrics."""
-    value: float
-    """The smallest score that passes."""
-
-
-class AtMost(Schema):
-    """A score must stay at or below a value."""
-
-    rule: Literal["at_most"] = "at_most"
-    metric: str
-    """Name in the evaluation's metrics."""
-    value: float
-    """The largest score that passes."""
-
-
-class BetterThanBaseline(Schema):
-    """Accuracy must beat the better baseline: the paired 95 % interval lies above zero."""
-
-    rule: Literal["better_than_baseline"] = "better_than_baseline"
-    benchmark: str = "docs_choice"
-    """Name of the benchmark."""
-
-
-class NotWorseThanChampion(Schema):
-    """Accuracy may fall behind the champion's by no more than a margin: the paired 95 % interval lies above −margin."""
-
-    rule: Literal["not_worse_than_champion"] = "not_worse_than_champion"
-    benchmark: str = "docs_choice"
-    """Name of the benchmark; both models must have answered the same items."""
-    margin: NonNegativeFloat = 0.02
-    """How much worse is still the same, in accuracy (0.02: two points)."""
-
-
-Rule = Annotated[AtLeast | AtMost | BetterThanBaseline | NotWorseThanChampion, Field(discriminator="rule")]
-
-
-class PromoteConfig(StageConfig):
-    """The gate in front of the alias `champion`: every rule must pass."""
-
-    rules: list[Rule] = [BetterThanBaseline(), NotWorseThanChampion()]
-    """What the challenger must show."""
-    seed: int = Field(default=0, ge=0)
-    """Seed of the bootstrap behind the comparison with the champion."""
-
-    @model_validator(mode="after")
-    def _a_gate_has_rules(self) -> Self:
-        if not self.rules:
-            raise ValueError("rules is empty, so every model would pass; give at least one")
-        return self

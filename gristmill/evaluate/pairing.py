@@ -1,6 +1,7 @@
 """Two evaluations on the same items, item by item."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,23 @@ ITEM_SCHEMA = pa.schema(
 
 def write_items(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
     pq.write_table(pa.Table.from_pylist(list(rows), ITEM_SCHEMA), folder / ITEMS, compression="zstd")
+
+
+Answers = Mapping[str, Mapping[str, float]]
+"""Item id → `correct`, `word_overlap` and `shortest`, as in items.parquet."""
+
+
+def read_answers(folder: Path) -> dict[str, Answers]:
+    """Benchmark → its answers; empty when the evaluation has no items."""
+    if not (folder / ITEMS).is_file():
+        return {}
+    columns = ["benchmark", "id", "correct", "word_overlap", "shortest"]
+    found: dict[str, dict[str, Mapping[str, float]]] = {}
+    for row in pq.read_table(folder / ITEMS, columns=columns).to_pylist():
+        found.setdefault(row.pop("benchmark"), {})[row.pop("id")] = {
+            kind: math.nan if value is None else value for kind, value in row.items()
+        }
+    return dict(found)
 
 
 def read_correct(folder: Path, benchmark: str) -> dict[str, float]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedConfig, PreTrainedModel
 
 from gristmill.model.config import ModelConfig, is_masked_model
 from gristmill.model.families import new_model
@@ -74,6 +74,14 @@ def sinusoids(positions: int, width: int) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=1)[:, :width]
 
 
+def without_dropout(sizes: PreTrainedConfig) -> PreTrainedConfig:
+    """The same model without noise in training, which draws no random numbers and so resumes bit by bit."""
+    for name, value in vars(sizes).items():
+        if ("dropout" in name or "pdrop" in name) and isinstance(value, float):
+            setattr(sizes, name, 0.0)
+    return sizes
+
+
 def load_model(folder: Path, *, tokenizer: Path, vocab_size: int, max_seq_len: int) -> PreTrainedModel:
     """A model from a local Hugging Face folder, in float32, for token shards of this vocabulary and row length.
 
@@ -83,7 +91,8 @@ def load_model(folder: Path, *, tokenizer: Path, vocab_size: int, max_seq_len: i
     """
     masked = is_masked_model(folder)
     model_class = AutoModelForMaskedLM if masked else AutoModelForCausalLM
-    model = model_class.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    sizes = without_dropout(AutoConfig.from_pretrained(folder, local_files_only=True))
+    model = model_class.from_pretrained(folder, config=sizes, dtype=torch.float32, local_files_only=True)
     if (folder / TOKENIZER).is_file():
         check_vocabulary(folder, tokenizer)
         grow_vocabulary(model, own=folder, tokenizer=tokenizer, vocab_size=vocab_size)

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 @contextmanager
 def onednn_linears(model: nn.Module) -> Iterator[None]:
     """Inside, the model's `nn.Linear` layers go through oneDNN, forward and backward, where their input is float32 on
-    the CPU and autocast is off; everything else is as before."""
-    layers = [layer for layer in model.modules() if type(layer) is nn.Linear and _applies(layer.weight)]
+    the CPU and autocast is off; everything else is as before. Inside of it once more, nothing changes."""
+    linears = [layer for layer in model.modules() if type(layer) is nn.Linear and _applies(layer.weight)]
+    layers = [layer for layer in linears if "forward" not in vars(layer)]
     for layer in layers:
         layer.forward = partial(_forward, layer)
     try:

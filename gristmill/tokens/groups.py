@@ -15,10 +15,15 @@ class RowGroups:
     """The groups of a split of token shards: each (source, language) that occurs in it, sorted, under `names`."""
 
     def __init__(self, tokens: Path, split: str) -> None:
-        """tokens: folder of token shards; its index is read at once."""
-        columns = ["row", "start", "length", "source", "language"]
-        table = pq.read_table(tokens / "index.parquet", columns=columns, filters=pc.field("split") == split)
-        pairs = zip(table["source"].to_pylist(), table["language"].to_pylist(), strict=True)
+        """tokens: folder of token shards; its index is read at once. One of before version 3 of `tokenize` does not
+        say where its tokens are from: they are all `unknown`."""
+        index = tokens / "index.parquet"
+        told = [name for name in ("source", "language") if name in pq.read_schema(index).names]
+        columns = ["row", "start", "length", *told]
+        table = pq.read_table(index, columns=columns, filters=pc.field("split") == split)
+        nothing = [None] * len(table)
+        facts = (table[name].to_pylist() if name in told else nothing for name in ("source", "language"))
+        pairs = zip(*facts, strict=True)
         named = [(source or UNKNOWN, language or UNKNOWN) for source, language in pairs]
         self.names = sorted(set(named))
         place = {name: number for number, name in enumerate(self.names)}

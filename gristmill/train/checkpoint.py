@@ -127,9 +127,11 @@ def save_checkpoint(
     shutil.rmtree(final, ignore_errors=True)
     draft.rename(final)
     sync_to_disk(folder)
-    for old in _checkpoints(folder)[keep:]:
-        if _step(old) != state.best_step:
-            shutil.rmtree(old)
+    # what a killed run wrote beyond this step is of no use, and must not push out what is
+    beyond = [path for path in _checkpoints(folder) if _step(path) > state.step]
+    earlier = [path for path in _checkpoints(folder) if _step(path) <= state.step]
+    for path in (*beyond, *(path for path in earlier[keep:] if _step(path) != state.best_step)):
+        shutil.rmtree(path)
 
 
 def newest_checkpoint(folder: Path, *, recipe: Recipe, defaults: Recipe, step: int | None = None) -> Checkpoint | None:

@@ -87,6 +87,8 @@ class Optimizers:
     def restore(self, saved: SavedTensors) -> None:
         """Take over a state that `state()` gave, bit by bit, whichever processes saved it."""
         weights = {name: weight for weight, name in self._names.items()}
+        for optimizer in self._optimizers.values():
+            optimizer.state.clear()  # of weights that had not moved yet when it was saved
         for key in saved.names():
             kind, parameter, name = key.split("/")
             weight = weights[parameter]

@@ -92,14 +92,15 @@ class Supervisor:
     def after_step(self, outlets: Outlets | None) -> None:
         """What is due now that `trainer.state.step` steps are done."""
         trainer, done = self.trainer, self.trainer.state.step
-        is_due = done % self.config.eval_every_steps == 0 or trainer.data.ends_epoch(done - 1)
-        if is_due and done != trainer.steps:
-            self._validate(outlets)
         if self.config.sample_every_steps and done % self.config.sample_every_steps == 0:
             self._sample(outlets)
         if guards.anchor_is_due(done, state=trainer.state.guard, config=self.config.guards):
             self._change_guard(anchor=done)
             trainer.save(ANCHORS)
+        is_due = done % self.config.eval_every_steps == 0 or trainer.data.ends_epoch(done - 1)
+        if is_due and done != trainer.steps:
+            # last: a run that goes on from the checkpoint this may write does nothing of the above again
+            self._validate(outlets)
 
     def ends_early(self) -> bool:
         """Whether validation has not improved for as long as the configuration waits."""

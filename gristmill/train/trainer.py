@@ -22,6 +22,7 @@ from gristmill.model.build import build_model, load_model
 from gristmill.model.config import ModelConfig, weights_digest
 from gristmill.model.documents import document_arguments
 from gristmill.model.families import describe_sizes
+from gristmill.model.onednn import onednn_linears
 from gristmill.model.origin import pass_on, read_origin
 from gristmill.model.vocabulary import own_tokens
 from gristmill.progress import progress
@@ -120,6 +121,8 @@ class Trainer:
         saved_at = time.monotonic()
         with ExitStack() as open_until_done:
             outlets = self._open_outlets(open_until_done)
+            if not self._compiled():
+                open_until_done.enter_context(onednn_linears(self.model))
             if outlets:
                 print(f"pretrain: {self._plan()}", file=sys.stderr, flush=True)
             if not self.state.step and self._start_folder():

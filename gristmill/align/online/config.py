@@ -289,6 +289,14 @@ class PpoConfig(OnlineConfig):
     value_clip: PositiveFloat = 0.2
     """How far a guess may move in one round and still be given credit."""
 
+    @model_validator(mode="after")
+    def _target_has_a_weight_to_move(self) -> Self:
+        if self.kl_target is not None and not self.kl_coef:
+            raise ValueError(
+                f"kl_target={self.kl_target} moves kl_coef by a factor, and kl_coef is 0; start it above 0, such as .02"
+            )
+        return self
+
 
 C = TypeVar("C", bound=OnlineConfig)
 

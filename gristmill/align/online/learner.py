@@ -64,7 +64,8 @@ class Learner:
         """Make answers of high reward likelier. answers: groups of `group_size`, a prompt's next to each other.
 
         Returns the round's measurements: loss, entropy in nats per token, kl in nats per answer (where measured), share
-        of clipped tokens, gradient norm, share of groups whose rewards differ (the others teach nothing).
+        of clipped tokens, gradient norm, share of groups whose rewards differ (the others teach nothing). Entropy and
+        clipping are of the tokens learned from.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = lr_share * group["full_lr"]
@@ -87,6 +88,11 @@ class Learner:
         spread = rewards_C.reshape(-1, size).amax(dim=1) - rewards_C.reshape(-1, size).amin(dim=1)
         measured["differing_groups"] = (spread > 0).float().mean().item()
         self._adapt_kl_coef(measured)
+        scored = sums.pop("scored_tokens")
+        for name in ("clipped", "entropy"):
+            total = sums.pop(name, 0.0)
+            if scored:  # groups of equal rewards are not looked at
+                measured[name] = total / scored
         return {**measured, **{name: value / updates for name, value in sums.items()}}
 
     def _experience(
@@ -175,8 +181,7 @@ class Learner:
             totals["loss"] += loss.item()
             totals["clipped"] += (outside * known.mask_CT[at]).sum().item()
             totals["entropy"] += scored.entropy_CT.sum().item()
-        for name in ("clipped", "entropy"):
-            totals[name] /= max(1.0, tokens)
+        totals["scored_tokens"] = tokens
         norm = nn.utils.clip_grad_norm_(self.policy.parameters(), config.grad_clip)
         totals["grad_norm"] = norm.item()
         if not torch.isfinite(norm):

@@ -29,9 +29,10 @@ class Monitors:
                 f"step {step}: the policy is {kl:.2f} nats an answer away from its start and monitors.max_kl is "
                 f"{config.max_kl:g}; lower lr, raise kl_coef, or raise the limit"
             )
-        if measured["entropy"] < config.min_entropy:
+        entropy = measured.get("entropy")
+        if entropy is not None and entropy < config.min_entropy:
             raise RewardHacked(
-                f"step {step}: {measured['entropy']:.4f} nats of entropy a token, below monitors.min_entropy="
+                f"step {step}: {entropy:.4f} nats of entropy a token, below monitors.min_entropy="
                 f"{config.min_entropy:g}: all answers are the same; lower lr, or raise temperature or kl_coef"
             )
         if measured["repetition"] > config.max_repetition:

@@ -52,7 +52,7 @@ def run_online(
     device = prepare_process(resources)
     policy, tokenizer = load_model(model, device)
     reference = load_model(model, device)[0].eval().requires_grad_(False)
-    policy.train()
+    policy.eval()  # no dropout: answers are scored by the model that gave them
     if config.chat:
         trl_adapter.check_tokenizer(tokenizer)
     room = policy.config.get_text_config().max_position_embeddings - config.max_new_tokens
@@ -66,7 +66,7 @@ def run_online(
     rewarded = Rewards(config.rewards, **asked, scorer=scorer)
     judge = Rewards(config.monitors.judge, **asked, scorer=scorer) if config.monitors.judge else None
     own_ends = [*stop_ids(policy), *(end_of_turn(tokenizer) if config.chat else [])]
-    endings = Endings.of(tokenizer, own_ends, config.stop)
+    endings = Endings(frozenset(own_ends), config.stop)
 
     def answer(prompts: "Sequence[Prompt]", *, copies: int, temperature: float, seed: int) -> "list[Answer]":
         return sample(

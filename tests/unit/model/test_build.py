@@ -45,3 +45,15 @@ def test_a_model_too_small_for_the_shards_is_refused(tmp_path):
         load_model(tmp_path, tokenizer=tmp_path, vocab_size=101, max_seq_len=16)
     with pytest.raises(ValueError, match="rows of 32 tokens"):
         load_model(tmp_path, tokenizer=tmp_path, vocab_size=100, max_seq_len=32)
+
+
+def test_a_model_that_comes_with_dropout_trains_without(tmp_path):
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    GPT2LMHeadModel(GPT2Config(vocab_size=100, n_positions=16, n_embd=16, n_layer=1, n_head=2)).save_pretrained(
+        tmp_path
+    )
+    model = load_model(tmp_path, tokenizer=tmp_path, vocab_size=100, max_seq_len=16).train()
+    assert model.config.resid_pdrop == 0
+    tokens = torch.arange(8)[None]
+    assert torch.equal(model(input_ids=tokens).logits, model(input_ids=tokens).logits)

@@ -53,6 +53,15 @@ def test_the_layers_are_torchs_own_again_afterwards_also_after_an_error(model: T
     assert list(model.state_dict()) == before
 
 
+def test_inside_of_it_once_more_nothing_changes(model: Tied):
+    with onednn_linears(model):
+        outer = model.inner.forward
+        with onednn_linears(model):
+            assert model.inner.forward is outer
+        assert model.inner.forward is outer
+    assert "forward" not in vars(model.inner)
+
+
 @pytest.mark.parametrize("narrow", ["autocast", "weights", "input"])
 def test_other_precisions_are_left_alone(model: Tied, narrow: str, monkeypatch: pytest.MonkeyPatch):
     def refuse(*_: Any) -> None:

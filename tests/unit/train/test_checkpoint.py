@@ -44,6 +44,13 @@ def test_the_best_is_kept_beside_as_many_of_the_newest_as_wanted(tmp_path):
     assert names(tmp_path) == ["step-00000006"]
 
 
+def test_what_a_killed_run_left_beyond_does_not_push_out_what_is_written(tmp_path):
+    for step in (3, 7, 9):
+        save(tmp_path, step, keep=3)
+    save(tmp_path, 4)
+    assert names(tmp_path) == ["step-00000003", "step-00000004"]
+
+
 def test_the_manifest_names_every_file(tmp_path):
     path = save(tmp_path, 1)
     manifest = json.loads((path / "state.json").read_text())

@@ -95,3 +95,16 @@ def test_only_embeddings_and_output_matrix_move_while_the_rest_is_held():
     moved = {name for name, weight in model.named_parameters() if not torch.equal(weight, before[name])}
     assert moved == {"lm_head.weight"} or moved == {"lm_head.weight", "model.embed_tokens.weight"}
     assert {key.split("/")[1] for key in optimizers.state()} == {"lm_head.weight", "model.embed_tokens.weight"}
+
+
+def test_restoring_forgets_the_state_of_weights_that_had_not_moved_when_it_was_saved(tmp_path):
+    model = new_model()
+    optimizers = Optimizers(model, OPTIM)
+    model.get_input_embeddings().weight.grad = torch.ones(20, 16)  # pyright: ignore
+    optimizers.step(lr_multiplier=1.0)
+    before = optimizers.state()
+    safetensors.torch.save_file({key: tensor.clone() for key, tensor in before.items()}, tmp_path / "o.safetensors")
+    train_steps(model, optimizers, first=0, count=1)
+    assert optimizers.state().keys() > before.keys()
+    optimizers.restore(SavedTensors([tmp_path / "o.safetensors"]))
+    assert optimizers.state().keys() == before.keys()

@@ -123,8 +123,9 @@ def test_text_that_is_unlike_the_rest_is_left_out(make_run, tmp_path):
 def test_a_run_that_diverges_names_rows_and_documents(make_run, tmp_path, spike_at):
     run = make_run(**LONG, guards={**CALM, "max_rollbacks": 1}, max_skipped_steps=0)
     pieces = [
-        {"split": "train", "row": row, "start": 0, "length": 13, "doc_id": f"doc{row:02d}", "continuation": False}
-        for row in range(22)
+        {"split": split, "row": row, "start": 0, "length": 13, "doc_id": f"doc{row:02d}", "continuation": False}
+        for split in ("train", "validation")
+        for row in range(TokenShards(run.tokens).rows(split))
     ]
     pq.write_table(pa.Table.from_pylist(pieces, schema=INDEX_SCHEMA), run.tokens / "index.parquet")
     spike_at(7, 9)
@@ -151,7 +152,7 @@ def validation_of(monkeypatch) -> Callable[[dict[int, float]], None]:
     """validation_of({3: 2.0, …}): bits per byte that are measured after so many steps, in place of real ones."""
 
     def plant(by_step: dict[int, float]) -> None:
-        monkeypatch.setattr(Trainer, "validation_bits", lambda self: {"bits_per_byte": by_step[self.state.step]})
+        monkeypatch.setattr(Trainer, "validation_bits", lambda self: {self.objective.metric: by_step[self.state.step]})
 
     return plant
 

@@ -8,6 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gristmill.evaluate.bits_per_byte import bits_per_byte
 from gristmill.metrics import read_metrics
+from gristmill.model import onednn
 from gristmill.model.config import ModelConfig
 from gristmill.report import Report
 from gristmill.tokens.reader import TokenShards
@@ -47,6 +48,19 @@ def test_a_checkpoint_of_another_configuration_is_refused(make_run, tmp_path):
     assert not Trainer(make_run(), tmp_path, ALONE).train(StopBefore(2))
     with pytest.raises(ValueError, match="another configuration"):
         Trainer(make_run(seed=1), tmp_path, ALONE)
+
+
+@pytest.mark.parametrize(("fields", "goes"), [({}, True), ({"precision": "bf16"}, False), ({"compile": "on"}, False)])
+def test_float32_goes_through_onednn_on_the_cpu_and_the_layers_are_torchs_again(
+    make_run, tmp_path, monkeypatch, fields, goes
+):
+    asked = []
+    monkeypatch.setattr("gristmill.train.parallel.GradientCheckpointingLayer.compile", lambda layer: None)
+    monkeypatch.setattr(onednn, "_linear", lambda *given, through=onednn._linear: asked.append(1) or through(*given))
+    trainer = Trainer(make_run(eval_every_steps=1000, **fields), tmp_path, ALONE)
+    trainer.train(StopBefore(2))
+    assert bool(asked) is goes
+    assert not [layer for layer in trainer.model.modules() if "forward" in vars(layer)]
 
 
 def test_accumulated_gradients_weigh_every_token_alike(make_run, tmp_path):

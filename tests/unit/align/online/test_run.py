@@ -1,6 +1,7 @@
 """Online alignment of a tiny model, end to end."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from gristmill.align.online.config import (
 from gristmill.align.online.learner import Learner
 from gristmill.align.online.monitors import Monitors, RewardHacked
 from gristmill.align.online.prompts import Prompt, read_prompts
-from gristmill.align.online.rollout import Answer
+from gristmill.align.online.rollout import Answer, Endings, sample
 from gristmill.align.online.run import run_online
 from gristmill.evaluate.checkpoints import load_model, load_tokenizer
 from gristmill.schema import Resources
@@ -107,7 +108,28 @@ def test_groups_of_equal_rewards_move_nothing(tiny_model: Path):
         _answers(tiny_model, 2, 3), torch.ones(6), lr_share=1.0, measure_kl=False
     )
     assert measured["differing_groups"] == 0
+    assert "entropy" not in measured
     assert all(torch.equal(weight, before[name]) for name, weight in policy.named_parameters())
+
+
+def test_a_stop_text_of_several_tokens_ends_an_answer(tiny_model: Path):
+    policy, tokenizer = load_model(tiny_model, torch.device("cpu"))
+    prompts = [Prompt("1", "q", ids=(5, 6, 7))]
+    asked = {"group_size": 6, "max_new_tokens": 12, "temperature": 1.0, "seed": 3}
+    free = sample(policy, tokenizer, prompts, endings=Endings(frozenset()), **asked)
+    found = [match for answer in free if (match := re.search("[a-z]{2,3}", answer.text))]
+    stop = found[0][0]
+    stopped = sample(policy, tokenizer, prompts, endings=Endings(frozenset(), stop), **asked)
+    for before, after in zip(free, stopped, strict=True):
+        assert after.ids == before.ids[: len(after.ids)]
+        assert after.text == before.text.partition(stop)[0]
+        assert after.finished == (stop in before.text)
+    assert any(len(after.ids) < len(before.ids) for before, after in zip(free, stopped, strict=True))
+
+
+def test_a_target_for_kl_needs_a_weight_to_move():
+    with pytest.raises(ValueError, match="kl_coef is 0"):
+        PpoConfig(kl_coef=0, kl_target=1.0)
 
 
 def test_monitors_say_what_was_found():
