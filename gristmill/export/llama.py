@@ -92,7 +92,7 @@ def installed() -> bool:
 
 def _llama_cpp() -> ModuleType:
     try:
-        import llama_cpp
+        import llama_cpp  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ValueError(
             "int8 and int4 are made by llama.cpp, which is not installed: pip install 'gristmill[llama]' (it is "
