@@ -81,3 +81,9 @@ def _plant(root: Path, file: str, source: str) -> None:
     path = root / file
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(source)
+
+
+def test_no_two_test_modules_have_one_name():
+    # pytest imports them by name alone, so the second would not be collected when all tests run together
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
