@@ -12,6 +12,11 @@ from gristmill.schema import Resources
 pytestmark = pytest.mark.integration
 PROGRAM = ["-m", "gristmill.train.pretrain"]
 ROOT = Path(__file__).parents[3]
+OF_THE_MACHINE = {
+    *("tokens_per_s", "data_wait_ratio", "other_ratio", "elapsed_s", "mfu", "energy_j"),
+    *("memory_mib", "memory_peak_mib"),
+}
+"""What a run logs of clocks and memory, which no two runs share."""
 
 
 @pytest.fixture
@@ -31,7 +36,7 @@ def losses_of(run_of, tmp_path):
         command = [sys.executable, *torchrun, *PROGRAM, "--config", str(config), "--out", str(tmp_path / name)]
         subprocess.run(command, cwd=ROOT, check=True)
         rows = [row for row in read_metrics(tmp_path / name / "metrics.jsonl") if "loss" in row]
-        return {name: [row[name] for row in rows] for name in rows[0] if name not in ("tokens_per_s", "step")}
+        return {name: [row[name] for row in rows] for name in rows[0] if name not in OF_THE_MACHINE | {"step"}}
 
     return program
 
