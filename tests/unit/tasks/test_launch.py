@@ -42,12 +42,14 @@ def test_a_program_that_does_not_stop_is_killed_with_what_it_started(tmp_path, m
     out.mkdir(parents=True)
     (tmp_path / "stubborn.py").write_text(STUBBORN)
     family: list[psutil.Process] = []
+    others = {process.pid for process in psutil.Process().children(recursive=True)}  # of earlier tests
 
     def interrupted(stderr, _log):
         while len(family) < 2:  # both have said that they are ready
             assert stderr.readline() == "ready\n"
             family.append(psutil.Process())
-        family[:] = psutil.Process().children(recursive=True)
+        now = psutil.Process().children(recursive=True)
+        family[:] = [process for process in now if process.pid not in others]
         raise KeyboardInterrupt
 
     monkeypatch.setattr(launch_module, "relay", interrupted)
