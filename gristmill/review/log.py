@@ -84,13 +84,9 @@ def append(path: Path, judgement: Judgement) -> None:
         sync(path.parent)
 
 
-def read_log(path: Path) -> Judged:
-    """Raises ValueError for a whole line that is no judgement. A log that does not exist yet is empty."""
-    return parse_log(path.read_bytes() if path.exists() else b"", path.name)
-
-
 def parse_log(content: bytes, name: str) -> Judged:
-    """What stands in the bytes of a log; `name` is for complaints."""
+    """What stands in the bytes of a log; `name` is for complaints. Raises ValueError for a whole line that is no
+    judgement."""
     standing: dict[tuple[str, str], Judgement] = {}
     torn, undone = [], 0
     for number, line in enumerate(content.split(b"\n"), start=1):

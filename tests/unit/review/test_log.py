@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gristmill.review.folder import LOG, read_review
-from gristmill.review.log import Judgement, append, parse_log, read_log
+from gristmill.review.log import Judgement, append, parse_log
 
 
 def judgement(item: str, verdict: str = "left", reviewer: str = "anna", **more: str) -> Judgement:
@@ -20,7 +20,7 @@ def test_the_last_word_of_each_reviewer_on_each_item_stands(tmp_path: Path):
     said = [judgement("x"), judgement("y"), judgement("x", reviewer="boris"), judgement("y", "undo"), judgement("z")]
     for each in said:
         append(path, each)
-    found = read_log(path)
+    found = parse_log(path.read_bytes(), path.name)
     assert found.standing == [said[0], said[2], said[4]]
     assert (found.undone, found.torn) == (1, [])
     assert list(found.by("anna")) == ["x", "z"]
@@ -60,7 +60,7 @@ def test_after_a_torn_line_the_next_judgement_has_a_line_of_its_own(tmp_path: Pa
     with path.open("ab") as file:
         file.write(b'{"at": "2026-11-26T01:02')
     append(path, judgement("y"))
-    found = read_log(path)
+    found = parse_log(path.read_bytes(), path.name)
     assert [each.item for each in found.standing] == ["x", "y"]
     assert found.torn == [2]
 
@@ -73,7 +73,7 @@ def test_a_full_disk_is_an_error_and_the_torn_line_harms_nothing(tmp_path: Path,
         append(path, judgement("y"))
     monkeypatch.undo()
     append(path, judgement("y"))
-    assert [each.item for each in read_log(path).standing] == ["x", "y"]
+    assert [each.item for each in parse_log(path.read_bytes(), path.name).standing] == ["x", "y"]
 
 
 def _append_many(path: Path, reviewer: str) -> None:
@@ -89,7 +89,7 @@ def test_several_writers_do_not_mix_their_lines(tmp_path: Path):
         writer.start()
     for writer in writers:
         writer.join(60)
-    found = read_log(path)
+    found = parse_log(path.read_bytes(), path.name)
     assert (len(found.standing), found.torn) == (300, [])
 
 
