@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--timeout-s", type=float, default=1.0, help="of a page's extraction; datatrove's default is 1")
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)
-    FT176LID.MODEL_URL = str(arguments.lid)
+    FT176LID.MODEL_URL = str(arguments.lid)  # pyright: ignore[reportAttributeAccessIssue]
     # loading models, tokenizers and lists is paid once a worker, so it is not measured on either side
     kept_of(arguments.warcs[:1], timeout_s=arguments.timeout_s, limit=25)
     started, cpu = time.monotonic(), cpu_seconds()

@@ -138,7 +138,7 @@ def on_ray(work: Path, crawl: Path) -> dict[str, Any]:
     from ray.cluster_utils import Cluster
 
     started, store = time.monotonic(), work / "ray"
-    node = {"num_cpus": 1, "object_store_memory": 100_000_000}
+    node: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 100_000_000}
     cluster = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
     try:
         doomed = cluster.add_node(**node)

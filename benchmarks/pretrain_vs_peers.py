@@ -39,6 +39,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from byte_tokens import shakespeare, write_shards
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -193,7 +194,7 @@ def train_one(run: Run, data: Path) -> Run:
 
 def text_of(corpus: str, data: Path) -> bytes:
     if corpus == "shakespeare":
-        return gzip.decompress((data / "text" / "tinyshakespeare.txt.gz").read_bytes())
+        return shakespeare(data)
     pages: list[str] = []
     for name in ("c4_sample", "ccnet_en_head_0091"):
         with gzip.open(data / "text" / f"{name}.jsonl.gz", "rt") as lines:
@@ -203,22 +204,12 @@ def text_of(corpus: str, data: Path) -> bytes:
 
 def write_byte_shards(text: bytes, folder: Path) -> Path:
     """Token shards whose tokens are bytes, without special tokens, beside a tokenizer. Rows overlap by one byte."""
-    from tokenizers import Tokenizer, models
-    from transformers import PreTrainedTokenizerFast
-
-    cut = len(text) * 9 // 10
-    splits = {}
+    cut, rows = len(text) * 9 // 10, {}
     for split, part in (("train", text[:cut]), ("validation", text[cut:])):
-        rows = np.lib.stride_tricks.sliding_window_view(np.frombuffer(part, np.uint8), SEQ_LEN + 1)[::SEQ_LEN]
-        (folder / "tokens" / split).mkdir(parents=True)
-        np.save(folder / "tokens" / split / "tokens-00000.npy", rows.astype(np.uint16))
-        splits[split] = {"rows": len(rows)}
-    np.save(folder / "tokens" / "token_bytes.npy", np.ones(256, np.int32))
-    nothing = {"bos_id": 0, "eos_id": 0, "pad_id": 0}  # no text holds the byte 0
-    meta = {"vocab_size": 256, "seq_len": SEQ_LEN, **nothing, "digest": "0" * 64, "splits": splits}
-    (folder / "tokens" / "meta.json").write_text(json.dumps(meta))
-    named = Tokenizer(models.WordLevel({f"<{byte}>": byte for byte in range(256)}, unk_token="<0>"))
-    PreTrainedTokenizerFast(tokenizer_object=named, eos_token="<0>").save_pretrained(folder / "tokenizer")
+        windows = np.lib.stride_tricks.sliding_window_view(np.frombuffer(part, np.uint8), SEQ_LEN + 1)[::SEQ_LEN]
+        rows[split] = windows.astype(np.uint16)
+    # no text holds the byte 0; one digest, so that a seed means one order of rows on every corpus
+    write_shards(rows, folder, token_bytes=[1] * 256, special=0, digest="0" * 64)
     return folder / "tokens"
 
 
@@ -246,14 +237,14 @@ def train_gristmill(run: Run, tokens: Path) -> Run:
     )
     evaluating, begun = 0.0, []
 
-    def timed(*arguments: Any, **named: Any) -> tuple[float, float]:
+    def timed(self: trainer.Trainer) -> dict[str, float]:
         nonlocal evaluating
         begun.append(time.process_time() - started - evaluating)
-        result = evaluate(*arguments, **named)
+        result = evaluate(self)
         evaluating = time.process_time() - started - begun[-1]
         return result
 
-    evaluate, trainer.nats_and_bytes = trainer.nats_and_bytes, timed
+    evaluate, trainer.Trainer.validation_bits = trainer.Trainer.validation_bits, timed
     (out := tokens.parent / "out").mkdir()
     started = time.process_time()
     assert trainer.pretrain(configured, out) == 0
@@ -310,7 +301,7 @@ def train_trainer(run: Run, tokens: Path) -> Run:
     )
     # the model shifts its labels: a row of 257 bytes has the 256 targets that the other sides predict
     rows = [{"input_ids": row, "labels": row} for row in training_rows(shards, run["seed"]).reshape(-1, SEQ_LEN + 1)]
-    trainer = Trainer(model, arguments, train_dataset=rows)
+    trainer = Trainer(model, arguments, train_dataset=rows)  # pyright: ignore[reportArgumentType] - a list does as well
     return measured(model, shards, trainer.train)
 
 
@@ -322,8 +313,8 @@ def train_gpt2(run: Run, tokens: Path) -> Run:
 
     shards = TokenShards(tokens)
     torch.manual_seed(run["seed"])
-    sizes = {"vocab_size": 256, "n_positions": SEQ_LEN, "n_embd": WIDTH, "n_layer": DEPTH, "n_head": HEADS}
-    config = GPT2Config(**sizes, bos_token_id=0, eos_token_id=0)
+    sizes: dict[str, Any] = {"n_positions": SEQ_LEN, "n_embd": WIDTH, "n_layer": DEPTH, "n_head": HEADS}
+    config = GPT2Config(vocab_size=256, **sizes, bos_token_id=0, eos_token_id=0)
     config.resid_pdrop = config.embd_pdrop = config.attn_pdrop = 0.0
     model = GPT2LMHeadModel(config)
     decayed = [weight for weight in model.parameters() if weight.ndim >= 2]

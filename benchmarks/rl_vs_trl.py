@@ -19,6 +19,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import regex
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, TrainerCallback
 
@@ -28,6 +29,7 @@ from gristmill.align.online.prompts import Prompt
 from gristmill.align.online.rewards import Rewards
 from gristmill.align.online.rollout import Endings, sample
 
+PATTERN = r"(?s)\d.*[02468]\s*"
 TEMPERATURE = 1.0
 LR = 1e-6
 
@@ -61,7 +63,7 @@ def few_shot_prompts(count: int, *, shots: int) -> list[str]:
 
 def ours(arguments: argparse.Namespace, texts: list[str]) -> float:
     config = GrpoConfig(
-        rewards=[PatternReward(pattern=r"(?s)\d.*[02468]\s*")],
+        rewards=[PatternReward(pattern=PATTERN)],
         prompts_per_step=arguments.prompts,
         group_size=arguments.group,
         max_new_tokens=arguments.tokens,
@@ -96,11 +98,9 @@ def trls(arguments: argparse.Namespace, texts: list[str]) -> float:
     from trl import GRPOConfig, GRPOTrainer
 
     policy, tokenizer = _loaded(arguments.model)
-    pattern = PatternReward(pattern=r"(?s)\d.*[02468]\s*")
-    import regex
 
     def reward(completions: list[str], **_: Any) -> list[float]:
-        return [float(regex.fullmatch(pattern.pattern, text.strip()) is not None) for text in completions]
+        return [float(regex.fullmatch(PATTERN, text.strip()) is not None) for text in completions]
 
     class Clock(TrainerCallback):
         started = ended = 0.0
@@ -135,7 +135,7 @@ def trls(arguments: argparse.Namespace, texts: list[str]) -> float:
         )
         trainer = GRPOTrainer(
             policy,
-            reward_funcs=reward,
+            reward_funcs=reward,  # pyright: ignore[reportArgumentType]
             args=config,
             train_dataset=Dataset.from_dict({"prompt": texts}),
             processing_class=tokenizer,

