@@ -6,7 +6,7 @@ that trains.
 """
 
 from dataclasses import dataclass
-from math import log2
+from math import log, log2
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gristmill.model.shape import ModelShape
@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=Schema)
 
 BATCH_TOKENS, BATCH_BUDGET, BATCH_POWER = 2048, 1_000_000, 0.6
-LR_MATRIX, LR_EMBEDDING, LR_TIED, LR_HEAD, LR_NORM = 0.03, 0.1, 0.03, 0.012, 3e-3
+LR_EMBEDDING, LR_TIED, LR_NORM = 0.1, 0.03, 3e-3
+SHORT_RUN, LONG_RUN = 200, 733
+"""Steps of the runs that were measured; shorter and longer ones get the rates of the nearer."""
+LR_MATRIX = (0.03, 0.02)
+"""In a short run and in a long one."""
+LR_HEAD = (0.012, 0.00424)
+"""The same, at HEAD_WIDTH: .003 in the long run, which was 256 wide."""
 HEAD_WIDTH = 128
 WARMUP_STEPS, WARMUP_RATIO, DECAY_RATIO = 20, 0.05, 0.65
 
@@ -63,11 +69,10 @@ def resolve(config: PretrainConfig, facts: Facts) -> PretrainConfig:
     tokens = config.tokens or max(1, round(config.tokens_per_parameter * facts.parameters))
     batch_rows = config.batch_rows or batch_rows_for(tokens, seq_len=facts.seq_len)
     counted = config.model_copy(update={"tokens": tokens, "batch_rows": batch_rows})
+    steps = counted.steps(facts.seq_len)
+    rates = learning_rates(facts, batch_tokens=batch_rows * facts.seq_len, steps=steps)
     return counted.model_copy(
-        update={
-            "optim": _filled(config.optim, learning_rates(facts, batch_tokens=batch_rows * facts.seq_len)),
-            "schedule": _filled(config.schedule, schedule(counted.steps(facts.seq_len))),
-        }
+        update={"optim": _filled(config.optim, rates), "schedule": _filled(config.schedule, schedule(steps))}
     )
 
 
@@ -77,20 +82,26 @@ def batch_rows_for(tokens: int, *, seq_len: int) -> int:
     return 2 ** max(0, round(log2(batch_tokens / seq_len)))
 
 
-def learning_rates(facts: Facts, *, batch_tokens: int) -> dict[str, float]:
+def learning_rates(facts: Facts, *, batch_tokens: int, steps: int) -> dict[str, float]:
     """The derived fields of `OptimConfig`.
 
     A step of few tokens is a noisy one, so rates fall with its root, as far as that was measured. The output matrix
-    adds up as many numbers as the model is wide.
+    adds up as many numbers as the model is wide. A longer run wants slower matrices, and a slower output above all.
     """
     noise = (min(max(batch_tokens, BATCH_TOKENS // 2), BATCH_TOKENS) / BATCH_TOKENS) ** 0.5
     return {
-        "lr_matrix": LR_MATRIX * noise,
+        "lr_matrix": _between(LR_MATRIX, steps) * noise,
         "lr_embedding": (LR_TIED if facts.tied else LR_EMBEDDING) * noise,
-        "lr_head": LR_HEAD * (HEAD_WIDTH / facts.width) ** 0.5 * noise,
+        "lr_head": _between(LR_HEAD, steps) * (HEAD_WIDTH / facts.width) ** 0.5 * noise,
         "lr_norm": LR_NORM * noise,
         "weight_decay": 0.0,
     }
+
+
+def _between(rates: tuple[float, float], steps: int) -> float:
+    """From the short run's rate to the long one's, straight in the logarithms of both."""
+    share = log(min(max(steps, SHORT_RUN), LONG_RUN) / SHORT_RUN) / log(LONG_RUN / SHORT_RUN)
+    return rates[0] ** (1 - share) * rates[1] ** share
 
 
 def schedule(steps: int) -> dict[str, float]:

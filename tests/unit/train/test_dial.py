@@ -85,12 +85,27 @@ def test_tied_embeddings_count_as_vocabulary():
 
 
 def test_a_wider_model_has_a_slower_output_matrix_and_a_small_step_slower_everything():
-    narrow, wide = (learning_rates(Facts(4, width, 1, False, 8), batch_tokens=2048) for width in (128, 512))
+    narrow, wide = (learning_rates(Facts(4, width, 1, False, 8), batch_tokens=2048, steps=9) for width in (128, 512))
     assert narrow == {"lr_matrix": 0.03, "lr_embedding": 0.1, "lr_head": 0.012, "lr_norm": 0.003, "weight_decay": 0.0}
     assert wide == {**narrow, "lr_head": 0.006}
-    small, smaller, large = (learning_rates(Facts(4, 128, 1, False, 8), batch_tokens=size) for size in (1024, 8, 2**20))
+    facts = Facts(4, 128, 1, False, 8)
+    small, smaller, large = (learning_rates(facts, batch_tokens=size, steps=200) for size in (1024, 8, 2**20))
     assert small == pytest.approx({name: rate / 2**0.5 for name, rate in narrow.items()})
     assert (smaller, large) == (small, narrow)
+
+
+def test_a_long_run_has_slower_matrices_and_output_and_the_middle_lies_between():
+    facts = Facts(4, 256, 1, False, 8)
+    short, middle, long, longest = (learning_rates(facts, batch_tokens=2048, steps=n) for n in (200, 383, 733, 10**6))
+    assert long == longest
+    # the quickstart's: 733 steps, 256 wide
+    assert (long["lr_matrix"], long["lr_head"]) == (pytest.approx(0.02), pytest.approx(0.003, rel=1e-3))
+    # 383 is the geometric mean of 200 and 733, so rates are geometric means too
+    for name in ("lr_matrix", "lr_head"):
+        assert middle[name] == pytest.approx((short[name] * long[name]) ** 0.5, rel=1e-3)
+    assert {name: short[name] for name in ("lr_embedding", "lr_norm")} == {
+        name: long[name] for name in ("lr_embedding", "lr_norm")
+    }
 
 
 def test_what_was_derived_stands_in_the_result(make_run, tmp_path):
