@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.artifacts import Artifact
-from gristmill.model.origin import read_origin
+from gristmill.model.origin import data_licenses, read_origin
 from gristmill.report import Report
 from gristmill.schema import SourceUnavailable
 from gristmill.store import Recipe, Record
@@ -303,6 +303,8 @@ def register_model(model: Artifact, evaluation: Artifact, *, name: str, lineage:
         tags = {"artifact": model.address, "evaluation": evaluation.address, "lineage": " ".join(lineage)}
         if origin := read_origin(model.path):
             tags |= {"origin": origin.name, "license": origin.license}
+        if licenses := data_licenses(model.path):
+            tags["data_licenses"] = ", ".join(f"{stage}: {license}" for stage, license in licenses.items())
         for key, value in tags.items():
             client.set_model_version_tag(name, version, f"gristmill.{key}", value)
     client.set_registered_model_alias(name, "challenger", version)
