@@ -29,7 +29,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from gristmill.align.adapter_config import LoraAdapter
+from gristmill.align.adapter_config import Adapter
 from gristmill.align.config import DpoConfig, RewardModelConfig, SftConfig
 from gristmill.align.dpo import run_dpo
 from gristmill.align.online.config import (
@@ -103,7 +103,7 @@ def _model(name: str, folder: Path) -> Path:
 def _sft(model: Path, out: Path, data: Path, arm: str, seed: int) -> dict[str, Any]:
     config = SftConfig(
         data=FileRows(paths=[str(data / "sft/rasbt_instruction.jsonl.gz")], license="Apache-2.0", held_out=0.1),
-        adapter=LoraAdapter(),
+        adapter=Adapter(),
         epochs=0.4,
         lr=5e-4,
         batch_rows=8,
@@ -127,7 +127,7 @@ def _sft(model: Path, out: Path, data: Path, arm: str, seed: int) -> dict[str, A
 def _reward_model(model: Path, out: Path, data: Path, arm: str, seed: int) -> dict[str, Any]:
     config = RewardModelConfig(
         data=_pairs(data, out),
-        adapter=LoraAdapter(),
+        adapter=Adapter(),
         epochs=2,
         lr=5e-4,
         batch_rows=8,
@@ -147,7 +147,7 @@ def _reward_model(model: Path, out: Path, data: Path, arm: str, seed: int) -> di
 def _dpo(model: Path, out: Path, data: Path, arm: str, seed: int) -> dict[str, Any]:
     config = DpoConfig(
         data=_pairs(data, out),
-        adapter=LoraAdapter(),
+        adapter=Adapter(),
         lr=2e-4,
         batch_rows=8,
         micro_rows=8,

@@ -1,4 +1,4 @@
-"""Which weights a training changes: all of them, or those of a low-rank adapter beside them."""
+"""An adapter that trains in place of a model's own weights."""
 
 from typing import Annotated, Literal
 
@@ -7,10 +7,12 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from gristmill.schema import Schema
 
 
-class LoraAdapter(Schema):
+class Adapter(Schema):
     """Low-rank matrices beside the frozen ones (LoRA; Hu et al. 2021, arXiv:2106.09685)."""
 
-    kind: Literal["lora"] = "lora"
+    kind: Literal["lora", "dora", "qlora"] = "lora"
+    """`dora`: learns the length of each column apart from its direction (arXiv:2402.09353). `qlora`: the frozen
+    matrices are kept in 4 bits, NF4 (arXiv:2305.14314), and merged with as they were; needs CUDA and bitsandbytes."""
     rank: PositiveInt = 16
     """Rank of the change to each matrix."""
     alpha: PositiveFloat = 32.0
@@ -22,22 +24,3 @@ class LoraAdapter(Schema):
     merge: bool = True
     """Add the change to the matrices, so that the checkpoint is a whole model, with the adapter under `adapter/`.
     False: write the adapter alone. Stages that follow need the whole model, so a pipeline refuses that."""
-
-
-class DoraAdapter(LoraAdapter):
-    """LoRA that learns the length of each column apart from its direction (Liu et al. 2024, arXiv:2402.09353)."""
-
-    kind: Literal["dora"] = "dora"  # pyright: ignore[reportIncompatibleVariableOverride]
-
-
-class QloraAdapter(LoraAdapter):
-    """LoRA beside matrices kept in 4 bits, NF4 (Dettmers et al. 2023, arXiv:2305.14314); needs CUDA and bitsandbytes.
-
-    It is merged into the matrices as they were before they were cut to 4 bits.
-    """
-
-    kind: Literal["qlora"] = "qlora"  # pyright: ignore[reportIncompatibleVariableOverride]
-
-
-AnyAdapter = LoraAdapter | DoraAdapter | QloraAdapter
-Adapter = Annotated[AnyAdapter, Field(discriminator="kind")]

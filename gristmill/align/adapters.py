@@ -12,12 +12,12 @@ import torch
 from peft import LoraConfig, PeftModel, TaskType
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
-from gristmill.align.adapter_config import AnyAdapter, DoraAdapter, QloraAdapter
+from gristmill.align.adapter_config import Adapter
 
 FOLDER = "adapter"
 
 
-def peft_config(adapter: AnyAdapter | None, task: Literal["answers", "scores"]) -> LoraConfig | None:
+def peft_config(adapter: Adapter | None, task: Literal["answers", "scores"]) -> LoraConfig | None:
     """PEFT's words for an adapter; None where all weights train. `scores`: a scorer, whose new head trains whole."""
     if adapter is None:
         return None
@@ -27,13 +27,13 @@ def peft_config(adapter: AnyAdapter | None, task: Literal["answers", "scores"]) 
         lora_alpha=adapter.alpha,  # pyright: ignore[reportArgumentType]
         lora_dropout=adapter.dropout,
         target_modules=adapter.targets,
-        use_dora=isinstance(adapter, DoraAdapter),
+        use_dora=adapter.kind == "dora",
     )
 
 
-def quantization(adapter: AnyAdapter | None, device: torch.device) -> BitsAndBytesConfig | None:
+def quantization(adapter: Adapter | None, device: torch.device) -> BitsAndBytesConfig | None:
     """How the frozen weights are kept; None: in float32. Raises ValueError where 4 bits are not to be had."""
-    if not isinstance(adapter, QloraAdapter):
+    if adapter is None or adapter.kind != "qlora":
         return None
     if device.type != "cuda":
         raise ValueError(
@@ -54,7 +54,7 @@ def quantization(adapter: AnyAdapter | None, device: torch.device) -> BitsAndByt
 
 
 def merged(
-    trained: Any, adapter: AnyAdapter | None, out: Path, *, base: Path, reload: Callable[[], PreTrainedModel]
+    trained: Any, adapter: Adapter | None, out: Path, *, base: Path, reload: Callable[[], PreTrainedModel]
 ) -> PreTrainedModel:
     """The whole model after training, its adapter saved under `out`. `trained`: a trainer's model.
 
@@ -68,6 +68,6 @@ def merged(
     trained.save_pretrained(str(out / FOLDER), save_embedding_layers=False)
     (out / FOLDER / "README.md").unlink(missing_ok=True)  # a form that nobody has filled in
     (out / FOLDER / "adapter_model.safetensors").chmod(0o644)
-    if isinstance(adapter, QloraAdapter):
+    if adapter.kind == "qlora":
         trained = PeftModel.from_pretrained(reload(), str(out / FOLDER))
     return trained.merge_and_unload()  # pyright: ignore[reportCallIssue]

@@ -18,7 +18,7 @@ class TrainingConfig(StageConfig):
     data: Rows = ExampleRows()
     """Where rows come from: `examples`, an earlier `artifact`, `files` of your own, a data set of the `hub`."""
     adapter: Adapter | None = None
-    """Which weights train: null all of them, else those of an adapter: `{kind: lora}`, `dora` or `qlora`."""
+    """Which weights train: null all of them, else those of an adapter beside them."""
     epochs: PositiveFloat = 1.0
     """Passes over the training rows."""
     lr: PositiveFloat = 1e-4

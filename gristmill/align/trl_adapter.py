@@ -12,7 +12,7 @@ import torch
 import transformers
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainerState
 
-from gristmill.align.adapter_config import AnyAdapter
+from gristmill.align.adapter_config import Adapter
 from gristmill.align.config import TrainingConfig
 from gristmill.evaluate.chat_format import check_template, end_of_turn
 from gristmill.evaluate.generation import stop_ids
@@ -110,7 +110,7 @@ def save_checkpoint(
     start: Path,
     out: Path,
     tokenizer: PreTrainedTokenizerBase,
-    adapter: AnyAdapter | None = None,
+    adapter: Adapter | None = None,
 ) -> None:
     """Write a model folder: weights, configuration, and the tokenizer's files as they were in `start`.
 

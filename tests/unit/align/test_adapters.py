@@ -10,7 +10,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from gristmill.align.adapter_config import AnyAdapter, DoraAdapter, LoraAdapter, QloraAdapter
+from gristmill.align.adapter_config import Adapter
 from gristmill.align.config import DpoConfig, RewardModelConfig, SftConfig
 from gristmill.align.dpo import run_dpo
 from gristmill.align.reward_model import run_reward_model
@@ -23,11 +23,11 @@ CPU = Resources(threads=1, device="cpu")
 IDS = torch.tensor([[0, 2, 9, 40, 41, 42, 3, 2, 60, 61]])
 
 
-def sft_config(adapter: AnyAdapter, **settings: Any) -> SftConfig:
+def sft_config(adapter: Adapter, **settings: Any) -> SftConfig:
     return SftConfig(adapter=adapter, epochs=4, batch_rows=4, micro_rows=2, lr=1e-2, **settings)
 
 
-def tuned(model: Path, examples: Path, out: Path, adapter: AnyAdapter, **settings: Any) -> dict[str, float]:
+def tuned(model: Path, examples: Path, out: Path, adapter: Adapter, **settings: Any) -> dict[str, float]:
     out.mkdir()
     return run_sft(model, examples, out, sft_config(adapter, **settings), CPU).metrics
 
@@ -40,14 +40,14 @@ def logits(model: Any) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def lora(tiny_model: Path, examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("adapters") / "lora"
-    tuned(tiny_model, examples, out, LoraAdapter(rank=4))
+    tuned(tiny_model, examples, out, Adapter(rank=4))
     return out
 
 
 @pytest.fixture(scope="module")
 def dora(tiny_model: Path, examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("adapters") / "dora"
-    tuned(tiny_model, examples, out, DoraAdapter(rank=4))
+    tuned(tiny_model, examples, out, Adapter(kind="dora", rank=4))
     return out
 
 
@@ -96,7 +96,7 @@ def test_several_adapters_stand_beside_one_base(lora: Path, dora: Path, tiny_mod
 
 
 def test_the_same_run_twice_writes_the_same_adapter(lora: Path, tiny_model: Path, examples: Path, tmp_path: Path):
-    tuned(tiny_model, examples, tmp_path / "again", LoraAdapter(rank=4))
+    tuned(tiny_model, examples, tmp_path / "again", Adapter(rank=4))
     for name in ("adapter/adapter_model.safetensors", "adapter/adapter_config.json", "model.safetensors"):
         assert (lora / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
 
@@ -104,7 +104,7 @@ def test_the_same_run_twice_writes_the_same_adapter(lora: Path, tiny_model: Path
 def test_unmerged_the_adapter_is_alone_and_says_so_where_a_model_is_asked_for(
     lora: Path, tiny_model: Path, examples: Path, tmp_path: Path
 ):
-    metrics = tuned(tiny_model, examples, tmp_path / "alone", LoraAdapter(rank=4, merge=False))
+    metrics = tuned(tiny_model, examples, tmp_path / "alone", Adapter(rank=4, merge=False))
     assert metrics["held_out_nats_per_token_change_ci_high"] < 0
     assert not (tmp_path / "alone/model.safetensors").exists()
     name = "adapter/adapter_model.safetensors"
@@ -125,11 +125,11 @@ def test_four_bits_without_a_gpu_are_refused_with_the_choices(tiny_model: Path, 
     with pytest.raises(
         ValueError, match=r"needs a CUDA device, and this run is on cpu; choose adapter\.kind: lora or dora"
     ):
-        tuned(tiny_model, examples, tmp_path / "out", QloraAdapter())
+        tuned(tiny_model, examples, tmp_path / "out", Adapter(kind="qlora"))
 
 
 def test_only_the_named_matrices_change(tiny_model: Path, examples: Path, tmp_path: Path):
-    tuned(tiny_model, examples, tmp_path / "out", LoraAdapter(rank=4, targets=["q_proj"]))
+    tuned(tiny_model, examples, tmp_path / "out", Adapter(rank=4, targets=["q_proj"]))
     before, after = load_file(tiny_model / "model.safetensors"), load_file(tmp_path / "out/model.safetensors")
     changed = {name.rsplit(".", 2)[-2] for name, weight in before.items() if not torch.equal(weight, after[name])}
     assert changed == {"q_proj"}
@@ -138,7 +138,7 @@ def test_only_the_named_matrices_change(tiny_model: Path, examples: Path, tmp_pa
 def test_a_reward_model_learns_with_an_adapter_and_its_head_is_saved_with_it(
     tiny_model: Path, examples: Path, tmp_path: Path
 ):
-    config = RewardModelConfig(adapter=LoraAdapter(rank=4), epochs=10, batch_rows=4, micro_rows=4, lr=1e-2)
+    config = RewardModelConfig(adapter=Adapter(rank=4), epochs=10, batch_rows=4, micro_rows=4, lr=1e-2)
     report = run_reward_model(tiny_model, examples, tmp_path, config, CPU)
     assert report.metrics["held_out_accuracy"] == 1.0
     merged = AutoModelForSequenceClassification.from_pretrained(tmp_path)
@@ -148,7 +148,7 @@ def test_a_reward_model_learns_with_an_adapter_and_its_head_is_saved_with_it(
 
 
 def test_dpo_learns_with_an_adapter_from_the_reference_without_it(tiny_model: Path, examples: Path, tmp_path: Path):
-    config = DpoConfig(adapter=LoraAdapter(rank=4), epochs=6, batch_rows=4, micro_rows=4, lr=1e-2, log_every_steps=1)
+    config = DpoConfig(adapter=Adapter(rank=4), epochs=6, batch_rows=4, micro_rows=4, lr=1e-2, log_every_steps=1)
     report = run_dpo(tiny_model, examples, None, tmp_path, config, CPU)
     assert report.metrics["held_out_reward_accuracy"] == 1.0
     first = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import DPOConfig, KTOConfig
 from trl.experimental.orpo.orpo_trainer import ORPOTrainer
 
-from gristmill.align.adapter_config import LoraAdapter
+from gristmill.align.adapter_config import Adapter
 from gristmill.align.config import DpoConfig, KtoConfig, OrpoConfig, RewardModelConfig
 from gristmill.align.dpo import _loss, run_dpo
 from gristmill.align.dpo_trainer import OrpoTrainer, TokenizedDPOTrainer, odds_ratio_loss
@@ -159,10 +159,8 @@ def test_a_mismatched_answer_is_that_of_another_row_of_the_batch():
     assert [row.prompt for row, _ in found] != [[n] for n in range(8)]
 
 
-@pytest.mark.parametrize("adapter", [None, LoraAdapter(rank=4)])
-def test_orpo_makes_chosen_answers_likelier(
-    adapter: LoraAdapter | None, tiny_model: Path, examples: Path, tmp_path: Path
-):
+@pytest.mark.parametrize("adapter", [None, Adapter(rank=4)])
+def test_orpo_makes_chosen_answers_likelier(adapter: Adapter | None, tiny_model: Path, examples: Path, tmp_path: Path):
     config = OrpoConfig(adapter=adapter, epochs=8, batch_rows=4, micro_rows=4, lr=3e-3 if adapter is None else 1e-2)
     metrics = run_dpo(tiny_model, examples, None, tmp_path, config, CPU).metrics
     assert metrics["chosen_logp_change_ci_low"] > 0
@@ -171,9 +169,9 @@ def test_orpo_makes_chosen_answers_likelier(
     assert logged[-1]["loss"] < logged[0]["loss"]
 
 
-@pytest.mark.parametrize("adapter", [None, LoraAdapter(rank=4)])
+@pytest.mark.parametrize("adapter", [None, Adapter(rank=4)])
 def test_kto_learns_from_pairs_as_labelled_answers(
-    adapter: LoraAdapter | None, tiny_model: Path, examples: Path, tmp_path: Path
+    adapter: Adapter | None, tiny_model: Path, examples: Path, tmp_path: Path
 ):
     judge, out = tmp_path / "judge", tmp_path / "out"
     judge.mkdir()
@@ -197,5 +195,5 @@ def test_kto_reads_single_labels_and_needs_both_kinds(tiny_model: Path, tmp_path
     report = run_kto(tiny_model, None, None, tmp_path, config, CPU)
     assert report.details["formats"] == {"kto prompt": 40}
     path.write_text("".join(json.dumps({**row, "label": True}) + "\n" for row in rows))
-    with pytest.raises(ValueError, match="of .. answers to train on are desirable; KTO needs at least two of each"):
+    with pytest.raises(ValueError, match=r"of \d+ answers to train on are desirable; KTO needs at least two of each"):
         run_kto(tiny_model, None, None, tmp_path, config, CPU)
