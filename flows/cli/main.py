@@ -38,7 +38,7 @@ for group in (report, artifacts, classifier, tokenizer, review, config_app):
 for command in (trace, forget, seen, profile, export, promote):
     app.command(command)
 
-FlowName = Literal["pipeline", "data", "pretrain", "scaling", "ablation"]
+FlowName = Literal["pipeline", "data", "pretrain", "classify", "scaling", "ablation"]
 Config = Annotated[
     str, Parameter(name=["--config", "-c"], help="A name from pipeline_configs/ or a path to a .yaml file.")
 ]

@@ -72,6 +72,9 @@ class TrainingConfig(StageConfig):
 class SftConfig(TrainingConfig):
     """Supervised fine-tuning: the loss counts the assistant's tokens alone, the end of its turn among them."""
 
+    task: Literal["chat", "classification"] = "chat"
+    """`classification`: the model learns which class a text belongs to, from rows of `text` and `label`, and answers
+    nothing; `gristmill run classify` ends with it."""
     epochs: PositiveFloat = 2.0
     """Passes over the training rows."""
     lr: PositiveFloat = 1e-3
@@ -79,6 +82,15 @@ class SftConfig(TrainingConfig):
     packing: bool = False
     """Lay the rows of a forward pass one behind the other, each blind to the others, where lengths differ much and
     padding would cost. The loss is the same."""
+
+    @model_validator(mode="after")
+    def _classes_come_from_somewhere(self) -> Self:
+        if self.task == "classification" and not isinstance(self.data, FileRows | HubRows):
+            raise ValueError(
+                f"task=classification with data.kind={self.data.kind}: that has no classes; name rows of `text` and "
+                "`label` with data: {kind: files, paths: […]} or {kind: hub, …}"
+            )
+        return self
 
 
 class RewardModelConfig(TrainingConfig):

@@ -8,18 +8,18 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from gristmill.align import formats
-from gristmill.align.formats import Conversation, Labelled, Pair
+from gristmill.align.formats import Conversation, Labelled, LabelledText, Pair
 from gristmill.align.row_files import license_of, read_rows, rows_of
 from gristmill.align.rows_config import ArtifactRows, ExampleRows, FileRows, HubRows
 from gristmill.evaluate.chat_format import Message
 
 AnyRows = ExampleRows | ArtifactRows | FileRows | HubRows
-R = TypeVar("R", Conversation, Pair, Labelled)
+R = TypeVar("R", Conversation, Pair, Labelled, LabelledText)
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,11 @@ def read_labelled(source: AnyRows, examples: Path | None) -> Split[Labelled]:
     return _read(source, examples, "preferences", formats.labelled)
 
 
+def read_labelled_texts(source: FileRows | HubRows) -> Split[LabelledText]:
+    """Rows for a classifier. Raises ValueError as `read_conversations` does."""
+    return _read(source, None, "texts", lambda row, where: _one(formats.labelled_text(row, where)))
+
+
 def write_dropped(dropped: list[Dropped], out: Path) -> dict[str, int]:
     """List the rows that were left out in `dropped.jsonl`; returns how many there are, by reason."""
     with (out / "dropped.jsonl").open("w", encoding="utf-8") as file:
@@ -91,13 +96,12 @@ def _read(
             split.dropped.append(Dropped(where, parsed))
             continue
         for one in parsed:
-            content = _digest(_content(one))
+            content = _digest({**asdict(one), "row": None, "format": None})
             if content in seen:
                 split.dropped.append(Dropped(where, "duplicate"))
                 continue
             seen.add(content)
-            prompt = one.messages[:-1] if isinstance(one, Conversation) else one.prompt
-            is_held_out = _share(prompt) < source.held_out if isinstance(source, FileRows | HubRows) else held_out
+            is_held_out = _share(one.prompt) < source.held_out if isinstance(source, FileRows | HubRows) else held_out
             (split.held_out if is_held_out else split.train).append(one)
     if len(split.train) == 0 or len(split.held_out) < 2:
         raise ValueError(
@@ -119,15 +123,7 @@ def _rows(source: AnyRows, examples: Path | None, name: str) -> Iterator[tuple[s
         yield from ((where, row, held_out) for where, row in read_rows(path))
 
 
-def _content(row: Conversation | Pair | Labelled) -> Any:
-    if isinstance(row, Conversation):
-        return row.messages
-    if isinstance(row, Pair):
-        return [row.prompt, row.chosen, row.rejected]
-    return [row.prompt, row.completion, row.desirable]
-
-
-def _share(prompt: list[Message]) -> float:
+def _share(prompt: list[Message] | str) -> float:
     """A number from 0 to 1 that a prompt decides."""
     return int.from_bytes(_digest(prompt)[:8]) / 2**64
 
