@@ -7,7 +7,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 
 from gristmill.align.adapter_config import Adapter
 from gristmill.align.online.config import GrpoConfig, PpoConfig, ReinforceConfig
-from gristmill.align.rows_config import ArtifactRows, ExampleRows, FileRows, HubRows, Rows
+from gristmill.align.rows_config import ArtifactRows, ExampleRows, FileRows, HubRows, MixedRows, Rows
 from gristmill.program import Run
 from gristmill.schema import StageConfig
 
@@ -64,6 +64,9 @@ class TrainingConfig(StageConfig):
         if isinstance(self.data, FileRows | HubRows):
             places = {"paths", "hub", "revision", "files"}
             decisive["data"] = self.data.model_dump(mode="json", exclude=places) | {"content": self.data.content()}
+        elif isinstance(self.data, MixedRows):
+            weights = {name: task.weight for name, task in self.data.tasks.items()}
+            decisive["data"] = {"kind": "mix", "weights": weights, "content": self.data.content()}
         elif isinstance(self.data, ArtifactRows):
             decisive["data"] = ExampleRows().model_dump(mode="json")
         return decisive
@@ -72,6 +75,8 @@ class TrainingConfig(StageConfig):
 class SftConfig(TrainingConfig):
     """Supervised fine-tuning: the loss counts the assistant's tokens alone, the end of its turn among them."""
 
+    data: Rows | MixedRows = ExampleRows()  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Where rows come from: as elsewhere, or a `mix` of tasks."""
     task: Literal["chat", "classification"] = "chat"
     """`classification`: the model learns which class a text belongs to, from rows of `text` and `label`, and answers
     nothing; `gristmill run classify` ends with it."""

@@ -8,15 +8,14 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from gristmill.align import formats
 from gristmill.align.formats import Conversation, Labelled, LabelledText, Pair
 from gristmill.align.row_files import license_of, read_rows, rows_of
-from gristmill.align.rows_config import ArtifactRows, ExampleRows, FileRows, HubRows
-from gristmill.evaluate.chat_format import Message
+from gristmill.align.rows_config import ArtifactRows, ExampleRows, FileRows, HubRows, MixedRows
 
 AnyRows = ExampleRows | ArtifactRows | FileRows | HubRows
 R = TypeVar("R", Conversation, Pair, Labelled, LabelledText)
@@ -39,10 +38,8 @@ class Split(Generic[R]):
     dropped: list[Dropped] = field(default_factory=list)
     license: str | None = None
     """None: rows of an artifact, whose own record says where they come from."""
-
-    @property
-    def rows(self) -> int:
-        return len(self.train) + len(self.held_out) + len(self.dropped)
+    rows: int = 0
+    """Rows that were read."""
 
     def details(self) -> dict[str, Any]:
         """For the report: the formats that were found and the licence that was declared."""
@@ -50,9 +47,37 @@ class Split(Generic[R]):
         return {"formats": dict(sorted(found.items())), "data_license": self.license}
 
 
-def read_conversations(source: AnyRows, examples: Path | None) -> Split[Conversation]:
+def read_conversations(source: AnyRows | MixedRows, examples: Path | None) -> Split[Conversation]:
     """Rows for SFT. Raises ValueError naming file and row, or when either part is empty."""
-    return _read(source, examples, "sft", lambda row, where: _one(formats.conversation(row, where)))
+    if isinstance(source, MixedRows):
+        return _mixed(source)
+    return _read(source, examples, "sft", _instruction)
+
+
+def _instruction(row: dict[str, Any], where: str) -> list[Conversation] | formats.Reason:
+    return _one(formats.conversation(row, where))
+
+
+def _mixed(source: MixedRows) -> Split[Conversation]:
+    """Tasks in their order. Of a row in several the copy of a held-out task is kept, else the first."""
+    seen: set[bytes] = set()
+    held_out_first = sorted(source.tasks, key=lambda name: source.tasks[name].weight > 0)
+    splits = {name: _read(source.tasks[name].rows, None, "sft", _instruction, seen=seen) for name in held_out_first}
+    whole: Split[Conversation] = Split(license=" AND ".join(sorted({str(one.license) for one in splits.values()})))
+    for name, task in source.tasks.items():
+        split = splits[name]
+        train, held_out = ([replace(row, task=name) for row in part] for part in (split.train, split.held_out))
+        whole.held_out += held_out if task.weight else [*held_out, *train]
+        whole.train += _repeated(train, task.weight)
+        whole.dropped += [Dropped(f"{name}: {row.row}", row.reason) for row in split.dropped]
+        whole.rows += split.rows
+    return whole
+
+
+def _repeated(rows: list[Conversation], times: float) -> list[Conversation]:
+    """Each row as often as said; of a fraction of the rows, which their content draws, once more."""
+    whole, rest = divmod(times, 1)
+    return [*rows * int(whole), *(row for row in rows if _share(["mix", *row.messages]) < rest)]
 
 
 def read_pairs(source: AnyRows, examples: Path | None) -> Split[Pair]:
@@ -87,11 +112,15 @@ def _read(
     examples: Path | None,
     name: str,
     parse: Callable[[dict[str, Any], str], list[R] | formats.Reason],
+    *,
+    seen: set[bytes] | None = None,
 ) -> Split[R]:
+    """seen: digests of rows that are copies from now on; those that are read are added."""
     split: Split[R] = Split(license=license_of(source) if isinstance(source, FileRows | HubRows) else None)
-    seen: set[bytes] = set()
+    seen = set() if seen is None else seen
     for where, row, held_out in _rows(source, examples, name):
         parsed = parse(row, where)
+        split.rows += 1 if isinstance(parsed, str) else len(parsed)
         if isinstance(parsed, str):
             split.dropped.append(Dropped(where, parsed))
             continue
@@ -123,7 +152,7 @@ def _rows(source: AnyRows, examples: Path | None, name: str) -> Iterator[tuple[s
         yield from ((where, row, held_out) for where, row in read_rows(path))
 
 
-def _share(prompt: list[Message] | str) -> float:
+def _share(prompt: Any) -> float:
     """A number from 0 to 1 that a prompt decides."""
     return int.from_bytes(_digest(prompt)[:8]) / 2**64
 

@@ -37,6 +37,8 @@ class Conversation:
     row: str
     format: str
     messages: list[Message]
+    task: str = ""
+    """Of a mix."""
 
     @property
     def prompt(self) -> list[Message]:

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def test_an_adapter_keeps_the_new_head(tiny_model: Path, spam: FileRows, tmp_pat
 def test_a_model_that_looks_both_ways_is_a_base_too(spam: FileRows, tmp_path: Path):
     folder, out = tmp_path / "bert", tmp_path / "out"
     torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    sizes: Any = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     BertForMaskedLM(BertConfig(vocab_size=320, pad_token_id=1, **sizes)).save_pretrained(folder)
     write_tiny_tokenizer(folder)
     out.mkdir()
