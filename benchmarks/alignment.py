@@ -26,13 +26,13 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 from gristmill.align.online.config import (
     ExactReward,
     GrpoConfig,
-    JsonlPrompts,
     MonitorConfig,
     OnlineConfig,
     PatternReward,
     PpoConfig,
     RandomReward,
 )
+from gristmill.align.online.prompts_config import JsonlPrompts
 from gristmill.align.online.run import run_online
 from gristmill.schema import Resources
 

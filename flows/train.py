@@ -12,6 +12,7 @@ from tasks.preferences import preferences
 from tasks.pretrain import pretrain
 from tasks.reward_model import reward_model
 from tasks.sft import sft
+from tasks.test_time import test_time
 from tasks.tokenize import tokenize
 from tasks.train_tokenizer import train_tokenizer
 
@@ -42,6 +43,8 @@ def train(config: PipelineConfig, grist: Grist) -> Flour:
     aligned_scores = evaluate["align"](
         model=aligned, tokens=tokens, examples=made, parent=tuned_scores, config=config.evaluate
     )
+    if config.test_time:
+        test_time(model=aligned, examples=made, reward_model=judge, config=config.test_time)
     return Flour(aligned, aligned_scores)
 
 

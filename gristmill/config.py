@@ -20,6 +20,7 @@ from gristmill.scaling.config import ScalingConfig
 from gristmill.scaling.ladder import Rung, ladder
 from gristmill.schema import Resources, Schema
 from gristmill.serve.config import RegisterConfig
+from gristmill.test_time.config import TestTimeConfig
 from gristmill.text.config import ExtractConfig, SplitConfig
 from gristmill.tokens.config import (
     ExistingTokenizer,
@@ -57,6 +58,7 @@ class PipelineConfig(Schema):
     preferences: PreferencesConfig | None = None
     align: AlignConfig = Field(default=DpoConfig(), discriminator="algorithm")
     evaluate: EvaluateConfig = EvaluateConfig()
+    test_time: TestTimeConfig | None = None
     registry: RegisterConfig = Field(default=RegisterConfig(), alias="register")
     promote: PromoteConfig = PromoteConfig()
     scaling: ScalingConfig = ScalingConfig()
