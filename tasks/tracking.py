@@ -182,6 +182,13 @@ def _log_params(run: StageRun, recipe: Recipe) -> None:
     run.client.log_batch(run.run_id, params=params)
 
 
+def log_to_parent(path: Path) -> None:
+    """Keep a file with the MLflow run of this flow run, where one was opened: a run that only reused has none."""
+    parent = _parent.get()
+    if parent and parent.run_id:
+        _client().log_artifact(parent.run_id, str(path))
+
+
 def _client() -> Any:
     # an MLflow that is away is an error within seconds, not after minutes of silent retries
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")

@@ -8,7 +8,8 @@ from typing import Any
 from gristmill.data_report.facts import Facts
 from gristmill.data_report.histograms import Histogram
 from gristmill.data_report.samples import OPT_OUT
-from gristmill.html.shell import number, render_page, write_whole
+from gristmill.html.shell import render_page, write_whole
+from gristmill.html.shown import number
 
 TEMPLATE = Path(__file__).parent / "page.html.j2"
 WIDTH, HALF, AXIS = 400.0, 44.0, 16.0

@@ -13,6 +13,9 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from gristmill.html.drawings import curves, intervals
+from gristmill.html.shown import count, duration, number, percent, visible
+
 FOLDER = Path(__file__).parent
 
 
@@ -28,6 +31,7 @@ def render_page(template: Path, **context: Any) -> str:
     environment.filters.update(count=count, percent=percent, visible=visible, number=number, duration=duration)
     style = (FOLDER / "shell.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    environment.globals.update(curves=curves, intervals=intervals)  # importing templates do not see the context
     return environment.get_template(template.name).render(style=style, style_digest=digest, **context)
 
 
@@ -37,41 +41,3 @@ def write_whole(path: Path, text: str) -> None:
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     temporary.write_text(text, encoding="utf-8")
     temporary.rename(path)
-
-
-def visible(text: object, *, lines: bool = False) -> str:
-    """Text with characters that nobody would see, or that turn or hide others, replaced by their code.
-
-    lines: line breaks and tabs stay.
-    """
-    kept = "\n\t" if lines else ""
-    return "".join(char if char.isprintable() or char in kept else f"[U+{ord(char):04X}]" for char in str(text))
-
-
-def count(value: int) -> str:
-    """Thousands apart."""
-    return f"{value:,}"
-
-
-def percent(value: float) -> str:
-    """A share as a percentage; what is not nothing does not look like nothing."""
-    if 0 < value < 0.0005:
-        return "< 0.1 %"
-    return f"{100 * value:.1f} %" if value < 0.9995 or value == 1 else "> 99.9 %"
-
-
-def number(value: float) -> str:
-    """Three digits, or all before the point."""
-    if value == int(value) or abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
-
-
-def duration(seconds: float) -> str:
-    """In the two units that matter: `41.2 s`, `12 min 05 s`, `3 h 20 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60:,} h {minutes % 60:02d} min"
