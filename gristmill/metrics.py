@@ -51,16 +51,3 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         return []
     lines = path.read_text(encoding="utf-8").split("\n")
     return [json.loads(line) for line in lines[:-1]]
-
-
-def last_logged(path: Path, name: str) -> float | None:
-    """The newest number of that name, from the end of a file of any length; None where its last 256 KiB have none."""
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(0, size - 2**18))
-        lines = file.read().split(b"\n")[:-1]
-    for line in reversed(lines[1:] if size > 2**18 else lines):
-        value = json.loads(line).get(name)
-        if isinstance(value, int | float):
-            return float(value)
-    return None

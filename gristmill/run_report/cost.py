@@ -1,14 +1,16 @@
 """What each stage of a run took, from the records that there are."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from gristmill.metrics import last_logged
 from gristmill.scope import holds
 from gristmill.store import ArtifactStore, Record
 
 METRICS = "metrics.jsonl"
+READ_BYTES = 2**18
 
 
 @dataclass(frozen=True)
@@ -45,3 +47,16 @@ def _energy(store: ArtifactStore, record: Record | None) -> float | None:
     if record is None or not holds(record, METRICS):
         return None
     return last_logged(store.file(record.address, METRICS), "energy_j")
+
+
+def last_logged(path: Path, name: str) -> float | None:
+    """The newest number of that name, looked for at the end of a file of any length."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - READ_BYTES))
+        lines = file.read().split(b"\n")[:-1]
+    for line in reversed(lines[1:] if size > READ_BYTES else lines):
+        value = json.loads(line).get(name)
+        if isinstance(value, int | float):
+            return float(value)
+    return None

@@ -8,6 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from gristmill.evaluate.pairing import write_items
 from gristmill.report import Report
 from gristmill.store import ArtifactStore, Recipe, Record
@@ -40,7 +43,9 @@ class SmallRun:
         files: dict[str, str] | None = None,
         config: dict[str, Any] | None = None,
         items: Iterable[dict[str, Any]] = (),
+        pages: int = 0,
     ) -> str:
+        """pages: kept ones, which have a verdict; two more were dropped."""
         stage = label.partition("[")[0]
         recipe = Recipe(kind=kind, stage=stage, version=1, config=config or {}, inputs=dict(inputs))
         with self.store.building(recipe.address) as draft:
@@ -49,6 +54,10 @@ class SmallRun:
                 (draft / name).write_text(content)
             if items:
                 write_items(draft, list(items))
+            if pages:
+                kept = {"source": "web", "license": "CC0", "language": "en", "chars": 100}
+                rows = [{**kept, "decision": "dropped" if row < 2 else "kept"} for row in range(pages + 2)]
+                pq.write_table(pa.Table.from_pylist(rows), draft / "verdicts.parquet")
             made = report or Report(rows_in=1, rows_out=1)
             (draft / "result.json").write_text(made.model_dump_json())
             resources = {"price_per_hour": 3.6, "nodes": 2, "threads": 1}
@@ -116,7 +125,7 @@ def make_run(
         "warcs", "ingest", {}, report=Report(rows_in=1, rows_out=1, unit="files", details={"sources": {"web": {}}})
     )
     dropped = Report(rows_in=10, rows_out=8, unit="pages", dropped={rule: 2}, details={"redacted": {"email": 3}})
-    documents = made.publish("documents", "extract", {"warcs": warcs}, report=dropped, files={"verdicts.parquet": ""})
+    documents = made.publish("documents", "extract", {"warcs": warcs}, report=dropped, pages=8)
     lines = "".join(json.dumps(row) + "\n" for row in METRICS)
     trained = Report(rows_in=80, rows_out=80, unit="tokens", metrics={"parameters": 1000.0})
     base = made.publish(
