@@ -15,6 +15,7 @@ import gristmill
 from flows.cli import workspace
 from flows.cli.artifacts import app as artifacts
 from flows.cli.classifier import app as classifier
+from flows.cli.compare import compare
 from flows.cli.export import export
 from flows.cli.forget import forget
 from flows.cli.profile import profile
@@ -35,7 +36,7 @@ app = App(
 config_app = App(name="config", help="Look at configurations.")
 for group in (report, artifacts, classifier, tokenizer, review, config_app):
     app.command(group)
-for command in (trace, forget, seen, profile, export, promote):
+for command in (trace, compare, forget, seen, profile, export, promote):
     app.command(command)
 
 FlowName = Literal["pipeline", "data", "pretrain", "scaling", "ablation"]

@@ -7,8 +7,8 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from flows.cli import workspace
@@ -17,6 +17,7 @@ from flows.cli.servers import ServerUnavailable, ensure_servers
 from flows.pipeline import FLOWS
 from gristmill.config import PipelineConfig
 from gristmill.schema import SourceUnavailable
+from tasks.run_report import publish_run_report, write_run_report
 from tasks.stage import Session, StageFailed, session
 
 # faults of input, disk or servers speak for themselves; anything else is our own bug and shows where it happened
@@ -50,19 +51,23 @@ def run_flow(flow: str, config: PipelineConfig, config_name: str, *, refresh: fr
         on_step=lambda step: print(_line(step), file=sys.stderr, flush=True),
     )
     signal.signal(signal.SIGTERM, _terminate)
+
+    def remember(error: BaseException | None = None) -> dict[str, Any]:
+        result = summary(flow, config, config_name, running, time.monotonic() - started, error=error)
+        workspace.write_json(root / "runs" / f"{name}.json", result)
+        workspace.write_json(root / "last_run.json", result)
+        return result
+
     try:
-        _under_prefect(flow, config, config_name, running)
-    except KeyboardInterrupt:
-        _remember(summary(flow, config, config_name, running, time.monotonic() - started, error="interrupted"), root)
+        result = _under_prefect(flow, config, config_name, running, remember)
+    except KeyboardInterrupt as error:
+        write_run_report(running, remember(error), workspace.runs(before=name))
         print("\ninterrupted; finished stages are kept, the same command continues here", file=sys.stderr)
         return 130
     except Exception as error:
         _explain(error)
-        failed = summary(flow, config, config_name, running, time.monotonic() - started, error=str(error)[:2000])
-        _remember(failed, root)
+        write_run_report(running, remember(error), workspace.runs(before=name))  # it may not have come to the flow
         return 1
-    result = summary(flow, config, config_name, running, time.monotonic() - started)
-    _remember(result, root)
     from flows.cli.results import show
 
     show(result, running, endpoints)
@@ -82,18 +87,32 @@ def refusal(flow: str, config: PipelineConfig, refresh: frozenset[str]) -> str |
     return next(("; ".join(step.because) for step in steps if step.label in asked and step.state == "blocked"), None)
 
 
-def _under_prefect(flow: str, config: PipelineConfig, config_name: str, running: Session) -> None:
+def _under_prefect(
+    flow: str,
+    config: PipelineConfig,
+    config_name: str,
+    running: Session,
+    remember: Callable[..., dict[str, Any]],
+) -> dict[str, Any]:
+    """Run the flow and its reports; returns what `remember` gave."""
     from prefect import flow as prefect_flow
 
     from tasks.data_report import publish_data_report
     from tasks.tracking import tracked_run
 
     logging.getLogger("prefect").setLevel(logging.INFO)
+    results: list[dict[str, Any]] = []
 
     def run(config_name: str, config: dict[str, Any]) -> None:
         with session(running), tracked_run(running.run, config_name):
-            FLOWS[flow](parsed)
+            try:
+                FLOWS[flow](parsed)
+            except Exception as error:
+                publish_run_report(running, remember(error), workspace.runs(before=running.run))
+                raise
             publish_data_report(running)
+            results.append(remember())
+            publish_run_report(running, results[0], workspace.runs(before=running.run))
 
     parsed = config
     runnable = prefect_flow(
@@ -104,17 +123,19 @@ def _under_prefect(flow: str, config: PipelineConfig, config_name: str, running:
         persist_result=False,
     )(run)
     runnable(config_name=config_name, config=config.model_dump(mode="json"))
-
-
-def _remember(result: dict[str, Any], root: Path) -> None:
-    workspace.write_json(root / "runs" / f"{result['run']}.json", result)
-    workspace.write_json(root / "last_run.json", result)
+    return results[0]
 
 
 def summary(
-    flow: str, config: PipelineConfig, config_name: str, done: Session, seconds: float, *, error: str | None = None
+    flow: str,
+    config: PipelineConfig,
+    config_name: str,
+    done: Session,
+    seconds: float,
+    *,
+    error: BaseException | None = None,
 ) -> dict[str, Any]:
-    """last_run.json: the run for other programs. `error` is why it ended before its last stage."""
+    """last_run.json: the run for other programs. `error` is why it ended before its last stage, `stopped` where."""
     stages = [
         {"stage": step.label, "state": step.state, "seconds": round(step.seconds, 2), "key": step.address}
         for step in done.steps
@@ -136,7 +157,8 @@ def summary(
         "flow": flow,
         "config": config_name,
         "run": done.run,
-        "error": error,
+        "error": _sentence(error),
+        "stopped": {"stage": error.label, "key": error.address} if isinstance(error, StageFailed) else None,
         "seconds": round(seconds, 1),
         "stages": stages,
         "scores": scores,
@@ -144,6 +166,12 @@ def summary(
         # as they were for this run, for `forget`: a name of a configuration says neither its folder nor what --set said
         "opt_out_lists": config.filter.opt_out.places(),
     }
+
+
+def _sentence(error: BaseException | None) -> str | None:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return None if error is None else (str(error) or type(error).__name__)[:2000]
 
 
 def _line(step: Any) -> str:

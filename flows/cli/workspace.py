@@ -114,10 +114,11 @@ def write_json(path: Path, value: Any) -> None:
     Path(file.name).rename(path)
 
 
-def runs() -> Iterator[dict[str, Any]]:
-    """What earlier runs wrote about themselves, newest first."""
+def runs(*, before: str | None = None) -> Iterator[dict[str, Any]]:
+    """What earlier runs wrote about themselves, newest first; with `before`, those that began before that run."""
     for path in sorted((root() / "runs").glob("*.json"), key=lambda path: path.stem[-15:], reverse=True):
-        yield json.loads(path.read_text())
+        if before is None or path.stem[-15:] < before[-15:]:
+            yield json.loads(path.read_text())
 
 
 def earlier_recipes() -> "dict[str, Recipe]":
