@@ -9,7 +9,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gristmill.evaluate.config import EvaluateConfig, EvaluateRun
+from gristmill.evaluate.config import EvaluateConfig, EvaluateRun, MultipleChoice
+from gristmill.evaluate.harness_config import HarnessBenchmark
 from gristmill.metrics import NOT_FINITE
 from gristmill.program import RESULT, run_program
 from gristmill.progress import progress
@@ -35,13 +36,20 @@ def run_evaluate(
     """
     import torch
 
+    from gristmill.evaluate import harness, harness_items
     from gristmill.evaluate.checkpoints import load_model, prepare_process
+    from gristmill.evaluate.combined import combined_metrics
     from gristmill.evaluate.multiple_choice import answer_items, choice_metrics, read_items
     from gristmill.evaluate.pairing import write_items
 
     device = prepare_process(resources)
     narrow = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
-    read = {benchmark.name: read_items(benchmark, examples) for benchmark in config.benchmarks}
+    choices = [benchmark for benchmark in config.benchmarks if isinstance(benchmark, MultipleChoice)]
+    asked = [benchmark for benchmark in config.benchmarks if not isinstance(benchmark, MultipleChoice)]
+    local = [benchmark for benchmark in asked if isinstance(benchmark, HarnessBenchmark)]
+    harness.check_installed(asked)
+    read = {benchmark.name: read_items(benchmark, examples) for benchmark in choices}
+    items = {benchmark.name: harness_items.read_items(benchmark) for benchmark in local}
     policy, tokenizer = load_model(model, device)
     rows: list[dict[str, Any]] = []
     metrics: dict[str, float] = {}
@@ -49,11 +57,21 @@ def run_evaluate(
     if tokens:
         with narrow:
             metrics |= _bits_per_byte(policy, model, tokens, details)
-    for benchmark in config.benchmarks:
+    for benchmark in choices:
         with narrow:
             answered = answer_items(policy, tokenizer, read[benchmark.name], benchmark, chat=config.chat)
         metrics |= choice_metrics(answered, seed=config.seed)
         rows += answered
+    correct: dict[str, list[float]] = {}
+    for benchmark in asked:
+        with narrow:
+            found = harness.answer_benchmark(policy, tokenizer, benchmark, items.get(benchmark.name), config)
+        metrics |= found.metrics
+        rows += found.rows
+        details[benchmark.name] = found.facts
+        correct[benchmark.name] = [row["correct"] for row in found.rows]
+    more, about = combined_metrics(local, correct, seed=config.seed)
+    metrics, details = metrics | more, details | about
     write_items(out, rows)
     _write_samples(out / "samples.jsonl", policy, tokenizer, config)
     if parent:

@@ -1,0 +1,72 @@
+"""Tasks of lm-evaluation-harness: made of our definitions on local items, or lm-eval's own, by name."""
+
+import logging
+from typing import Any
+
+from datasets import Dataset
+from lm_eval.api.task import ConfigurableTask, Task
+from lm_eval.tasks import TaskManager
+
+from gristmill.evaluate.harness_config import HarnessBenchmark, HubBenchmark
+
+
+def local_task(benchmark: HarnessBenchmark, rows: list[dict[str, Any]]) -> ConfigurableTask:
+    """The definition as lm-eval understands it. Examples are drawn from the same rows, never the item itself."""
+    config: dict[str, Any] = {
+        "task": benchmark.name,
+        "custom_dataset": lambda **_: {"test": Dataset.from_list(rows)},
+        "test_split": "test",
+        "fewshot_config": {"split": "test"},
+        "num_fewshot": benchmark.num_fewshot,
+        "output_type": benchmark.output_type,
+        "doc_to_text": benchmark.doc_to_text,
+        "doc_to_choice": benchmark.doc_to_choice,
+        "doc_to_target": benchmark.doc_to_target,
+        "target_delimiter": benchmark.target_delimiter,
+        "fewshot_delimiter": benchmark.fewshot_delimiter,
+        # perplexity is taken from the log-likelihoods: lm-eval's overflows where a model is very wrong
+        "metric_list": [
+            {"metric": metric, "aggregation": "mean", "higher_is_better": True}
+            for metric in benchmark.metrics
+            if metric != "perplexity"
+        ],
+        "metadata": {"version": benchmark.version},
+    }
+    if benchmark.output_type == "generate_until":
+        config["generation_kwargs"] = {
+            "until": benchmark.until,
+            "max_gen_toks": benchmark.max_gen_toks,
+            "do_sample": False,
+        }
+        extraction = {
+            "function": "regex",
+            "regex_pattern": benchmark.answer_pattern,
+            "group_select": -1,
+            "fallback": "",
+        }
+        config["filter_list"] = [{"name": "answer", "filter": [extraction, {"function": "take_first"}]}]
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)  # says that a dataset of one's own was given
+    task = ConfigurableTask(config=config)
+    task.set_fewshot_seed(benchmark.fewshot_seed)
+    return task
+
+
+def hub_task(benchmark: HubBenchmark) -> Task:
+    """lm-eval's own task. Raises ValueError where there is none of that name, or its items cannot be downloaded."""
+    manager = TaskManager()
+    if benchmark.task not in manager.all_subtasks:
+        raise ValueError(
+            f"{benchmark.name}: lm-eval has no single task {benchmark.task!r}; `lm_eval ls subtasks` lists those it has"
+        )
+    try:
+        task: Task = manager.load([benchmark.task])["tasks"][benchmark.task]
+    except (OSError, ConnectionError, ValueError) as error:
+        said = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise ValueError(
+            f"{benchmark.name}: the items of lm-eval's task {benchmark.task!r} could not be had from the hub ({said}); "
+            "with a network, start gristmill with HF_HUB_OFFLINE=0; without one, use a definition on a local file"
+        ) from error
+    if benchmark.num_fewshot is not None or task.get_config("num_fewshot") is None:
+        task.set_config("num_fewshot", benchmark.num_fewshot or 0)
+    task.set_fewshot_seed(benchmark.fewshot_seed)
+    return task
