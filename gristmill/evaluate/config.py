@@ -114,6 +114,8 @@ class EvaluateRun(Run):
     """Folder of token shards; their validation split measures bits per byte."""
     examples: Path | None = None
     """Folder of the examples artifact, where a benchmark asks for it."""
+    decontaminated: Path | None = None
+    """Folder of the decontaminated text; scores are given without the items that were found there, too."""
     parent: Path | None = None
     """Folder of an earlier evaluation, of the model this one was made from."""
     config: EvaluateConfig = EvaluateConfig()

@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gristmill.dedup.decontaminate_config import EXAMPLES
 from gristmill.evaluate.config import EvaluateConfig, EvaluateRun, MultipleChoice
 from gristmill.evaluate.harness_config import HarnessBenchmark
 from gristmill.metrics import NOT_FINITE
@@ -29,16 +30,20 @@ def run_evaluate(
     out: Path,
     config: EvaluateConfig,
     resources: Resources,
+    *,
+    decontaminated: Path | None = None,
 ) -> Report:
     """Measure the model in folder `model`; with `parent`, an earlier evaluation, also the paired differences to it.
 
-    tokens: token shards, whose validation split gives bits per byte; none: not measured.
+    tokens: token shards, whose validation split gives bits per byte; none: not measured. decontaminated: text with its
+    leaks.parquet; scores are then given without the items found there, too.
     """
     import torch
 
     from gristmill.evaluate import harness, harness_items
     from gristmill.evaluate.checkpoints import load_model, prepare_process
     from gristmill.evaluate.combined import combined_metrics
+    from gristmill.evaluate.found_items import without_found
     from gristmill.evaluate.multiple_choice import answer_items, choice_metrics, read_items
     from gristmill.evaluate.pairing import write_items
 
@@ -72,6 +77,8 @@ def run_evaluate(
         correct[benchmark.name] = [row["correct"] for row in found.rows]
     more, about = combined_metrics(local, correct, seed=config.seed)
     metrics, details = metrics | more, details | about
+    if decontaminated:
+        metrics |= without_found(rows, _names_in_leaks(config), decontaminated, seed=config.seed)
     write_items(out, rows)
     _write_samples(out / "samples.jsonl", policy, tokenizer, config)
     if parent:
@@ -79,6 +86,16 @@ def run_evaluate(
     finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
     details |= dict.fromkeys(metrics.keys() - finite.keys(), NOT_FINITE)
     return Report(rows_in=len(rows), rows_out=len(rows), unit="items", metrics=finite, details=details)
+
+
+def _names_in_leaks(config: EvaluateConfig) -> dict[str, str]:
+    """What decontamination calls the items of each benchmark."""
+    return {
+        benchmark.name: EXAMPLES
+        if isinstance(benchmark, MultipleChoice) and benchmark.data.kind == "examples"
+        else benchmark.name
+        for benchmark in config.benchmarks
+    }
 
 
 def _bits_per_byte(policy: "PreTrainedModel", model: Path, tokens: Path, details: dict[str, Any]) -> dict[str, float]:
@@ -141,5 +158,14 @@ if __name__ == "__main__":
     run_program(
         "gristmill.evaluate.run",
         EvaluateRun,
-        lambda run, out: run_evaluate(run.model, run.tokens, run.examples, run.parent, out, run.config, run.resources),
+        lambda run, out: run_evaluate(
+            run.model,
+            run.tokens,
+            run.examples,
+            run.parent,
+            out,
+            run.config,
+            run.resources,
+            decontaminated=run.decontaminated,
+        ),
     )
