@@ -57,6 +57,7 @@ def answer_benchmark(
 
     Raises ValueError where a template does not fit the items, or a hub's task cannot be had.
     """
+    import torch
     from lm_eval.evaluator import evaluate
 
     from gristmill.evaluate.harness_model import MeasuredLM
@@ -69,6 +70,8 @@ def answer_benchmark(
     prefix = benchmark.prefix if isinstance(benchmark, HarnessBenchmark) else "tokenizer"
     with progress(f"evaluate: {benchmark.name}", total=None, unit="requests") as bar:
         lm = MeasuredLM(model, tokenizer, prefix=prefix, bar=bar)
+        _check_room(benchmark, lm.max_length)
+        torch.manual_seed(config.seed)
         found: Any = evaluate(
             lm=lm,
             task_dict={"tasks": {task.task_name: task}, "groups": {}},
@@ -105,6 +108,16 @@ def answer_benchmark(
     if isinstance(benchmark, HarnessBenchmark):
         facts |= _groups(benchmark, samples, rows)
     return Answered(rows, _metrics(benchmark, rows, samples, config.seed), facts)
+
+
+def _check_room(benchmark: HarnessBenchmark | HubBenchmark, context: int) -> None:
+    if isinstance(benchmark, HubBenchmark) or benchmark.output_type != "generate_until":
+        return
+    if benchmark.max_gen_toks >= context:
+        raise ValueError(
+            f"{benchmark.name}: max_gen_toks={benchmark.max_gen_toks} leaves no room for a prompt in this model's "
+            f"context of {context} tokens; ask for less: {{extends: {benchmark.name}, max_gen_toks: {context // 2}}}"
+        )
 
 
 def _row(task: Any, benchmark: HarnessBenchmark | HubBenchmark, sample: Row, item_id: str) -> Row:

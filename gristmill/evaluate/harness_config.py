@@ -17,7 +17,9 @@ from gristmill.yaml import load_yaml
 FOLDERS = (Path("pipeline_configs/benchmarks"), Path(__file__).parents[2] / "pipeline_configs" / "benchmarks")
 NAME = r"^[a-z][a-z0-9_]*$"
 
-HarnessMetric = Literal["acc", "acc_norm", "perplexity", "exact_match"]
+HarnessMetric = Literal[
+    "acc", "acc_norm", "perplexity", "exact_match", "number", "all_followed", "followed_share", "same_language"
+]
 
 
 class LocalItems(Schema):
@@ -60,12 +62,16 @@ class HarnessBenchmark(Schema):
     fewshot_delimiter: str = "\n\n"
     """Stands between them."""
     metrics: list[HarnessMetric] = ["acc"]
-    """What is reported, by lm-eval's names. The first decides whether an item counts as right: `acc` takes the
-    likeliest choice, `acc_norm` the likeliest per character."""
+    """What is reported; the first decides whether an item counts as right. lm-eval's: `acc` takes the likeliest choice,
+    `acc_norm` the likeliest per character, `perplexity` is of whole targets. Ours, of generated answers: `exact_match`,
+    `number` (the last one is the right one), `all_followed` and `followed_share` (IFEval's instructions), and
+    `same_language` (as the prompt)."""
     until: list[str] = ["\n\n"]
     """What ends a generated answer."""
     max_gen_toks: PositiveInt = 256
     """Its longest, in tokens."""
+    temperature: float = Field(default=0.0, ge=0)
+    """Above 0 an answer is drawn, with `evaluate.seed`."""
     answer_pattern: str = "(?s)(.+)"
     """Regular expression whose last match (its group), stripped, is the answer."""
     prefix: Literal["tokenizer", "always"] = "tokenizer"
@@ -87,7 +93,7 @@ class HarnessBenchmark(Schema):
         allowed = {
             "multiple_choice": {"acc", "acc_norm"},
             "loglikelihood": {"acc", "perplexity"},
-            "generate_until": {"exact_match"},
+            "generate_until": {"exact_match", "number", "all_followed", "followed_share", "same_language"},
         }[self.output_type]
         if not self.metrics or set(self.metrics) - allowed or self.metrics[0] == "perplexity":
             raise ValueError(

@@ -67,3 +67,8 @@ class MeasuredLM(HFLM):
         logits = super()._model_call(inps, *args, **kwargs)
         self._bar.advance(len(inps))
         return logits
+
+    def _model_generate(self, context: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        ids = super()._model_generate(context, *args, **kwargs)
+        self._bar.advance(len(context))
+        return ids

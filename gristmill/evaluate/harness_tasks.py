@@ -3,18 +3,26 @@
 import logging
 from typing import Any
 
-from datasets import Dataset
 from lm_eval.api.task import ConfigurableTask, Task
 from lm_eval.tasks import TaskManager
 
+from gristmill.evaluate.answer_scores import SCORES
 from gristmill.evaluate.harness_config import HarnessBenchmark, HubBenchmark
+
+
+class _Rows(list[dict[str, Any]]):
+    """Items as they stand in their file: an Arrow table would give each all the others' fields."""
+
+    @property
+    def features(self) -> dict[str, None]:
+        return dict.fromkeys(name for row in self for name in row)
 
 
 def local_task(benchmark: HarnessBenchmark, rows: list[dict[str, Any]]) -> ConfigurableTask:
     """The definition as lm-eval understands it. Examples are drawn from the same rows, never the item itself."""
     config: dict[str, Any] = {
         "task": benchmark.name,
-        "custom_dataset": lambda **_: {"test": Dataset.from_list(rows)},
+        "custom_dataset": lambda **_: {"test": _Rows(rows)},
         "test_split": "test",
         "fewshot_config": {"split": "test"},
         "num_fewshot": benchmark.num_fewshot,
@@ -33,18 +41,19 @@ def local_task(benchmark: HarnessBenchmark, rows: list[dict[str, Any]]) -> Confi
         "metadata": {"version": benchmark.version},
     }
     if benchmark.output_type == "generate_until":
+        drawn = {"do_sample": True, "temperature": benchmark.temperature} if benchmark.temperature else {}
         config["generation_kwargs"] = {
             "until": benchmark.until,
             "max_gen_toks": benchmark.max_gen_toks,
-            "do_sample": False,
+            **(drawn or {"do_sample": False}),
         }
-        extraction = {
-            "function": "regex",
-            "regex_pattern": benchmark.answer_pattern,
-            "group_select": -1,
-            "fallback": "",
+        last_match = {"function": "regex", "group_select": -1, "fallback": ""}
+        last_match |= {"regex_pattern": benchmark.answer_pattern}
+        config["filter_list"] = [{"name": "answer", "filter": [last_match, {"function": "take_first"}]}]
+        config["process_results"] = lambda item, answers: {
+            metric: SCORES[metric](item, task.doc_to_text(item), str(task.doc_to_target(item)), answers[0])
+            for metric in benchmark.metrics
         }
-        config["filter_list"] = [{"name": "answer", "filter": [extraction, {"function": "take_first"}]}]
     logging.getLogger("lm_eval").setLevel(logging.ERROR)  # says that a dataset of one's own was given
     task = ConfigurableTask(config=config)
     task.set_fewshot_seed(benchmark.fewshot_seed)

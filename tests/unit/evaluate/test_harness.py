@@ -14,6 +14,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from gristmill.evaluate.answer_scores import SCORES
 from gristmill.evaluate.config import EvaluateConfig
 from gristmill.evaluate.harness import check_installed
 from gristmill.evaluate.harness_config import HarnessBenchmark
@@ -215,3 +216,39 @@ def test_without_lm_eval_a_sentence_says_what_to_install(monkeypatch: pytest.Mon
     with pytest.raises(ValueError, match=r"has mine, .* pip install 'gristmill\[benchmarks\]'"):
         check_installed([HarnessBenchmark.model_validate(asked)])
     check_installed([])
+
+
+def test_ifeval_instructions_are_checked_by_our_verifiers(measure):
+    items = [
+        {"ask": "Sort", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]},
+        {
+            "ask": "Sort a list",
+            "instruction_id_list": ["punctuation:no_comma", "length_constraints:number_words"],
+            "kwargs": [{}, {"relation": "at least", "num_words": 500}],
+        },
+    ]
+    asked = {"output_type": "generate_until", "doc_to_text": "ask", "doc_to_target": "", "max_gen_toks": 4}
+    report, rows = measure(items, **asked, metrics=["all_followed", "followed_share"])
+    assert [row["correct"] for row in rows] == [1, 0]
+    assert report.metrics["mine_followed_share"] == 0.75
+
+
+def test_an_answer_that_leaves_no_room_for_its_prompt_is_refused(measure):
+    asked = {"output_type": "generate_until", "doc_to_text": "text", "doc_to_target": "word", "max_gen_toks": 128}
+    with pytest.raises(ValueError, match=r"context of 128 tokens; ask for less: \{extends: mine, max_gen_toks: 64\}"):
+        measure(CLOZE, **asked, metrics=["exact_match"])
+
+
+@pytest.mark.parametrize(
+    ("metric", "right", "answer", "worth"),
+    [
+        ("number", "so 12 apples.\n#### 1,204", "It is 1204.0", 1),
+        ("number", "4", "4 or 5", 0),
+        ("number", "4", "none", 0),
+        ("exact_match", " a ", "a", 1),
+        ("same_language", "", "Это ответ на русском языке, и он понятен каждому.", 1),
+        ("same_language", "", "This is an answer in English, which anybody can read.", 0),
+    ],
+)
+def test_what_an_answer_is_worth(metric: str, right: str, answer: str, worth: float):
+    assert SCORES[metric]({}, "Какая сегодня погода в Москве, и будет ли дождь?", right, answer) == worth

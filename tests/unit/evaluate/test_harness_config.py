@@ -46,7 +46,7 @@ def test_every_definition_is_named_as_its_file_and_says_what_it_is(name: str):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_definition_fits_its_file_and_decontamination_knows_the_same_items(name: str, shared_data: Path):
     found = definition(name)
-    there = shared_data / "eval" / found.data.path.name
+    there = shared_data / found.data.path.parent.name / found.data.path.name
     found = found.model_copy(update={"data": found.data.model_copy(update={"path": there})})
     config = PipelineConfig.model_validate(
         {
