@@ -55,7 +55,7 @@ def local_task(benchmark: HarnessBenchmark, rows: list[dict[str, Any]]) -> Confi
             for metric in benchmark.metrics
         }
     logging.getLogger("lm_eval").setLevel(logging.ERROR)  # says that a dataset of one's own was given
-    task = ConfigurableTask(config=config)
+    task: Any = ConfigurableTask(config=config)
     task.set_fewshot_seed(benchmark.fewshot_seed)
     return task
 
