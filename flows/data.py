@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gristmill.artifacts import Checkpoint, Examples, Splits, Tokenizer, Tokens
+from gristmill.artifacts import Checkpoint, Documents, Examples, Splits, Tokenizer, Tokens
 from gristmill.config import PipelineConfig
 from gristmill.model.config import CheckpointStart
 from gristmill.tokens.config import PinnedTokenizer
@@ -28,6 +28,7 @@ class Grist:
     """What the data half hands to the model half."""
 
     examples: Examples
+    decontaminated: Documents
     splits: Splits
     tokenizer: Tokenizer
     tokens: Tokens
@@ -40,6 +41,7 @@ class Cleaned:
     """Text that may train, and what may not be in it."""
 
     examples: Examples
+    decontaminated: Documents
     splits: Splits
 
 
@@ -49,7 +51,7 @@ def data(config: PipelineConfig) -> Grist:
     start = starting_model(config)
     tokenizer = vocabulary(config, cleaned.splits, start)
     tokens = tokenize(splits=cleaned.splits, tokenizer=tokenizer, config=config.tokenize)
-    return Grist(cleaned.examples, cleaned.splits, tokenizer, tokens, start)
+    return Grist(cleaned.examples, cleaned.decontaminated, cleaned.splits, tokenizer, tokens, start)
 
 
 def clean(config: PipelineConfig) -> Cleaned:
@@ -64,9 +66,11 @@ def clean(config: PipelineConfig) -> Cleaned:
         documents = dedup(documents=documents, signatures=signed, config=config.dedup)
         known(documents=documents, signatures=signed, config=config.known)
     made = examples(config=config.examples, split=config.split)
-    documents = decontaminate(documents=documents, examples=made, config=config.decontamination, split=config.split)
-    documents = mix(documents=documents, config=config.mixture)
-    return Cleaned(made, split(documents=documents, config=config.split))
+    decontaminated = decontaminate(
+        documents=documents, examples=made, config=config.decontamination, split=config.split
+    )
+    documents = mix(documents=decontaminated, config=config.mixture)
+    return Cleaned(made, decontaminated, split(documents=documents, config=config.split))
 
 
 def starting_model(config: PipelineConfig) -> Checkpoint | None:

@@ -9,7 +9,8 @@ from gristmill.align.config import AlignConfig, DpoConfig, RewardModelConfig, Sf
 from gristmill.crawl.config import IngestConfig
 from gristmill.dedup.config import DedupConfig, KnownConfig, SignaturesConfig
 from gristmill.dedup.decontaminate_config import DecontaminateConfig, ItemFile
-from gristmill.evaluate.config import EvaluateConfig, JsonlItems
+from gristmill.evaluate.config import EvaluateConfig
+from gristmill.evaluate.harness_config import HubBenchmark, LocalItems
 from gristmill.examples.config import ExamplesConfig
 from gristmill.filters.config import FilterConfig, SignalsConfig
 from gristmill.model.config import ModelConfig
@@ -178,7 +179,7 @@ class PipelineConfig(Schema):
         asked = [
             ItemFile(path=benchmark.data.path, name=benchmark.name)
             for benchmark in self.evaluate.benchmarks
-            if isinstance(benchmark.data, JsonlItems)
+            if not isinstance(benchmark, HubBenchmark) and isinstance(benchmark.data, LocalItems)
         ]
         return self.decontaminate.with_benchmarks(asked)
 
