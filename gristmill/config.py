@@ -85,6 +85,13 @@ class PipelineConfig(Schema):
             raise ValueError(
                 "pretrain.kl_to_start holds on to the model in model.start, but that is scratch; set it to 0"
             )
+        for name in ("sft", "reward_model", "align"):
+            adapter = getattr(getattr(self, name), "adapter", None)
+            if adapter and not adapter.merge:
+                raise ValueError(
+                    f"{name}.adapter.merge=false writes an adapter alone, and the stages after {name} need a whole "
+                    "model; leave merge at true, which writes both (docs/alignment.md)"
+                )
         self.signatures.check_threshold(self.dedup.threshold)
         trained = self.train_tokenizer
         if trained.kind == "bpe" and trained.vocab_size == "auto" and self.model.start.kind != "scratch":

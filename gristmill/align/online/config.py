@@ -193,6 +193,11 @@ class OnlineConfig(AskingConfig):
         return self
 
     @property
+    def earlier_rows(self) -> None:
+        """Prompts come from this run's examples, or a file."""
+        return None
+
+    @property
     def asks_reward_model(self) -> bool:
         """Whether anything is scored by the stage `reward_model`."""
         return any(isinstance(reward, RewardModelReward) for reward in (*self.rewards, *self.monitors.judge))
