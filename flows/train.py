@@ -36,7 +36,10 @@ def train(config: PipelineConfig, grist: Grist) -> Flour:
     tuned_scores = evaluate["sft"](
         model=tuned, tokens=tokens, examples=made, parent=base_scores, config=config.evaluate
     )
-    judged = preferences(examples=made, config=config.preferences) if config.preferences else made
+    judged = made
+    if config.preferences:
+        asked = tuned if config.preferences.kind != "people" else None
+        judged = preferences(examples=made, config=config.preferences, model=asked)
     judge = reward_model(model=tuned, examples=judged, config=config.reward_model)
     aligned = align(model=tuned, examples=judged, reward_model=judge, config=config.align)
     aligned_scores = evaluate["align"](
