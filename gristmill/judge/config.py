@@ -94,6 +94,13 @@ class ModelJudge(Schema):
 JudgeConfig = Annotated[EndpointJudge | ModelJudge, Field(discriminator="kind")]
 
 
+class JudgeFile(Schema):
+    """A file of its own for a judge, as `gristmill judge` takes it."""
+
+    judge: JudgeConfig
+    """Who judges."""
+
+
 class ExamplePrompts(Schema):
     """What the users ask in the SFT rows of `examples`; its held-out rows give held-out pairs."""
 
