@@ -44,7 +44,10 @@ def train(config: PipelineConfig, grist: Grist) -> Flour:
     tuned_scores = evaluate["sft"](
         model=tuned, tokens=tokens, examples=made, decontaminated=clean, parent=base_scores, config=config.evaluate
     )
-    judged = preferences(examples=made, config=config.preferences) if config.preferences else made
+    judged = made
+    if config.preferences:
+        asked = tuned if config.preferences.kind != "people" else None
+        judged = preferences(examples=made, config=config.preferences, model=asked)
     judge = reward_model(model=tuned, examples=_rows(config.reward_model, judged), config=config.reward_model)
     aligned = align(model=tuned, examples=_rows(config.align, judged), reward_model=judge, config=config.align)
     aligned_scores = evaluate["align"](

@@ -13,6 +13,7 @@ from gristmill.evaluate.config import EvaluateConfig
 from gristmill.evaluate.harness_config import HubBenchmark, LocalItems
 from gristmill.examples.config import ExamplesConfig
 from gristmill.filters.config import FilterConfig, SignalsConfig
+from gristmill.judge.config import ConstitutionConfig, FeedbackConfig
 from gristmill.model.config import ModelConfig
 from gristmill.model.open_models_config import LicensesConfig, OpenModelConfig
 from gristmill.promotion.config import PromoteConfig
@@ -56,7 +57,9 @@ class PipelineConfig(Schema):
     pretrain: PretrainConfig = PretrainConfig()
     sft: SftConfig = SftConfig()
     reward_model: RewardModelConfig = RewardModelConfig()
-    preferences: PreferencesConfig | None = None
+    preferences: PreferencesConfig | FeedbackConfig | ConstitutionConfig | None = Field(
+        default=None, discriminator="kind"
+    )
     align: AlignConfig = Field(default=DpoConfig(), discriminator="algorithm")
     evaluate: EvaluateConfig = EvaluateConfig()
     test_time: TestTimeConfig | None = None

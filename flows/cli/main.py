@@ -18,6 +18,7 @@ from flows.cli.classifier import app as classifier
 from flows.cli.compare import compare
 from flows.cli.export import export
 from flows.cli.forget import forget
+from flows.cli.judge import judge
 from flows.cli.profile import profile
 from flows.cli.promote import promote
 from flows.cli.report import app as report
@@ -36,7 +37,7 @@ app = App(
 config_app = App(name="config", help="Look at configurations.")
 for group in (report, artifacts, classifier, tokenizer, review, config_app):
     app.command(group)
-for command in (trace, compare, forget, seen, profile, export, promote):
+for command in (trace, compare, forget, seen, profile, export, promote, judge):
     app.command(command)
 
 FlowName = Literal["pipeline", "data", "pretrain", "scaling", "ablation"]
