@@ -63,6 +63,8 @@ def _silent_runs() -> "AutomationCore":
         ),
         actions=[
             ChangeFlowRunState(
+                name=None,
+                force=False,
                 state=StateType.CRASHED,
                 message=f"no sign of life for {SILENT_AFTER_S} s: its process, machine or network is gone",
             )

@@ -23,8 +23,10 @@ def alive(root: Path, flow_run: str) -> Iterator[None]:
     """The flow run has a process while the block goes on."""
     path = root / FOLDER / str(UUID(flow_run))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as handle:
+    unnamed = path.with_name(f".{path.name}")
+    with unnamed.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
+        unnamed.rename(path)  # a sweep never sees it unlocked
         try:
             yield
         finally:
@@ -34,10 +36,9 @@ def alive(root: Path, flow_run: str) -> Iterator[None]:
 def is_dead(root: Path, flow_run: str) -> bool:
     """Whether the run began on this machine and its process is gone."""
     try:
-        with (root / FOLDER / flow_run).open("a") as handle:
-            # "a" makes a file that its run has just removed; an empty one that nobody holds is asked for below
+        with (root / FOLDER / flow_run).open("r+") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return os.fstat(handle.fileno()).st_nlink > 0
+            return os.fstat(handle.fileno()).st_nlink > 0  # else its run has just ended in order
     except (BlockingIOError, FileNotFoundError):
         return False
 
@@ -46,7 +47,7 @@ def sweep(root: Path) -> list[str]:
     """Close every run of this machine that Prefect takes for running and whose process is gone. Returns their names."""
     from prefect.client.orchestration import get_client
 
-    marks = [path.name for path in (root / FOLDER).glob("*")]
+    marks = [path.name for path in (root / FOLDER).glob("[!.]*")]
     dead = [mark for mark in marks if is_dead(root, mark)]
     closed: list[str] = []
     if dead:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -71,7 +72,7 @@ def collect(drafts_older_than_days: float) -> list[str]:
     return [*lines, *([f"deleted {len(shards):,} shards that no artifact holds"] if shards else [])]
 
 
-def _touched(folder) -> float:
+def _touched(folder: Path) -> float:
     return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
 
 

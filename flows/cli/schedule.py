@@ -13,7 +13,7 @@ from flows.cli import workspace
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
 
-    from flows.cli.deployments import Deployments
+    from flows.cli.deployments import Deployment, Deployments
 
 SWEEP_EVERY_S = 60.0
 
@@ -70,16 +70,18 @@ def prepare(wanted: "Deployments") -> "list[RunnerDeployment]":
     return [_deployment(wanted, each) for each in wanted.deployments]
 
 
-def _deployment(wanted: "Deployments", each) -> "RunnerDeployment":
+def _deployment(wanted: "Deployments", each: "Deployment") -> "RunnerDeployment":
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.deployments.runner import RunnerDeployment
-    from prefect.events import DeploymentEventTrigger
+    from prefect.events import DeploymentEventTrigger, DeploymentTriggerTypes
+    from prefect.events.schemas.automations import TriggerTypes
     from prefect.flows import EntrypointType
     from prefect.schedules import Cron
 
     from flows.cli import deployed
 
-    triggers, parameters = [], {}
+    triggers: list[DeploymentTriggerTypes | TriggerTypes] = []
+    parameters = {}
     if each.flow == "promote":
         facts = {"model": '{{ event.resource["prefect.resource.name"] }}', "version": "{{ event.payload.version }}"}
         settings = {"model": _jinja(facts["model"]), "version": _jinja(facts["version"]), "wait_s": each.wait_s}
