@@ -25,9 +25,9 @@ Only = Annotated[tuple[str, ...], Parameter(name="--only", negative="", help="Th
 
 def schedule(*, deployments: File = None, only: Only = ()) -> int:
     """Run the schedules of deployments.yaml in this process, until it is stopped; for one machine."""
-    wanted = _load(deployments, only)
-    if not _connect():
+    if not _connect():  # before prefect is imported, which reads where its server is
         return 1
+    wanted = _load(deployments, only)
     from prefect import serve
 
     made = prepare(wanted)
@@ -47,9 +47,9 @@ def deploy(
     only: Only = (),
 ) -> int:
     """Bring deployments.yaml to a Prefect server, where workers of a pool run it."""
-    wanted = _load(deployments, only)
-    if not _connect():
+    if not _connect():  # before prefect is imported, which reads where its server is
         return 1
+    wanted = _load(deployments, only)
     _ensure_pool(pool)
     for deployment in prepare(wanted):
         deployment.apply(work_pool_name=pool)
