@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gristmill.progress import Moment, watched
@@ -17,6 +17,7 @@ FAREWELL_S = 2.0
 @dataclass
 class _Latest:
     moment: Moment | None = None
+    finished: bool = False
 
 
 @contextmanager
@@ -37,22 +38,25 @@ def progress_artifact(label: str) -> Iterator[None]:
             if latest.moment not in (None, told) and (moment := latest.moment) and moment.total:
                 with suppress(Exception):
                     shown, told = _show(label, moment, shown), moment
-        if shown and latest.moment != told and latest.moment:
+        if shown and latest.moment and latest.moment.total:
+            # programs say how far they are twice a second, so the last thing heard may be long from the end
+            end = replace(latest.moment, done=latest.moment.total) if latest.finished else latest.moment
             with suppress(Exception):
-                _show(label, latest.moment, shown)
+                _show(label, end, shown)
 
     thread = threading.Thread(target=copy_context().run, args=(follow,), daemon=True)
     thread.start()
     try:
         with watched(see):
             yield
+        latest.finished = True
     finally:
         over.set()
         thread.join(FAREWELL_S)
 
 
 def _show(label: str, moment: Moment, shown: Any) -> Any:
-    """Make the artifact, or move the one that was made. Returns its id."""
+    """Make the artifact, or move the one that was made. Returns its id. Work of unknown length has none."""
     from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
     assert moment.total

@@ -1,9 +1,9 @@
 """`python -m flows.cli.prefect_server start …` is `prefect server start …`, with schedules that work on SQLAlchemy 2.1.
 
 Prefect 3.8.8 inserts scheduled runs in bulk, with keys that SQLAlchemy 2.0 left alone because no column has their
-name. 2.1 takes them for the hybrid properties they are called after, and refuses: no scheduled run is ever made. What is
-added here is the setter that 2.1 asks for, and it leaves the keys alone as before. To be removed when Prefect has its
-own; nothing changes on 2.0.
+name. 2.1 takes them for the hybrid properties they are called after, and refuses: no scheduled run is ever made. Added
+here is the setter that 2.1 asks for, which leaves the keys alone as before. To be removed when Prefect has its own;
+nothing changes on 2.0.
 """
 
 import sys
