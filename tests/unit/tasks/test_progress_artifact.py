@@ -51,10 +51,14 @@ def test_an_artifact_is_made_once_moved_and_ends_at_the_whole(told: list):
 
 
 def test_a_stage_that_fails_stays_where_it_was(told: list):
-    with pytest.raises(OSError), progress_artifact("sft"), progress("sft", total=4, unit="steps") as bar:
-        bar.advance(1)
-        wait_for(lambda: told)
-        raise OSError("disk full")
+    def fail() -> None:
+        with progress_artifact("sft"), progress("sft", total=4, unit="steps") as bar:
+            bar.advance(1)
+            wait_for(lambda: told)
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        fail()
     assert {percent for _, percent, _ in told} == {25.0}
 
 
