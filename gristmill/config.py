@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from gristmill.ablation.config import AblationConfig, TextBitsConfig
 from gristmill.align.config import AlignConfig, DpoConfig, RewardModelConfig, SftConfig
 from gristmill.crawl.config import IngestConfig
+from gristmill.crawl.nights_config import NightsConfig
 from gristmill.dedup.config import DedupConfig, KnownConfig, SignaturesConfig
 from gristmill.dedup.decontaminate_config import DecontaminateConfig, ItemFile
 from gristmill.evaluate.config import EvaluateConfig
@@ -40,6 +41,7 @@ class PipelineConfig(Schema):
     """What `gristmill run` computes (one section a stage) and how (`resources`, never part of a key)."""
 
     ingest: IngestConfig
+    nights: NightsConfig | None = None
     extract: ExtractConfig = ExtractConfig()
     signals: SignalsConfig = SignalsConfig()
     filter: FilterConfig = FilterConfig()
@@ -106,6 +108,11 @@ class PipelineConfig(Schema):
             raise ValueError(
                 "mix.source_weights is filled in by the pipeline; give each source a weight: ingest.sources[].weight"
             )
+        if self.nights and (self.leave_out or self.dedup.against):
+            raise ValueError(
+                "nights deduplicates every night against all earlier ones, so dedup.against must be empty and nothing "
+                "may be in leave_out"
+            )
         _ = self.decontamination  # raises where two sets of items have one name
         return self
 
@@ -155,6 +162,8 @@ class PipelineConfig(Schema):
     def recipes(self) -> "dict[str, PipelineConfig]":
         """The data recipes of `ablation`, each a whole configuration. Raises ValueError where one does not fit."""
         self._refuse_masked("ablation")
+        if self.nights:
+            raise ValueError("ablation compares recipes on one crawl; set nights: null and name its sources in ingest")
         return {name: self._with(changes) for name, changes in self.ablation.recipes.items()}
 
     def _refuse_masked(self, flow: str) -> None:

@@ -327,6 +327,7 @@ class Stage(Generic[P, A]):
         return json.dumps(reachable_code(Path(inspect.getfile(self.function))))
 
     def _build(self, here: Session, arguments: dict[str, Any], recipe: Recipe, draft: Path, *, fresh: bool) -> Step:
+        from tasks.progress_artifact import progress_artifact
         from tasks.tracking import stage_run
 
         if "resources" in self.signature.parameters:
@@ -338,7 +339,7 @@ class Stage(Generic[P, A]):
         started = time.monotonic()
         with stage_run(self.label, recipe) as tracked:
             try:
-                with tracked.following(draft / "metrics.jsonl"):
+                with tracked.following(draft / "metrics.jsonl"), progress_artifact(self.label):
                     report = self.function(draft, **arguments)  # type: ignore[reportCallIssue]
             except Exception as error:
                 raise StageFailed(self.label, error, recipe.address) from error
