@@ -12,6 +12,7 @@ from gristmill.dedup.decontaminate_config import DecontaminateConfig, ItemFile
 from gristmill.evaluate.config import EvaluateConfig, JsonlItems
 from gristmill.examples.config import ExamplesConfig
 from gristmill.filters.config import FilterConfig, SignalsConfig
+from gristmill.ledger.config import PricesConfig
 from gristmill.model.config import ModelConfig
 from gristmill.model.open_models_config import LicensesConfig, OpenModelConfig
 from gristmill.promotion.config import PromoteConfig
@@ -34,7 +35,7 @@ from gristmill.train.config import PretrainConfig
 
 
 class PipelineConfig(Schema):
-    """What `gristmill run` computes (one section a stage) and how (`resources`, never part of a key)."""
+    """What `gristmill run` computes (one section a stage) and how (`resources` and `prices`, never part of a key)."""
 
     ingest: IngestConfig
     extract: ExtractConfig = ExtractConfig()
@@ -65,6 +66,7 @@ class PipelineConfig(Schema):
     leave_out: list[Literal["filter", "dedup"]] = []
     """Stages that documents skip, so that what they are worth can be measured: `gristmill run ablation`."""
     resources: Resources = Resources()
+    prices: PricesConfig = PricesConfig()
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:

@@ -25,6 +25,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from gristmill.fingerprint import read_sha256
 from gristmill.folder_swap import put_in_place, sync
+from gristmill.ledger.costs import Costs
 from gristmill.report import Report
 from gristmill.schema import Schema
 from gristmill.shard_cache import FOLDER, ShardCache
@@ -83,6 +84,8 @@ class Record(Schema):
     code: dict[str, str] = {}
     """Domain module → digest of its source when this was built."""
     git_commit: str | None = None
+    costs: Costs | None = None
+    """What building it used; null in records older than the ledger."""
     files: list[FileEntry]
 
 

@@ -132,6 +132,24 @@ def status(*, as_json: Json = False) -> int:
 
 
 @app.command
+def costs(
+    run: Annotated[str | None, Parameter(help="The run's name; the newest when left out.")] = None,
+    /,
+    *,
+    config: Annotated[str | None, Parameter(name=["--config", "-c"], help="Its prices, not the run's own.")] = None,
+    overrides: Overrides = (),
+    as_json: Json = False,
+) -> int:
+    """What a run used by stage: time, memory, bytes, energy, money, CO₂; and what the cache saved."""
+    from flows.cli.costs import costs
+
+    if overrides and config is None:
+        raise ConfigError("--set needs the --config that it changes")
+    prices = workspace.load_config(config, overrides).prices if config else None
+    return costs(run, prices, as_json=as_json)
+
+
+@app.command
 def up() -> int:
     """Start gristmill's own Prefect and MLflow servers on this machine."""
     from flows.cli.servers import up

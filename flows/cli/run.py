@@ -116,7 +116,14 @@ def summary(
 ) -> dict[str, Any]:
     """last_run.json: the run for other programs. `error` is why it ended before its last stage."""
     stages = [
-        {"stage": step.label, "state": step.state, "seconds": round(step.seconds, 2), "key": step.address}
+        {
+            "stage": step.label,
+            "state": step.state,
+            "seconds": round(step.seconds, 2),
+            "key": step.address,
+            # of the build that made it, in this run or an earlier one
+            "costs": step.record.costs.model_dump() if step.record and step.record.costs else None,
+        }
         for step in done.steps
     ]
     scores = {
@@ -141,6 +148,7 @@ def summary(
         "stages": stages,
         "scores": scores,
         "model": model,
+        "prices": config.prices.model_dump(),
         # as they were for this run, for `forget`: a name of a configuration says neither its folder nor what --set said
         "opt_out_lists": config.filter.opt_out.places(),
     }
