@@ -61,12 +61,12 @@ class Place:
         shutil.copytree(reference.home, home, ignore=leave_out)
         return cls(home, env)
 
-    def start(self, *arguments: str, prefix: tuple[str, ...] = (), **env: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, **env: str) -> subprocess.Popen[str]:
         """A command in a session of its own; what it says goes to `said-N.txt`."""
         self.home.mkdir(parents=True, exist_ok=True)
         number = len(list(self.home.glob("said-*.txt")))
         with (self.home / f"said-{number}.txt").open("w") as said:
-            command = [*prefix, sys.executable, "-m", "flows.cli.main", *arguments]
+            command = [sys.executable, "-m", "flows.cli.main", *arguments]
             pipes: dict[str, Any] = {"stdout": said, "stderr": subprocess.STDOUT, "text": True}
             process = subprocess.Popen(command, env=self.env | env, cwd=ROOT, start_new_session=True, **pipes)
         process.said = Path(said.name)  # type: ignore[attr-defined]

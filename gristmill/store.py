@@ -123,8 +123,8 @@ class ArtifactStore:
         return self.place(address) / name
 
     def find(self, address: str) -> Record | None:
-        """The record of a whole artifact: every listed file is there with its size, and those that were written to since
-        it was published still have their content. None when it is not, or broken."""
+        """The record of a whole artifact: every listed file is there with its size, and with its content where it was
+        written to since it was published. None when it is not, or broken."""
         try:
             return self.load(address)
         except (FileNotFoundError, BrokenArtifact):

@@ -1,4 +1,4 @@
-"""What the meter says is compared with work of a known size: bytes written, CPU time that programs measure themselves."""
+"""What the meter says, compared with work of a known size and with the CPU time that programs measure themselves."""
 
 import subprocess
 import sys
