@@ -91,7 +91,7 @@ def _under_prefect(flow: str, config: PipelineConfig, config_name: str, running:
     logging.getLogger("prefect").setLevel(logging.INFO)
 
     def run(config_name: str, config: dict[str, Any]) -> None:
-        with session(running), tracked_run(running.run, config_name):
+        with session(running), tracked_run(running.run, config_name, running.store):
             FLOWS[flow](parsed)
             publish_data_report(running)
 
