@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from gristmill.addresses import without_secrets
 from gristmill.artifacts import Artifact
 from gristmill.model.origin import read_origin
 from gristmill.report import Report
@@ -185,8 +186,8 @@ def stage_run(label: str, recipe: Recipe) -> Iterator[StageRun | _Untracked]:
             _end(client, run.run_id, status)
         left.delivered(run.run_id)
     except (MlflowException, TimeoutError) as error:
-        where = os.environ.get("MLFLOW_TRACKING_URI", "its default place")
-        said = str(error).splitlines()[0][:200]
+        where = without_secrets(os.environ.get("MLFLOW_TRACKING_URI", "its default place"))
+        said = without_secrets(error).splitlines()[0][:200]
         raise RuntimeError(f"{label}: MLflow at {where} failed ({said}); what was built is kept, run again") from error
 
 
@@ -296,11 +297,12 @@ def _get(path: str, query: dict[str, str]) -> dict[str, Any]:
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     if not uri.startswith("http"):
         raise SourceUnavailable("no MLflow server is known; start gristmill's own with `gristmill up`")
+    shown = without_secrets(uri)
     try:
         answer = httpx.get(f"{uri.rstrip('/')}/api/2.0/mlflow/{path}", params=query, timeout=10)
     except httpx.HTTPError as error:
         raise SourceUnavailable(
-            f"MLflow at {uri} does not answer ({type(error).__name__}); `gristmill up` starts it"
+            f"MLflow at {shown} does not answer ({type(error).__name__}); `gristmill up` starts it"
         ) from error
     if answer.status_code in (400, 404) and answer.json().get("error_code") in (
         "RESOURCE_DOES_NOT_EXIST",
@@ -308,7 +310,7 @@ def _get(path: str, query: dict[str, str]) -> dict[str, Any]:
     ):
         return {}
     if answer.status_code != 200:
-        raise SourceUnavailable(f"MLflow at {uri} answered {answer.status_code} to {path}: {answer.text[:200]}")
+        raise SourceUnavailable(f"MLflow at {shown} answered {answer.status_code} to {path}: {answer.text[:200]}")
     return answer.json()
 
 
@@ -396,10 +398,10 @@ class Registry:
         try:
             return getattr(self.client, what)(*arguments)
         except MlflowException as error:
-            said = str(error).splitlines()[0][:200]
+            said = without_secrets(error).splitlines()[0][:200]
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 raise LookupError(said) from error
-            where = os.environ.get("MLFLOW_TRACKING_URI", "its default place")
+            where = without_secrets(os.environ.get("MLFLOW_TRACKING_URI", "its default place"))
             raise RuntimeError(f"MLflow at {where} failed at {what} ({said})") from error
 
 

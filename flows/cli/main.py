@@ -24,6 +24,7 @@ from flows.cli.review import app as review
 from flows.cli.seen import seen
 from flows.cli.tokenizer import app as tokenizer
 from flows.cli.trace import trace
+from gristmill.addresses import without_secrets
 from gristmill.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -201,14 +202,14 @@ def main() -> None:
     try:
         code = app()
     except ConfigError as error:
-        print(f"gristmill: {error}", file=sys.stderr)
+        print(f"gristmill: {without_secrets(error)}", file=sys.stderr)
         code = 2
     except BrokenPipeError:
         # the reader, such as `head`, has seen enough; what is left in the buffer must not be tried again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
     except (ValueError, OSError, RuntimeError) as error:
-        print(f"gristmill: {error}", file=sys.stderr)
+        print(f"gristmill: {without_secrets(error)}", file=sys.stderr)
         code = 1
     except KeyboardInterrupt:
         code = 130

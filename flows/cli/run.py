@@ -15,6 +15,7 @@ from flows.cli import workspace
 from flows.cli.plan import make_plan
 from flows.cli.servers import ServerUnavailable, ensure_servers
 from flows.pipeline import FLOWS
+from gristmill.addresses import without_secrets
 from gristmill.config import PipelineConfig
 from gristmill.schema import SourceUnavailable
 from tasks.stage import Session, StageFailed, session
@@ -58,7 +59,9 @@ def run_flow(flow: str, config: PipelineConfig, config_name: str, *, refresh: fr
         return 130
     except Exception as error:
         _explain(error)
-        failed = summary(flow, config, config_name, running, time.monotonic() - started, error=str(error)[:2000])
+        failed = summary(
+            flow, config, config_name, running, time.monotonic() - started, error=without_secrets(error)[:2000]
+        )
         _remember(failed, root)
         return 1
     result = summary(flow, config, config_name, running, time.monotonic() - started)
@@ -170,7 +173,7 @@ def _explain(error: Exception) -> None:
     where = f"{error.label} stopped: " if isinstance(error, StageFailed) else ""
     if not isinstance(cause, SPEAKING):
         traceback.print_exception(cause)
-    print(f"gristmill: {where}{cause}", file=sys.stderr)
+    print(f"gristmill: {where}{without_secrets(cause)}", file=sys.stderr)
     if getattr(cause, "errno", None) == errno.ENOSPC or "No space left" in str(cause):
         print(
             f"The disk is full. `gristmill artifacts gc` lists drafts in {workspace.root()} to delete.", file=sys.stderr
