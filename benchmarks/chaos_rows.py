@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 from chaos_mlflow import Mlflow
 from chaos_place import MICRO, Ended, Place, Server, programs_of, until, workers_of
+from chaos_store import slow, store_goes_away, store_is, tired
 from publish_sweep import swept
 
 from gristmill.promotion.journal import Journal
@@ -357,12 +358,9 @@ def sweep(fault: str) -> Callable[[Chaos], Seen]:
 
 
 SAME = "run again: exit 0, the same bytes, one version and one champion, no process left"
+SAME_BYTES = "run again: exit 0, the same bytes, no process left"
 ROWS: list[tuple[str, str, Callable[[Chaos], Seen]]] = [
     ("none", "two undisturbed runs have the same bytes", undisturbed),
-    *(
-        (f"SIGKILL in {label}", f"exit 1 with a sentence, or SIGKILL; {SAME}", killed(label))
-        for label in (*ALONE, *POOLS, *TRAININGS)
-    ),
     ("flow killed in extract", f"its workers end with it; {SAME}", flow_killed("extract")),
     ("flow killed in pretrain", f"its program ends with it; {SAME}", flow_killed("pretrain")),
     (f"Prefect away for {AWAY_S:.0f} s in pretrain", f"exit 0; {SAME}", prefect_away(for_good=False)),
@@ -370,6 +368,9 @@ ROWS: list[tuple[str, str, Callable[[Chaos], Seen]]] = [
     ("MLflow away at the start", f"exit 1 within 60 s, nothing begun; {SAME}", mlflow_away_at_start),
     ("MLflow away in pretrain", f"the model is kept, metrics arrive once; {SAME}", mlflow_away_in_training),
     ("MLflow away at registration", f"exit 1; {SAME}", mlflow_away_at_registration),
+    ("object store slow", f"exit 0; {SAME_BYTES}", store_is(slow)),
+    ("object store answers 503 to every third request", f"exit 0; {SAME_BYTES}", store_is(tired)),
+    ("object store away from dedup on", f"exit 1 with a sentence; {SAME_BYTES}", store_goes_away),
     ("disk full in split", f"exit 1 that names the disk; {SAME}", disk_full("split")),
     ("disk full in pretrain", f"exit 1 that names the disk; {SAME}", disk_full("pretrain")),
     ("artifact truncated", f"verify names it, a hit builds it again; {SAME}", damaged("truncated")),
@@ -380,5 +381,9 @@ ROWS: list[tuple[str, str, Callable[[Chaos], Seen]]] = [
     *(
         (f"publishing: every call {fault}", "each time the old or the new artifact, whole", sweep(fault))
         for fault in ("EIO", "ENOSPC", "SIGKILL")
+    ),
+    *(
+        (f"SIGKILL in {label}", f"exit 1 with a sentence, or SIGKILL; {SAME}", killed(label))
+        for label in (*ALONE, *POOLS, *TRAININGS)
     ),
 ]
