@@ -26,6 +26,13 @@ ROOT = Path(__file__).parents[1]
 MICRO = ROOT / "tests/e2e/micro.yaml"
 VOLATILE = {"log.txt", "metrics.jsonl", "report.json", "result.json", "run.yaml", "registration.json", "promotion.json"}
 """Files of an artifact that name times, threads or versions; all others are the same in every undisturbed run."""
+PLANTED = {
+    "AWS_SECRET_ACCESS_KEY": "planted/Aws+0123456789abcdefghij",
+    "HF_TOKEN": "hf_planted0123456789abcdefghijklmn",
+    "PREFECT_API_AUTH_STRING": "planted-ann:planted-prefect-0123456789",
+    "PLANTED_PASSWORD": "planted-anything-0123456789",
+}
+"""Secrets in the environment of every command."""
 RUN_LIMIT_S = 400.0
 
 
@@ -49,7 +56,9 @@ class Place:
 
     def __init__(self, home: Path, env: dict[str, str]) -> None:
         self.home = home
-        self.env = os.environ | {"GRISTMILL_HOME": str(home), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | env
+        self.env = (
+            os.environ | PLANTED | {"GRISTMILL_HOME": str(home), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | env
+        )
         self.store = ArtifactStore(home)
 
     @classmethod

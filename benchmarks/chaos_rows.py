@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 from chaos_mlflow import Mlflow
-from chaos_place import MICRO, Ended, Place, Server, programs_of, until, workers_of
+from chaos_place import MICRO, PLANTED, Ended, Place, Server, programs_of, until, workers_of
 from chaos_store import slow, store_goes_away, store_is, tired
 from publish_sweep import swept
 
@@ -347,6 +347,20 @@ def two_schedulers(chaos: Chaos) -> Seen:
     return f"both exit 0, one version, one promotion; {len(runs) - 1} runs remembered", seconds, faults
 
 
+def secrets_planted(chaos: Chaos) -> Seen:
+    """Nothing that commands and servers have left on this disk holds a secret of the environment."""
+    with chaos.place("secrets") as place:
+        place.forget("split", "pretrain", "evaluate[align]")
+        first = place(*run("chaos-secrets"), "--refresh", "sft")
+        seconds, faults = chaos.recovered(place, model="chaos-secrets")
+        left = [path for folder in (place.home, chaos.servers.home) for path in folder.rglob("*") if path.is_file()]
+        read = {path: path.read_bytes() for path in left}
+    for name, secret in PLANTED.items():
+        faults += [f"{name} in {path}" for path, content in read.items() if secret.encode() in content]
+    size = sum(len(content) for content in read.values()) / 1e6
+    return f"exit {first.code}; none of {len(PLANTED)} in {len(read)} files, {size:.0f} MB", seconds, faults
+
+
 def sweep(fault: str) -> Callable[[Chaos], Seen]:
     def inject(chaos: Chaos) -> Seen:
         started = time.monotonic()
@@ -377,6 +391,7 @@ ROWS: list[tuple[str, str, Callable[[Chaos], Seen]]] = [
     ("artifact with a changed byte", f"verify names it, a hit builds it again; {SAME}", damaged("changed")),
     ("clock jumps back 2 hours", f"exit 0; {SAME}", clock_jump("-7200s")),
     ("clock jumps ahead 2 hours", f"exit 0; {SAME}", clock_jump("+7200s")),
+    ("secrets in the environment", f"in no file that is left; {SAME}", secrets_planted),
     ("two schedulers start one flow", f"both exit 0, each stage built once; {SAME}", two_schedulers),
     *(
         (f"publishing: every call {fault}", "each time the old or the new artifact, whole", sweep(fault))

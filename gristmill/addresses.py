@@ -71,6 +71,11 @@ def without_secrets(text: object) -> str:
     return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in told)
 
 
+def has_credentials(text: str) -> bool:
+    """Whether a URL in the text has a user or a password."""
+    return _CREDENTIALS.search(text) is not None
+
+
 @cache
 def _allowed(networks: str) -> list[Any]:
     try:
