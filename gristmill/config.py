@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from gristmill.ablation.config import AblationConfig, TextBitsConfig
+from gristmill.addresses import has_credentials
 from gristmill.align.config import AlignConfig, DpoConfig, RewardModelConfig, SftConfig
 from gristmill.crawl.config import IngestConfig
 from gristmill.crawl.nights_config import NightsConfig
@@ -15,6 +16,7 @@ from gristmill.evaluate.harness_config import HubBenchmark, LocalItems
 from gristmill.examples.config import ExamplesConfig
 from gristmill.filters.config import FilterConfig, SignalsConfig
 from gristmill.judge.config import ConstitutionConfig, FeedbackConfig
+from gristmill.ledger.config import PricesConfig
 from gristmill.model.config import ModelConfig
 from gristmill.model.open_models_config import LicensesConfig, OpenModelConfig
 from gristmill.promotion.config import PromoteConfig
@@ -38,7 +40,7 @@ from gristmill.train.config import PretrainConfig
 
 
 class PipelineConfig(Schema):
-    """What `gristmill run` computes (one section a stage) and how (`resources`, never part of a key)."""
+    """What `gristmill run` computes (one section a stage) and how (`resources` and `prices`, never part of a key)."""
 
     ingest: IngestConfig
     nights: NightsConfig | None = None
@@ -73,6 +75,18 @@ class PipelineConfig(Schema):
     leave_out: list[Literal["filter", "dedup"]] = []
     """Stages that documents skip, so that what they are worth can be measured: `gristmill run ablation`."""
     resources: Resources = Resources()
+    prices: PricesConfig = PricesConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _holds_no_password(cls, values: Any) -> Any:
+        """A configuration is shown by Prefect and MLflow and lies in every record."""
+        if place := _password_in(values, ""):
+            raise ValueError(
+                f"{place}: a URL with a user or password in it; take it out, and put it into ~/.netrc or what the "
+                "store's own library reads (AWS_SECRET_ACCESS_KEY, …)"
+            )
+        return values
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
@@ -201,6 +215,15 @@ class PipelineConfig(Schema):
             if not isinstance(benchmark, HubBenchmark) and isinstance(benchmark.data, LocalItems)
         ]
         return self.decontaminate.with_benchmarks(asked)
+
+
+def _password_in(value: Any, place: str) -> str | None:
+    """Where a URL has a user or a password, as `ingest.sources.0.paths.0`."""
+    if isinstance(value, str):
+        return place if has_credentials(value) else None
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    found = (_password_in(part, f"{place}.{name}".lstrip(".")) for name, part in parts)
+    return next((each for each in found if each), None)
 
 
 def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

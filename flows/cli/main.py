@@ -27,6 +27,7 @@ from flows.cli.schedule import deploy, schedule
 from flows.cli.seen import seen
 from flows.cli.tokenizer import app as tokenizer
 from flows.cli.trace import trace
+from gristmill.addresses import without_secrets
 from gristmill.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -135,6 +136,24 @@ def status(*, as_json: Json = False) -> int:
 
 
 @app.command
+def costs(
+    run: Annotated[str | None, Parameter(help="The run's name; the newest when left out.")] = None,
+    /,
+    *,
+    config: Annotated[str | None, Parameter(name=["--config", "-c"], help="Its prices, not the run's own.")] = None,
+    overrides: Overrides = (),
+    as_json: Json = False,
+) -> int:
+    """What a run used by stage: time, memory, bytes, energy, money, CO₂; and what the cache saved."""
+    from flows.cli.costs import costs
+
+    if overrides and config is None:
+        raise ConfigError("--set needs the --config that it changes")
+    prices = workspace.load_config(config, overrides).prices if config else None
+    return costs(run, prices, as_json=as_json)
+
+
+@app.command
 def up() -> int:
     """Start gristmill's own Prefect and MLflow servers on this machine."""
     from flows.cli.servers import up
@@ -186,14 +205,14 @@ def main() -> None:
     try:
         code = app()
     except ConfigError as error:
-        print(f"gristmill: {error}", file=sys.stderr)
+        print(f"gristmill: {without_secrets(error)}", file=sys.stderr)
         code = 2
     except BrokenPipeError:
         # the reader, such as `head`, has seen enough; what is left in the buffer must not be tried again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
     except (ValueError, OSError, RuntimeError) as error:
-        print(f"gristmill: {error}", file=sys.stderr)
+        print(f"gristmill: {without_secrets(error)}", file=sys.stderr)
         code = 1
     except KeyboardInterrupt:
         code = 130

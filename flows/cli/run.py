@@ -18,6 +18,7 @@ from flows.cli.liveness import alive
 from flows.cli.plan import make_plan
 from flows.cli.servers import Endpoints, ServerUnavailable, ensure_servers, find_endpoints
 from flows.pipeline import FLOWS
+from gristmill.addresses import without_secrets
 from gristmill.config import PipelineConfig
 from gristmill.schema import SourceUnavailable
 from tasks.run_report import publish_run_report, write_run_report
@@ -106,7 +107,7 @@ def work(flow: str, config: PipelineConfig, config_name: str, running: Session, 
     with (
         alive(running.store.root, str(flow_run.get_id())),
         session(running),
-        tracked_run(running.run, config_name),
+        tracked_run(running.run, config_name, running.store),
     ):
         try:
             FLOWS[flow](config)
@@ -179,7 +180,14 @@ def summary(
 ) -> dict[str, Any]:
     """last_run.json: the run for other programs. `error` is why it ended before its last stage, `stopped` where."""
     stages = [
-        {"stage": step.label, "state": step.state, "seconds": round(step.seconds, 2), "key": step.address}
+        {
+            "stage": step.label,
+            "state": step.state,
+            "seconds": round(step.seconds, 2),
+            "key": step.address,
+            # of the build that made it, in this run or an earlier one
+            "costs": step.record.costs.model_dump() if step.record and step.record.costs else None,
+        }
         for step in done.steps
     ]
     scores = {
@@ -205,6 +213,7 @@ def summary(
         "stages": stages,
         "scores": scores,
         "model": model,
+        "prices": config.prices.model_dump(),
         # as they were for this run, for `forget`: a name of a configuration says neither its folder nor what --set said
         "opt_out_lists": config.filter.opt_out.places(),
     }
@@ -213,7 +222,7 @@ def summary(
 def _sentence(error: BaseException | None) -> str | None:
     if isinstance(error, KeyboardInterrupt | SystemExit):
         return "interrupted"
-    return None if error is None else (str(error) or type(error).__name__)[:2000]
+    return None if error is None else (without_secrets(error) or type(error).__name__)[:2000]
 
 
 def _line(step: Any) -> str:
@@ -232,7 +241,7 @@ def _explain(error: Exception) -> None:
     where = f"{error.label} stopped: " if isinstance(error, StageFailed) else ""
     if not isinstance(cause, SPEAKING):
         traceback.print_exception(cause)
-    print(f"gristmill: {where}{cause}", file=sys.stderr)
+    print(f"gristmill: {where}{without_secrets(cause)}", file=sys.stderr)
     if getattr(cause, "errno", None) == errno.ENOSPC or "No space left" in str(cause):
         print(
             f"The disk is full. `gristmill artifacts gc` lists drafts in {workspace.root()} to delete.", file=sys.stderr
