@@ -35,13 +35,13 @@ from gristmill.align.dpo import run_dpo
 from gristmill.align.online.config import (
     ExactReward,
     GrpoConfig,
-    JsonlPrompts,
     MonitorConfig,
     OnlineConfig,
     PatternReward,
     PpoConfig,
     RandomReward,
 )
+from gristmill.align.online.prompts_config import JsonlPrompts
 from gristmill.align.online.run import run_online
 from gristmill.align.reward_model import run_reward_model
 from gristmill.align.rows_config import FileRows

@@ -14,6 +14,7 @@ from tasks.preferences import preferences
 from tasks.pretrain import pretrain
 from tasks.reward_model import reward_model
 from tasks.sft import sft
+from tasks.test_time import test_time
 from tasks.tokenize import tokenize
 from tasks.train_tokenizer import train_tokenizer
 
@@ -28,22 +29,32 @@ class Flour:
 
 def train(config: PipelineConfig, grist: Grist) -> Flour:
     """Pretrain, fine-tune, align; each model is compared with its parent on the same items."""
-    made, tokens = grist.examples, grist.tokens
+    made, tokens, clean = grist.examples, grist.tokens, grist.decontaminated
     before = scores_before(config, grist)
     base = base_model(config, grist)
     base_scores = evaluate["pretrain"](
-        model=base, tokens=tokens, examples=made, parent=before, config=config.evaluate.for_base_model()
+        model=base,
+        tokens=tokens,
+        examples=made,
+        decontaminated=clean,
+        parent=before,
+        config=config.evaluate.for_base_model(),
     )
     tuned = sft(model=base, examples=_rows(config.sft, made), config=config.sft)
     tuned_scores = evaluate["sft"](
-        model=tuned, tokens=tokens, examples=made, parent=base_scores, config=config.evaluate
+        model=tuned, tokens=tokens, examples=made, decontaminated=clean, parent=base_scores, config=config.evaluate
     )
-    judged = preferences(examples=made, config=config.preferences) if config.preferences else made
+    judged = made
+    if config.preferences:
+        asked = tuned if config.preferences.kind != "people" else None
+        judged = preferences(examples=made, config=config.preferences, model=asked)
     judge = reward_model(model=tuned, examples=_rows(config.reward_model, judged), config=config.reward_model)
     aligned = align(model=tuned, examples=_rows(config.align, judged), reward_model=judge, config=config.align)
     aligned_scores = evaluate["align"](
-        model=aligned, tokens=tokens, examples=made, parent=tuned_scores, config=config.evaluate
+        model=aligned, tokens=tokens, examples=made, decontaminated=clean, parent=tuned_scores, config=config.evaluate
     )
+    if config.test_time:
+        test_time(model=aligned, examples=made, reward_model=judge, config=config.test_time)
     return Flour(aligned, aligned_scores)
 
 
@@ -60,7 +71,12 @@ def scores_before(config: PipelineConfig, grist: Grist) -> Evaluation | None:
     own = train_tokenizer["open_model"](splits=grist.splits, base=grist.start, config=ExistingTokenizer())
     tokens = tokenize["open_model"](splits=grist.splits, tokenizer=own, config=config.tokenize)
     return evaluate["open_model"](
-        model=grist.start, tokens=tokens, examples=grist.examples, parent=None, config=config.evaluate.for_base_model()
+        model=grist.start,
+        tokens=tokens,
+        examples=grist.examples,
+        decontaminated=grist.decontaminated,
+        parent=None,
+        config=config.evaluate.for_base_model(),
     )
 
 
