@@ -7,7 +7,7 @@ reason and listed in `dropped.jsonl`: an empty answer, two equal ones, a copy of
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -16,6 +16,7 @@ from gristmill.align import formats
 from gristmill.align.formats import Conversation, Labelled, LabelledText, Pair
 from gristmill.align.row_files import license_of, read_rows, rows_of
 from gristmill.align.rows_config import ArtifactRows, ExampleRows, FileRows, HubRows, MixedRows
+from gristmill.evaluate.chat_format import Message
 
 AnyRows = ExampleRows | ArtifactRows | FileRows | HubRows
 R = TypeVar("R", Conversation, Pair, Labelled, LabelledText)
@@ -77,12 +78,17 @@ def _mixed(source: MixedRows) -> Split[Conversation]:
 def _repeated(rows: list[Conversation], times: float) -> list[Conversation]:
     """Each row as often as said; of a fraction of the rows, which their content draws, once more."""
     whole, rest = divmod(times, 1)
-    return [*rows * int(whole), *(row for row in rows if _share(["mix", *row.messages]) < rest)]
+    return [*rows * int(whole), *(row for row in rows if _share(row.messages, salt="mix") < rest)]
 
 
 def read_pairs(source: AnyRows, examples: Path | None) -> Split[Pair]:
     """Preference pairs. Raises ValueError naming file and row, or when either part is empty."""
     return _read(source, examples, "preferences", lambda row, where: _one(formats.pair(row, where)))
+
+
+def half_of(pairs: list[Pair], half: int | None) -> list[Pair]:
+    """Those pairs whose prompt falls into this half (0 or 1); all of them for None."""
+    return [pair for pair in pairs if half is None or (_share(pair.prompt, salt="half") < 0.5) == (half == 0)]
 
 
 def read_labelled(source: AnyRows, examples: Path | None) -> Split[Labelled]:
@@ -152,9 +158,9 @@ def _rows(source: AnyRows, examples: Path | None, name: str) -> Iterator[tuple[s
         yield from ((where, row, held_out) for where, row in read_rows(path))
 
 
-def _share(prompt: Any) -> float:
-    """A number from 0 to 1 that a prompt decides."""
-    return int.from_bytes(_digest(prompt)[:8]) / 2**64
+def _share(prompt: Sequence[Message] | str, *, salt: str = "") -> float:
+    """A number from 0 to 1 that a prompt decides, another one for each salt."""
+    return int.from_bytes(_digest([salt, *prompt] if salt else prompt)[:8]) / 2**64
 
 
 def _digest(content: Any) -> bytes:
