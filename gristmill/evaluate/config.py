@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from gristmill.fingerprint import content_digest
+from gristmill.judge.config import JudgedSamplesConfig
 from gristmill.program import Run
 from gristmill.schema import Schema, StageConfig
 
@@ -74,6 +75,8 @@ class EvaluateConfig(StageConfig):
     """Prompts whose greedy answers are written to samples.jsonl."""
     sample_tokens: PositiveInt = 48
     """Longest such answer, in tokens."""
+    judge: JudgedSamplesConfig | None = None
+    """Who compares the answers to `samples` with the parent's; null: nobody."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of matrix products. `bf16` takes half the time on hardware that has it, and moves one choice in a hundred."""
     seed: int = Field(default=0, ge=0)
@@ -93,7 +96,9 @@ class EvaluateConfig(StageConfig):
 
     def identity(self) -> dict[str, Any]:
         """The configuration with a file's content in place of its path."""
-        decisive = self.model_dump(mode="json")
+        decisive = self.model_dump(mode="json", exclude={"judge"})
+        if self.judge:
+            decisive["judge"] = self.judge.identity()
         for benchmark, dumped in zip(self.benchmarks, decisive["benchmarks"], strict=True):
             if isinstance(benchmark.data, JsonlItems):
                 dumped["data"]["path"] = content_digest(benchmark.data.path)
