@@ -19,6 +19,7 @@ import gzip
 import json
 import os
 import random
+import shutil
 import sys
 import time
 from contextlib import nullcontext
@@ -74,6 +75,7 @@ def _run(arm: str, arguments: argparse.Namespace, prompts: Path) -> dict[str, di
             answer_tokens=48,
         )
         started, out = time.process_time(), arguments.out / arm
+        _share_answers(arguments.out, out)
         run_judged_preferences(
             arguments.model, _no_examples(arguments.out), out, config, Resources(threads=1, device="cpu")
         )
@@ -84,6 +86,16 @@ def _run(arm: str, arguments: argparse.Namespace, prompts: Path) -> dict[str, di
         kind: _scores([row for row in rows if kind in ("all", kinds[row["prompt"][0]["content"]])])
         for kind in ("realtoxicity", "hh_harmless", "all")
     }
+
+
+def _share_answers(folder: Path, out: Path) -> None:
+    """The first answers are the same in every arm, so they are sampled once."""
+    there = [folder / arm / "judge" / "answers.jsonl" for arm in ARMS]
+    made = next((path for path in there if path.exists()), None)
+    mine = out / "judge" / "answers.jsonl"
+    if made and not mine.exists():
+        mine.parent.mkdir(parents=True)
+        shutil.copyfile(made, mine)
 
 
 def _scores(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -191,6 +191,9 @@ class ConstitutionConfig(AskedConfig):
     """Who criticizes and revises: the model itself, another one, or an endpoint."""
     revisions: PositiveInt = 1
     """Rounds of critique and revision, each by a principle of its own."""
+    max_repetition: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """Share of a revision's word triples that stood in it before; one with more is left out, as one is that repeats
+    the marks of the question."""
     measure_toxicity: bool = True
     """Score first answers and revisions with the shipped classifier, which knows English alone."""
 
