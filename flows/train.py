@@ -12,6 +12,7 @@ from tasks.preferences import preferences
 from tasks.pretrain import pretrain
 from tasks.reward_model import reward_model
 from tasks.sft import sft
+from tasks.synthesize import synthesize
 from tasks.tokenize import tokenize
 from tasks.train_tokenizer import train_tokenizer
 
@@ -32,7 +33,10 @@ def train(config: PipelineConfig, grist: Grist) -> Flour:
     base_scores = evaluate["pretrain"](
         model=base, tokens=tokens, examples=made, parent=before, config=config.evaluate.for_base_model()
     )
-    tuned = sft(model=base, examples=made, config=config.sft)
+    taught = made
+    if config.synthesize:
+        taught = synthesize(examples=made, config=config.synthesize, decontaminate=config.decontamination)
+    tuned = sft(model=base, examples=taught, config=config.sft)
     tuned_scores = evaluate["sft"](
         model=tuned, tokens=tokens, examples=made, parent=base_scores, config=config.evaluate
     )
