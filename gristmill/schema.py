@@ -6,7 +6,7 @@ threads, devices) is `Resources` and never is.
 
 import os
 import re
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -82,8 +82,6 @@ class Resources(Schema):
     table in gristmill/train/peaks.py, where the device is known."""
     processes: PositiveInt = 1
     """Pretraining processes on this machine; more than one starts torchrun."""
-    price_per_hour: Annotated[float, Field(ge=0)] | None = None
-    """What an hour of this machine costs, in any currency; `gristmill plan` says what pretraining comes to."""
     nodes: PositiveInt = 1
     """Machines that pretrain together, each with `processes`; they share the artifact store's file system."""
     rendezvous: str | None = None
