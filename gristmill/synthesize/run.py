@@ -1,9 +1,9 @@
 """Rows from seeds: `python -m gristmill.synthesize.run --config run.yaml --out DIR`.
 
 Writes the examples artifact with the kept rows behind its own SFT rows (held-out rows stay as they are),
-`synthetic.json` (who wrote them, under which licence), and in `synthesize/` what was replied and `written.jsonl`, every
-row with what became of it. Self-Instruct (Wang et al. 2022, arXiv:2212.10560) for `generate`, WRAP (Maini et al. 2024,
-arXiv:2401.16380) for `rephrase`.
+`synthetic.json` (who wrote them), `data_licenses.json` (under which licence; a model that learns from them has it too),
+and in `synthesize/` what was replied and `written.jsonl`, every row with what became of it. Self-Instruct (Wang et al.
+2022, arXiv:2212.10560) for `generate`, WRAP (Maini et al. 2024, arXiv:2401.16380) for `rephrase`.
 """
 
 import json
@@ -20,6 +20,7 @@ from gristmill.judge.config import ModelJudge, PromptFile
 from gristmill.judge.people import read_references
 from gristmill.judge.preferences import open_judge
 from gristmill.judge.questions import Judge, Question
+from gristmill.model.origin import note_data_license
 from gristmill.program import run_program
 from gristmill.report import Report
 from gristmill.schema import Resources
@@ -58,6 +59,7 @@ def run_synthesize(
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     (out / "synthesize" / "written.jsonl").write_text(lines, encoding="utf-8", newline="\n")
     kept = faults.pop("kept", 0)
+    note_data_license(out, "synthesize", license)
     by |= {"rows": kept, "template": TEMPLATES[config.recipe].identity}
     (out / "synthetic.json").write_text(json.dumps(by, indent=2) + "\n")
     return Report(

@@ -12,6 +12,7 @@ from gristmill.align.data import read_conversations
 from gristmill.config import PipelineConfig
 from gristmill.dedup.decontaminate_config import DecontaminateConfig, ItemFile
 from gristmill.judge.config import EndpointJudge, ModelJudge
+from gristmill.model.origin import data_licenses
 from gristmill.schema import Resources
 from gristmill.synthesize.config import SynthesizeConfig
 from gristmill.synthesize.run import run_synthesize
@@ -158,6 +159,7 @@ def test_every_row_carries_the_generator_and_its_licence(examples: Path, tmp_pat
     row = json.loads((tmp_path / "out" / "sft.jsonl").read_text().splitlines()[-1])
     assert row["synthetic"] == {"generator": "fake at 127.0.0.1", "license": "test-terms", "recipe": "rephrase"}
     assert json.loads((tmp_path / "out" / "synthetic.json").read_text())["license"] == "test-terms"
+    assert data_licenses(tmp_path / "out") == {"synthesize": "test-terms"}
 
 
 def test_an_endpoint_without_terms_and_a_model_without_a_path_are_refused():
