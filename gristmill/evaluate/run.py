@@ -81,6 +81,12 @@ def run_evaluate(
         metrics |= without_found(rows, _names_in_leaks(config), decontaminated, seed=config.seed)
     write_items(out, rows)
     _write_samples(out / "samples.jsonl", policy, tokenizer, config)
+    if config.speed:
+        from gristmill.evaluate.speed import measure_speed
+
+        del policy
+        speeds, about = measure_speed(model, config.speed, resources)
+        metrics, details = metrics | speeds, details | about
     if parent:
         metrics |= _differences(metrics, parent, out, config, details)
     finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
