@@ -73,7 +73,7 @@ def run_evaluate(
             found = harness.answer_benchmark(policy, tokenizer, benchmark, items.get(benchmark.name), config)
         metrics |= found.metrics
         rows += found.rows
-        details[benchmark.name] = found.facts
+        details.setdefault("benchmarks", {})[benchmark.name] = found.facts
         correct[benchmark.name] = [row["correct"] for row in found.rows]
     more, about = combined_metrics(local, correct, seed=config.seed)
     metrics, details = metrics | more, details | about

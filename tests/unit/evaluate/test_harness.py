@@ -111,8 +111,8 @@ def test_with_prefix_always_every_prompt_begins_as_a_document_does(measure, logp
     expected = [[logp(item["ask"], f" {option}", begin=True) for option in item["options"]] for item in QUESTIONS]
     for row, scores in zip(rows, expected, strict=True):
         assert row["scores"] == pytest.approx(scores, abs=1e-4)
-    assert report.details["mine"]["prefix_token"] == "<|endoftext|>"
-    assert report.details["mine"]["first_request"] == ["What sorts?", " sort"]
+    assert report.details["benchmarks"]["mine"]["prefix_token"] == "<|endoftext|>"
+    assert report.details["benchmarks"]["mine"]["first_request"] == ["What sorts?", " sort"]
 
 
 def test_of_a_winograd_schema_what_follows_the_name_is_scored(measure, logp):
@@ -141,7 +141,7 @@ def test_examples_stand_before_an_item_and_are_never_the_item_itself(measure):
         "target_delimiter": "",
     }
     report, _ = measure(CLOZE, **asked, num_fewshot=1, fewshot_delimiter="\n")
-    assert report.details["mine"]["first_request"] == ["Sort a list\nReturn the list in", " order"]
+    assert report.details["benchmarks"]["mine"]["first_request"] == ["Sort a list\nReturn the list in", " order"]
 
 
 def test_a_limit_draws_items_that_a_larger_one_holds_too(measure):
@@ -152,7 +152,7 @@ def test_a_limit_draws_items_that_a_larger_one_holds_too(measure):
     twenty = {row["id"]: row["scores"] for row in rows}
     assert (len(ten), len(twenty)) == (10, 20)
     assert all(scores == pytest.approx(twenty[key], abs=1e-4) for key, scores in ten.items())
-    assert (report.details["mine"]["n"], report.details["mine"]["of"]) == (20, 40)
+    assert (report.details["benchmarks"]["mine"]["n"], report.details["benchmarks"]["mine"]["of"]) == (20, 40)
 
 
 def test_an_item_whose_answer_does_not_fit_into_the_context_is_left_out_and_counted(measure):
@@ -160,7 +160,7 @@ def test_an_item_whose_answer_does_not_fit_into_the_context_is_left_out_and_coun
     asked = {"doc_to_text": "", "doc_to_choice": "{{[good, bad]}}", "doc_to_target": "0"}
     report, rows = measure([*PAIRS, long], **asked)
     assert [row["id"] for row in rows] == ["1", "2", "3"]
-    assert report.details["mine"]["items_too_long"] == 1
+    assert report.details["benchmarks"]["mine"]["items_too_long"] == 1
     assert report.metrics["mine_n"] == 3
 
 
