@@ -16,8 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gristmill.evaluate.answer_scores import SCORES
 from gristmill.evaluate.config import EvaluateConfig
-from gristmill.evaluate.harness import check_installed
-from gristmill.evaluate.harness_config import HarnessBenchmark
+from gristmill.evaluate.harness import read_benchmarks
 from gristmill.evaluate.run import run_evaluate
 from gristmill.report import Report
 from gristmill.schema import Resources
@@ -210,12 +209,11 @@ def test_the_gap_between_two_benchmarks_and_the_mean_of_centred_ones(tiny_model:
     assert report.details["core_mean"] == "of 2 of CORE's 22 tasks: sound, broken"
 
 
-def test_without_lm_eval_a_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_without_lm_eval_a_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    asked = {"name": "mine", "data": {"path": tmp_path}, "doc_to_text": "", "doc_to_choice": "x", "doc_to_target": "0"}
-    with pytest.raises(ValueError, match=r"has mine, .* pip install 'gristmill\[benchmarks\]'"):
-        check_installed([HarnessBenchmark.model_validate(asked)])
-    check_installed([])
+    with pytest.raises(ValueError, match=r"has piqa, .* pip install 'gristmill\[benchmarks\]'"):
+        read_benchmarks(EvaluateConfig.model_validate({"benchmarks": ["piqa"]}))
+    assert read_benchmarks(EvaluateConfig()) == []
 
 
 def test_ifeval_instructions_are_checked_by_our_verifiers(measure):
