@@ -18,6 +18,7 @@ from gristmill.evaluate.answer_scores import SCORES
 from gristmill.evaluate.config import EvaluateConfig
 from gristmill.evaluate.harness import read_benchmarks
 from gristmill.evaluate.run import run_evaluate
+from gristmill.progress import progress
 from gristmill.report import Report
 from gristmill.schema import Resources
 
@@ -250,3 +251,18 @@ def test_an_answer_that_leaves_no_room_for_its_prompt_is_refused(measure):
 )
 def test_what_an_answer_is_worth(metric: str, right: str, answer: str, worth: float):
     assert SCORES[metric]({}, "Какая сегодня погода в Москве, и будет ли дождь?", right, answer) == worth
+
+
+def test_our_model_gives_lm_evals_own_numbers_to_the_last_bit(tiny_model: Path):
+    from lm_eval.api.instance import Instance
+
+    from gristmill.evaluate.harness_model import HFLM, ROWS_PER_BATCH, MeasuredLM
+
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(tiny_model), AutoTokenizer.from_pretrained(tiny_model)
+    texts = [("", pair["good"]) for pair in PAIRS]
+    texts += [(item["ask"], f" {option}") for item in QUESTIONS for option in item["options"]]
+    requests = [Instance("loglikelihood", {}, pair, 0) for pair in texts]
+    with progress("test", total=None, unit="requests") as bar:
+        ours = MeasuredLM(model, tokenizer, prefix="tokenizer", bar=bar).loglikelihood(requests)
+    theirs = HFLM(pretrained=str(tiny_model), device="cpu", dtype="float32", batch_size=ROWS_PER_BATCH)
+    assert ours == theirs.loglikelihood(requests)
