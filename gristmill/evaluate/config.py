@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
 from gristmill.evaluate.harness_config import NAME, HarnessBenchmark, HubBenchmark, LocalItems, described
+from gristmill.evaluate.speed_config import SpeedConfig
 from gristmill.fingerprint import content_digest
 from gristmill.judge.config import JudgedSamplesConfig
 from gristmill.program import Run
@@ -86,6 +87,8 @@ class EvaluateConfig(StageConfig):
     """Longest such answer, in tokens."""
     judge: JudgedSamplesConfig | None = None
     """Who compares the answers to `samples` with the parent's; null: nobody."""
+    speed: SpeedConfig | None = None
+    """How fast the model answers, and in how much memory; null: not measured."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of matrix products. `bf16` takes half the time on hardware that has it, and moves one choice in a hundred."""
     seed: int = Field(default=0, ge=0)
