@@ -26,7 +26,8 @@ def register(out: Path, model: Checkpoint, evaluation: Evaluation, config: Regis
     """Log the model with its cards to MLflow's registry and point the alias `challenger` at it."""
     from gristmill.cards.cards import make_cards
 
-    cards = make_cards(current_session().store, model.address, evaluation.address, name=config.model)
+    here = current_session()
+    cards = make_cards(here.store, model.address, evaluation.address, name=config.model, prices=here.prices)
     cards.write(out)
     version = tracking.register_model(model, cards, name=config.model)
     made = {"model": config.model, "version": version, "checkpoint": model.address, "evaluation": evaluation.address}

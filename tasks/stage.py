@@ -17,7 +17,6 @@ two runs race it says Completed for what the second one only reused (docs/decisi
 
 import inspect
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -26,6 +25,8 @@ from pathlib import Path
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar
 
 from gristmill.artifacts import Artifact, Checkpoint
+from gristmill.ledger.config import PricesConfig
+from gristmill.ledger.meter import Ledger
 from gristmill.provenance import changed_modules, git_commit, reachable_code
 from gristmill.recipe_changes import changes
 from gristmill.report import Report
@@ -84,6 +85,8 @@ class Session:
     on_step: Callable[[Step], None] | None = None
     variant: str | None = None
     """Stands in the label of each stage that has no instance of its own: `filter[raw]`."""
+    ledger: Ledger = field(default_factory=Ledger)
+    prices: PricesConfig = field(default_factory=PricesConfig)
 
     def step_of(self, address: str) -> Step | None:
         return next((step for step in self.steps if step.address == address), None)
@@ -327,6 +330,7 @@ class Stage(Generic[P, A]):
         return json.dumps(reachable_code(Path(inspect.getfile(self.function))))
 
     def _build(self, here: Session, arguments: dict[str, Any], recipe: Recipe, draft: Path, *, fresh: bool) -> Step:
+        from tasks.progress_artifact import progress_artifact
         from tasks.tracking import stage_run
 
         if "resources" in self.signature.parameters:
@@ -335,14 +339,17 @@ class Stage(Generic[P, A]):
             arguments = arguments | {"cache": self._cache(here.store, recipe, fresh=fresh)}
         for artifact in _artifacts(arguments):
             here.store.path(artifact.address)
-        started = time.monotonic()
         with stage_run(self.label, recipe) as tracked:
             try:
-                with tracked.following(draft / "metrics.jsonl"):
+                with (
+                    here.ledger.metered() as meter,
+                    tracked.following(draft / "metrics.jsonl"),
+                    progress_artifact(self.label),
+                ):
                     report = self.function(draft, **arguments)  # type: ignore[reportCallIssue]
             except Exception as error:
                 raise StageFailed(self.label, error, recipe.address) from error
-            seconds = time.monotonic() - started
+            seconds = meter.seconds
             record = here.store.publish(
                 draft,
                 recipe,
@@ -353,6 +360,7 @@ class Stage(Generic[P, A]):
                 resources=here.resources.model_dump(),
                 code=reachable_code(Path(inspect.getfile(self.function))),
                 git_commit=git_commit(),
+                costs=meter.costs,
             )
             if record.run != here.run:  # another machine published first
                 report = here.store.report(record.address)

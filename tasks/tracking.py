@@ -18,23 +18,27 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from gristmill.addresses import without_secrets
 from gristmill.artifacts import Artifact
 from gristmill.cards.cards import MODEL_CARD, Cards
 from gristmill.report import Report
 from gristmill.schema import SourceUnavailable
-from gristmill.store import Recipe, Record
+from gristmill.store import ArtifactStore, Recipe, Record
+from gristmill.undelivered import Undelivered
 
 EXPERIMENT = "gristmill"
 POLL_EVERY_S = 3.0
 REQUIREMENTS = ("mlflow", "torch", "transformers", "tokenizers", "safetensors", "accelerate", "jinja2")
 """What a registered chat model needs to be loaded and asked."""
+WAIT_S = 5.0
+"""So long a finished training waits for metrics that are on their way."""
 
 
 class ParentRun:
     """The MLflow run of one flow run, opened when its first stage is built."""
 
-    def __init__(self, name: str, config: str) -> None:
-        self.name, self.config = name, config
+    def __init__(self, name: str, config: str, store: ArtifactStore) -> None:
+        self.name, self.config, self.store = name, config, store
         self.run_id: str | None = None
         self._opening = threading.Lock()  # stages may run side by side
 
@@ -54,9 +58,13 @@ _parent: ContextVar[ParentRun | None] = ContextVar("parent_run", default=None)
 
 
 @contextmanager
-def tracked_run(name: str, config: str) -> Iterator[ParentRun]:
-    """Stages built inside the block become children of one MLflow run, which ends as the block does."""
-    parent = ParentRun(name, config)
+def tracked_run(name: str, config: str, store: ArtifactStore) -> Iterator[ParentRun]:
+    """Stages built inside the block become children of one MLflow run, which ends as the block does.
+
+    What an MLflow that was away did not get of earlier stages is delivered first.
+    """
+    deliver_left(store)
+    parent = ParentRun(name, config, store)
     token = _parent.set(parent)
     status = "FAILED"
     try:
@@ -71,10 +79,13 @@ def tracked_run(name: str, config: str) -> Iterator[ParentRun]:
 class StageRun:
     """The MLflow run of one built stage."""
 
-    def __init__(self, client: Any, run_id: str) -> None:
-        self.client, self.run_id = client, run_id
+    def __init__(self, client: Any, run_id: str, left: Undelivered) -> None:
+        self.client, self.run_id, self.left = client, run_id, left
         self.last_step = 0
         self.sent: set[tuple] = set()
+        self.is_there: set[tuple[str, int]] = set()
+        """Name and step of what MLflow has from an earlier attempt to deliver."""
+        self.is_stuck = False
 
     def log_rows(self, rows: list[dict[str, Any]]) -> None:
         """Rows of metrics.jsonl: {"step": …, name: value}; values that are not finite numbers are left out."""
@@ -87,6 +98,7 @@ class StageRun:
             for name, value in row.items()
             if name != "step" and isinstance(value, int | float) and math.isfinite(value)
         ]
+        metrics = [metric for metric in metrics if (metric.key, metric.step) not in self.is_there]
         self.last_step = max([self.last_step, *(int(row.get("step", 0)) for row in rows)])
         for start in range(0, len(metrics), 1000):
             self.client.log_batch(self.run_id, metrics=metrics[start : start + 1000])
@@ -110,7 +122,8 @@ class StageRun:
             yield
         finally:
             stop.set()
-            thread.join()
+            thread.join(WAIT_S)
+            self.is_stuck = thread.is_alive()
 
     def _forward(self, path: Path) -> None:
         """Send the rows that were not sent yet: a resumed program rewrites its file, so positions would lie."""
@@ -122,6 +135,9 @@ class StageRun:
 
     def finish(self, record: Record, report: Report, folder: Path) -> None:
         """Log what the finished stage says about itself, and where its artifact is."""
+        self.left.begin(self.run_id, record.address)
+        if self.is_stuck:
+            raise TimeoutError(f"MLflow has not answered for {WAIT_S:.0f} s")
         if (folder / "metrics.jsonl").exists():
             self._forward(folder / "metrics.jsonl")
         counts = {"rows_in": report.rows_in, "rows_out": report.rows_out, "seconds": record.seconds}
@@ -130,6 +146,13 @@ class StageRun:
         self.client.set_tag(self.run_id, "gristmill.artifact", record.address)
         self.client.log_artifact(self.run_id, str(folder / "report.json"))
         self.client.log_artifact(self.run_id, str(folder / "record.json"))
+
+    def finish_later(self, record: Record, report: Report, folder: Path) -> None:
+        """The same for a run that MLflow has a part of."""
+        names = self.client.get_run(self.run_id).data.metrics
+        histories = [self.client.get_metric_history(self.run_id, name) for name in names]
+        self.is_there = {(point.key, point.step) for history in histories for point in history}
+        self.finish(record, report, folder)
 
 
 class _Untracked:
@@ -155,7 +178,8 @@ def stage_run(label: str, recipe: Recipe) -> Iterator[StageRun | _Untracked]:
         client, parent_id = _client(), parent.open()
         experiment_id = client.get_run(parent_id).info.experiment_id
         tags = {"mlflow.parentRunId": parent_id, "gristmill.artifact": recipe.address, "gristmill.stage": label}
-        run = StageRun(client, client.create_run(experiment_id, run_name=label, tags=tags).info.run_id)
+        left = Undelivered(parent.store.root)
+        run = StageRun(client, client.create_run(experiment_id, run_name=label, tags=tags).info.run_id, left)
         _log_params(run, recipe)
         status = "FAILED"
         try:
@@ -163,10 +187,33 @@ def stage_run(label: str, recipe: Recipe) -> Iterator[StageRun | _Untracked]:
             status = "FINISHED"
         finally:
             _end(client, run.run_id, status)
-    except MlflowException as error:
-        where = os.environ.get("MLFLOW_TRACKING_URI", "its default place")
-        said = str(error).splitlines()[0][:200]
+        left.delivered(run.run_id)
+    except (MlflowException, TimeoutError) as error:
+        where = without_secrets(os.environ.get("MLFLOW_TRACKING_URI", "its default place"))
+        said = without_secrets(error).splitlines()[0][:200]
         raise RuntimeError(f"{label}: MLflow at {where} failed ({said}); what was built is kept, run again") from error
+
+
+def deliver_left(store: ArtifactStore) -> None:
+    """Deliver what was left of finished stages when MLflow was away, each metric once; what fails again stays.
+
+    A run that MLflow no longer knows, or whose artifact is gone, is given up.
+    """
+    left = Undelivered(store.root)
+    if not left.runs():
+        return
+    from mlflow.exceptions import MlflowException
+
+    for run_id, address in left.runs().items():
+        try:
+            if record := store.find(address):
+                client, folder = _client(), store.file(address, "report.json").parent
+                StageRun(client, run_id, left).finish_later(record, store.report(address), folder)
+                client.set_terminated(run_id, "FINISHED")
+            left.delivered(run_id)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                left.delivered(run_id)
 
 
 def _end(client: Any, run_id: str, status: str) -> None:
@@ -260,11 +307,12 @@ def _get(path: str, query: dict[str, str]) -> dict[str, Any]:
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     if not uri.startswith("http"):
         raise SourceUnavailable("no MLflow server is known; start gristmill's own with `gristmill up`")
+    shown = without_secrets(uri)
     try:
         answer = httpx.get(f"{uri.rstrip('/')}/api/2.0/mlflow/{path}", params=query, timeout=10)
     except httpx.HTTPError as error:
         raise SourceUnavailable(
-            f"MLflow at {uri} does not answer ({type(error).__name__}); `gristmill up` starts it"
+            f"MLflow at {shown} does not answer ({type(error).__name__}); `gristmill up` starts it"
         ) from error
     if answer.status_code in (400, 404) and answer.json().get("error_code") in (
         "RESOURCE_DOES_NOT_EXIST",
@@ -272,7 +320,7 @@ def _get(path: str, query: dict[str, str]) -> dict[str, Any]:
     ):
         return {}
     if answer.status_code != 200:
-        raise SourceUnavailable(f"MLflow at {uri} answered {answer.status_code} to {path}: {answer.text[:200]}")
+        raise SourceUnavailable(f"MLflow at {shown} answered {answer.status_code} to {path}: {answer.text[:200]}")
     return answer.json()
 
 
@@ -375,10 +423,10 @@ class Registry:
         try:
             return getattr(self.client, what)(*arguments)
         except MlflowException as error:
-            said = str(error).splitlines()[0][:200]
+            said = without_secrets(error).splitlines()[0][:200]
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 raise LookupError(said) from error
-            where = os.environ.get("MLFLOW_TRACKING_URI", "its default place")
+            where = without_secrets(os.environ.get("MLFLOW_TRACKING_URI", "its default place"))
             raise RuntimeError(f"MLflow at {where} failed at {what} ({said})") from error
 
 

@@ -1,20 +1,24 @@
 """`gristmill run`: a flow, here and now, with its table of results at the end."""
 
 import errno
+import json
 import logging
 import os
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 from flows.cli import workspace
+from flows.cli.liveness import alive
 from flows.cli.plan import make_plan
-from flows.cli.servers import ServerUnavailable, ensure_servers
+from flows.cli.servers import Endpoints, ServerUnavailable, ensure_servers, find_endpoints
 from flows.pipeline import FLOWS
+from gristmill.addresses import without_secrets
 from gristmill.config import PipelineConfig
 from gristmill.schema import SourceUnavailable
 from tasks.run_report import publish_run_report, write_run_report
@@ -26,8 +30,6 @@ SPEAKING = (ValueError, OSError, RuntimeError, SourceUnavailable)
 
 def run_flow(flow: str, config: PipelineConfig, config_name: str, *, refresh: frozenset[str]) -> int:
     """Run a flow under Prefect and MLflow, print its table, write last_run.json. Returns the exit code."""
-    started = time.monotonic()
-    root = workspace.root()
     try:
         endpoints = ensure_servers(workspace.home())
     except ServerUnavailable as error:
@@ -39,39 +41,91 @@ def run_flow(flow: str, config: PipelineConfig, config_name: str, *, refresh: fr
     if refused := refusal(flow, config, refresh):
         print(f"gristmill: nothing was run: {refused}", file=sys.stderr)
         return 1
-    name = f"{config_name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    running = Session(
+    _prepare_server()
+    running = new_session(f"{config_name}-{datetime.now(UTC):%Y%m%d-%H%M%S}", config, refresh)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        with remembered(flow, config, config_name, running) as remember:
+            _under_prefect(flow, config, config_name, running, remember)
+    except KeyboardInterrupt:
+        print("\ninterrupted; finished stages are kept, the same command continues here", file=sys.stderr)
+        return 130
+    except Exception as error:
+        _explain(error)
+        return 1
+    show_results(running, endpoints)
+    return 0
+
+
+def new_session(name: str, config: PipelineConfig, refresh: frozenset[str]) -> Session:
+    """A run of this name, which says on stderr how it goes on."""
+    return Session(
         store=workspace.store(),
         planning=False,
         run=name,
         resources=config.resources,
+        prices=config.prices,
         refresh=refresh,
         earlier=workspace.earlier_recipes(),
         warn=lambda text: print(f"note: {text}", file=sys.stderr),
         on_step=lambda step: print(_line(step), file=sys.stderr, flush=True),
     )
-    signal.signal(signal.SIGTERM, _terminate)
+
+
+@contextmanager
+def remembered(flow: str, config: PipelineConfig, config_name: str, running: Session) -> Iterator["Remember"]:
+    """However the run in the block ends, `runs/`, last_run.json and its report say so.
+
+    Gives what writes the record of the run so far, for reports that are made inside of the flow.
+    """
+    started = time.monotonic()
 
     def remember(error: BaseException | None = None) -> dict[str, Any]:
         result = summary(flow, config, config_name, running, time.monotonic() - started, error=error)
-        workspace.write_json(root / "runs" / f"{name}.json", result)
+        root = workspace.root()
+        workspace.write_json(root / "runs" / f"{running.run}.json", result)
         workspace.write_json(root / "last_run.json", result)
         return result
 
     try:
-        result = _under_prefect(flow, config, config_name, running, remember)
-    except KeyboardInterrupt as error:
-        write_run_report(running, remember(error), workspace.runs(before=name))
-        print("\ninterrupted; finished stages are kept, the same command continues here", file=sys.stderr)
-        return 130
-    except Exception as error:
-        _explain(error)
-        write_run_report(running, remember(error), workspace.runs(before=name))  # it may not have come to the flow
-        return 1
+        yield remember
+    except BaseException as error:
+        # it may not have come to the flow, which publishes the report
+        write_run_report(running, remember(error), workspace.runs(before=running.run))
+        raise
+
+
+Remember = Callable[..., dict[str, Any]]
+
+
+def work(flow: str, config: PipelineConfig, config_name: str, running: Session, remember: Remember) -> None:
+    """What a flow run does, and its reports; call it inside a Prefect flow."""
+    from prefect.runtime import flow_run
+
+    from tasks.data_report import publish_data_report
+    from tasks.tracking import tracked_run
+
+    with (
+        alive(running.store.root, str(flow_run.get_id())),
+        session(running),
+        tracked_run(running.run, config_name, running.store),
+    ):
+        try:
+            FLOWS[flow](config)
+        except Exception as error:
+            publish_run_report(running, remember(error), workspace.runs(before=running.run))
+            raise
+        publish_data_report(running)
+        publish_run_report(running, remember(), workspace.runs(before=running.run))
+
+
+def show_results(running: Session, endpoints: Endpoints | None = None) -> None:
+    """The table of a finished run on stdout."""
     from flows.cli.results import show
 
-    show(result, running, endpoints)
-    return 0
+    there = endpoints or find_endpoints(workspace.home())
+    assert there, "a run has just talked to them"
+    show(json.loads((running.store.root / "runs" / f"{running.run}.json").read_text()), running, there)
 
 
 def refusal(flow: str, config: PipelineConfig, refresh: frozenset[str]) -> str | None:
@@ -87,32 +141,23 @@ def refusal(flow: str, config: PipelineConfig, refresh: frozenset[str]) -> str |
     return next(("; ".join(step.because) for step in steps if step.label in asked and step.state == "blocked"), None)
 
 
-def _under_prefect(
-    flow: str,
-    config: PipelineConfig,
-    config_name: str,
-    running: Session,
-    remember: Callable[..., dict[str, Any]],
-) -> dict[str, Any]:
-    """Run the flow and its reports; returns what `remember` gave."""
+def _prepare_server() -> None:
+    """Close what earlier runs of this machine left running, and let the server watch over this one."""
+    from flows.cli.automations import ensure_automations
+    from flows.cli.liveness import sweep
+
+    ensure_automations()
+    for name in sweep(workspace.root()):
+        print(f"note: {name} had no process any more and is closed as Crashed", file=sys.stderr)
+
+
+def _under_prefect(flow: str, config: PipelineConfig, config_name: str, running: Session, remember: Remember) -> None:
     from prefect import flow as prefect_flow
 
-    from tasks.data_report import publish_data_report
-    from tasks.tracking import tracked_run
-
     logging.getLogger("prefect").setLevel(logging.INFO)
-    results: list[dict[str, Any]] = []
 
     def run(config_name: str, config: dict[str, Any]) -> None:
-        with session(running), tracked_run(running.run, config_name):
-            try:
-                FLOWS[flow](parsed)
-            except Exception as error:
-                publish_run_report(running, remember(error), workspace.runs(before=running.run))
-                raise
-            publish_data_report(running)
-            results.append(remember())
-            publish_run_report(running, results[0], workspace.runs(before=running.run))
+        work(flow, parsed, config_name, running, remember)
 
     parsed = config
     runnable = prefect_flow(
@@ -123,7 +168,6 @@ def _under_prefect(
         persist_result=False,
     )(run)
     runnable(config_name=config_name, config=config.model_dump(mode="json"))
-    return results[0]
 
 
 def summary(
@@ -137,7 +181,14 @@ def summary(
 ) -> dict[str, Any]:
     """last_run.json: the run for other programs. `error` is why it ended before its last stage, `stopped` where."""
     stages = [
-        {"stage": step.label, "state": step.state, "seconds": round(step.seconds, 2), "key": step.address}
+        {
+            "stage": step.label,
+            "state": step.state,
+            "seconds": round(step.seconds, 2),
+            "key": step.address,
+            # of the build that made it, in this run or an earlier one
+            "costs": step.record.costs.model_dump() if step.record and step.record.costs else None,
+        }
         for step in done.steps
     ]
     scores = {
@@ -163,15 +214,16 @@ def summary(
         "stages": stages,
         "scores": scores,
         "model": model,
+        "prices": config.prices.model_dump(),
         # as they were for this run, for `forget`: a name of a configuration says neither its folder nor what --set said
         "opt_out_lists": config.filter.opt_out.places(),
     }
 
 
 def _sentence(error: BaseException | None) -> str | None:
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, KeyboardInterrupt | SystemExit):
         return "interrupted"
-    return None if error is None else (str(error) or type(error).__name__)[:2000]
+    return None if error is None else (without_secrets(error) or type(error).__name__)[:2000]
 
 
 def _line(step: Any) -> str:
@@ -190,7 +242,7 @@ def _explain(error: Exception) -> None:
     where = f"{error.label} stopped: " if isinstance(error, StageFailed) else ""
     if not isinstance(cause, SPEAKING):
         traceback.print_exception(cause)
-    print(f"gristmill: {where}{cause}", file=sys.stderr)
+    print(f"gristmill: {where}{without_secrets(cause)}", file=sys.stderr)
     if getattr(cause, "errno", None) == errno.ENOSPC or "No space left" in str(cause):
         print(
             f"The disk is full. `gristmill artifacts gc` lists drafts in {workspace.root()} to delete.", file=sys.stderr

@@ -19,7 +19,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flows.cli.automations import HEARTBEAT_EVERY_S
 from flows.cli.daemon import Daemon
+from gristmill.addresses import without_secrets
 from gristmill.progress import progress
 
 START_LIMIT_S = 120.0
@@ -92,7 +94,7 @@ PREFECT = Server(
     name="prefect",
     variable="PREFECT_API_URL",
     preferred_port=4310,
-    arguments=("-m", "prefect", "server", "start", "--host", HOST, "--port", "{port}"),
+    arguments=("-m", "flows.cli.prefect_server", "start", "--host", HOST, "--port", "{port}"),
     health="/api/health",
     api="/api",
     environment={
@@ -134,6 +136,7 @@ class Endpoints:
     def environment(self) -> dict[str, str]:
         """What to put into the environment before prefect or mlflow is imported."""
         values = {"PREFECT_API_URL": self.prefect_api, "MLFLOW_TRACKING_URI": self.mlflow_uri, **TELEMETRY_OFF}
+        values["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] = str(HEARTBEAT_EVERY_S)
         if self.prefect_home:
             values["PREFECT_HOME"] = str(self.prefect_home)
         for name in ("no_proxy", "NO_PROXY"):  # a company's proxy cannot reach our loopback
@@ -167,9 +170,9 @@ def find_endpoints(root: Path, *, prefect: Server = PREFECT, mlflow: Server = ML
         return None
     return Endpoints(
         prefect_api=prefect_api,
-        prefect_ui=prefect_api.removesuffix("/").removesuffix(prefect.api),
+        prefect_ui=without_secrets(prefect_api).removesuffix("/").removesuffix(prefect.api),
         mlflow_uri=mlflow_uri,
-        mlflow_ui=mlflow_uri if mlflow_uri.startswith("http") else "",
+        mlflow_ui=without_secrets(mlflow_uri) if mlflow_uri.startswith("http") else "",
         prefect_home=None if _named(prefect) else root / prefect.name,
     )
 
@@ -195,19 +198,20 @@ def check_named(server: Server) -> None:
     url = _named(server)
     if not url:
         return
+    shown = without_secrets(url)
     if not url.startswith("http"):
         raise ServerUnavailable(
-            f"{server.variable}={url}: gristmill needs a server over http here; unset it and gristmill starts its own"
+            f"{server.variable}={shown}: gristmill needs a server over http here; unset it and gristmill starts its own"
         )
-    health = url.removesuffix("/").removesuffix(server.api) + server.health
+    health = shown.removesuffix("/").removesuffix(server.api) + server.health
     try:
-        urllib.request.urlopen(health, timeout=10).close()
+        urllib.request.urlopen(health, timeout=10).close()  # nosec B310
     except urllib.error.HTTPError:
         return  # it answers; whether it lets us in is between it and its client
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise ServerUnavailable(
-            f"{server.variable}={url} does not answer ({reason}); start that server, "
+            f"{server.variable}={shown} does not answer ({reason}); start that server, "
             f"or unset {server.variable} and gristmill starts its own"
         ) from None
 
@@ -219,7 +223,7 @@ def up(root: Path) -> int:
     except ServerUnavailable as error:
         print(f"gristmill up: {error}", file=sys.stderr)
         return 1
-    print(f"Prefect  {endpoints.prefect_ui}\nMLflow   {endpoints.mlflow_ui or endpoints.mlflow_uri}")
+    print(f"Prefect  {endpoints.prefect_ui}\nMLflow   {endpoints.mlflow_ui}")
     return 0
 
 

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gristmill.model.origin import Origin, read_origin
+from gristmill.ledger.config import PricesConfig
+from gristmill.model.origin import Origin, data_licenses, read_origin
 from gristmill.report import Report
 from gristmill.run_report.cost import StageCost, stage_costs
 from gristmill.run_report.scores import ScoreRow, Scores, side_by_side
@@ -80,6 +81,8 @@ class CardFacts:
     """Of all settings of all stages behind the model."""
     git_commits: list[str]
     origin: Origin | None
+    declared: dict[str, str]
+    """Stage of fine-tuning or alignment → the licence that was declared for its rows."""
     shape: dict[str, Any]
     parameters: int | None
     trained: list[tuple[str, str]]
@@ -119,6 +122,7 @@ class CardFacts:
     def licences(self) -> dict[str, list[str]]:
         """Source of pages or rows → the licences that they state."""
         found = {rows.label: [rows.licence] for rows in self.rows}
+        found |= {f"rows of {stage}": [licence] for stage, licence in self.declared.items()}
         for source in self.sources:
             found.setdefault(source.name, []).append(source.licence)
         return found
@@ -135,7 +139,7 @@ class CardFacts:
         )
 
 
-def gather(store: ArtifactStore, checkpoint: str, evaluation: str, *, name: str) -> CardFacts:
+def gather(store: ArtifactStore, checkpoint: str, evaluation: str, *, name: str, prices: PricesConfig) -> CardFacts:
     """Raises FileNotFoundError or BrokenArtifact where the checkpoint or its evaluation is not whole."""
     scope = scope_of_artifact(store, checkpoint)
     records = {record.address: record for record in scope.records}
@@ -144,7 +148,8 @@ def gather(store: ArtifactStore, checkpoint: str, evaluation: str, *, name: str)
     model = records[checkpoint]
     pages, languages = _pages(scope)
     settings = {record.address: record.recipe.config for record in scope.records}
-    run = {"stages": [{"stage": r.label, "state": "built", "seconds": r.seconds, "key": a} for a, r in records.items()]}
+    stages = [{"stage": r.label, "state": "built", "seconds": r.seconds, "key": a} for a, r in records.items()]
+    run = {"stages": stages, "prices": prices.model_dump()}
     return CardFacts(
         name=name,
         checkpoint=checkpoint,
@@ -154,6 +159,7 @@ def gather(store: ArtifactStore, checkpoint: str, evaluation: str, *, name: str)
         config_hash=hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12],
         git_commits=sorted({record.git_commit for record in scope.records if record.git_commit}),
         origin=read_origin(store.path(checkpoint)),
+        declared=data_licenses(store.path(checkpoint)),
         shape=next((r.recipe.config["model"] for r in scope.records if "model" in r.recipe.config), {}),
         parameters=_parameters(reports.values()),
         trained=[
