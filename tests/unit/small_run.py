@@ -18,7 +18,7 @@ from gristmill.store import ArtifactStore, Recipe, Record
 
 RUN = "night-20260102-030000"
 RIGHT = {"align": "abc", "champion": "ad"}
-PRICES = {"machine_hour": 7.2}
+PRICES = {"machine_hour": 7.2, "currency": "CHF"}
 METRICS = [
     {"step": 1, "train_bits_per_byte": 4.0, "energy_j": 10.0},
     {"step": 2, "train_bits_per_byte": "not finite"},
