@@ -31,8 +31,7 @@ def schedule(*, deployments: File = None, only: Only = ()) -> int:
     from prefect import serve
 
     made = prepare(wanted)
-    for name in _sweep_now():
-        print(f"{name} had no process any more: Crashed", file=sys.stderr)
+    _sweep_now()
     threading.Thread(target=_sweep_for_ever, daemon=True).start()
     for deployment in wanted.deployments:
         print(f"{deployment.name}: {deployment.cron or 'by hand or by an event'}", file=sys.stderr, flush=True)
@@ -45,15 +44,21 @@ def deploy(
     pool: Annotated[str, Parameter(help="The work pool whose workers start the runs; made where it is missing.")],
     deployments: File = None,
     only: Only = (),
+    working_dir: Annotated[
+        Path | None, Parameter(help="Folder on the workers that relative paths count from; this one when left out.")
+    ] = None,
 ) -> int:
     """Bring deployments.yaml to a Prefect server, where workers of a pool run it."""
     if not _connect():  # before prefect is imported, which reads where its server is
         return 1
     wanted = _load(deployments, only)
-    _ensure_pool(pool)
-    for deployment in prepare(wanted):
-        deployment.apply(work_pool_name=pool)
-        print(f"deployed {deployment.flow_name}/{deployment.name} to the pool {pool}")
+    for each, deployment in zip(wanted.deployments, prepare(wanted), strict=True):
+        chosen = each.pool or pool
+        _ensure_pool(chosen)
+        # a worker starts runs in an empty folder; relative paths of configurations count from here instead
+        deployment.job_variables = {"working_dir": str(working_dir or Path.cwd())}
+        deployment.apply(work_pool_name=chosen)
+        print(f"deployed {deployment.flow_name}/{deployment.name} to the pool {chosen}")
     return 0
 
 
@@ -157,14 +162,14 @@ def _sweep_for_ever() -> None:
         _sweep_now()
 
 
-def _sweep_now() -> list[str]:
-    """Runs whose process is gone. A server that does not answer now is asked again a minute later."""
+def _sweep_now() -> None:
+    """Close runs whose process is gone. A server that does not answer now is asked again a minute later."""
     import httpx
 
     from flows.cli.liveness import sweep
 
     try:
-        return sweep(workspace.root())
+        for name in sweep(workspace.root()):
+            print(f"{name} had no process any more: Crashed", file=sys.stderr, flush=True)
     except (httpx.HTTPError, OSError) as error:
-        print(f"could not look for dead runs: {error}", file=sys.stderr)
-        return []
+        print(f"could not look for dead runs: {error}", file=sys.stderr, flush=True)
