@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from prefect.events.schemas.automations import AutomationCore
 
 HEARTBEAT_EVERY_S = 60
-SILENT_AFTER_S = 300
+SILENT_AFTER_S = 240
 PREFIX = "gristmill: "
 WEBHOOK_BLOCK = "gristmill-webhook"
 

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,8 +13,6 @@ if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
 
     from flows.cli.deployments import Deployment, Deployments
-
-SWEEP_EVERY_S = 60.0
 
 File = Annotated[
     Path | None, Parameter(name="--deployments", help="Another file than pipeline_configs/deployments.yaml.")
@@ -30,9 +27,11 @@ def schedule(*, deployments: File = None, only: Only = ()) -> int:
     wanted = _load(deployments, only)
     from prefect import serve
 
+    from flows.cli.liveness import sweep
+
     made = prepare(wanted)
-    _sweep_now()
-    threading.Thread(target=_sweep_for_ever, daemon=True).start()
+    for name in sweep(workspace.home()):
+        print(f"{name} had no process any more: Crashed", file=sys.stderr, flush=True)
     for deployment in wanted.deployments:
         print(f"{deployment.name}: {deployment.cron or 'by hand or by an event'}", file=sys.stderr, flush=True)
     serve(*made, limit=wanted.runs_at_once, print_starting_message=False)
@@ -154,22 +153,3 @@ def _ensure_pool(name: str) -> None:
             client.read_work_pool(name)
         except ObjectNotFound:
             client.create_work_pool(WorkPoolCreate(name=name, type="process"))
-
-
-def _sweep_for_ever() -> None:
-    stopped = threading.Event()
-    while not stopped.wait(SWEEP_EVERY_S):
-        _sweep_now()
-
-
-def _sweep_now() -> None:
-    """Close runs whose process is gone. A server that does not answer now is asked again a minute later."""
-    import httpx
-
-    from flows.cli.liveness import sweep
-
-    try:
-        for name in sweep(workspace.root()):
-            print(f"{name} had no process any more: Crashed", file=sys.stderr, flush=True)
-    except (httpx.HTTPError, OSError) as error:
-        print(f"could not look for dead runs: {error}", file=sys.stderr, flush=True)

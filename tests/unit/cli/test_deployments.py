@@ -45,6 +45,7 @@ def test_a_run_becomes_a_deployment_with_its_clock_its_form_and_no_overlap():
         "timezone": "Europe/Berlin",
     }
     assert made.parameters["settings"]["config"] == "nightly"
+    assert made._parameter_openapi_schema
     form = made._parameter_openapi_schema.model_dump()["definitions"]["RunSettings"]["properties"]
     assert form["overrides"]["description"] == "Settings that differ, each as `a.b=value`."
 
