@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check stack-check up down reference lock clean
+.PHONY: help run test test-all check audit stack-check up down reference lock clean
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { command -v "$$p"; break; }; done)
 INSTALLED := .venv/installed
@@ -19,11 +19,15 @@ test: $(INSTALLED)  ## the fast tests
 test-all: $(INSTALLED)  ## all tests: servers, end to end, browser
 	@.venv/bin/pytest -m ""
 
-check: $(INSTALLED)  ## ruff, pyright, architecture
+check: $(INSTALLED)  ## ruff, pyright, bandit, architecture
 	@.venv/bin/ruff check --no-cache
 	@.venv/bin/ruff format --check
 	@.venv/bin/pyright
+	@.venv/bin/bandit -q -c pyproject.toml -r gristmill tasks flows
 	@.venv/bin/pytest tests/architecture
+
+audit: $(INSTALLED)  ## known faults of the locked packages; needs a network
+	@.venv/bin/pip-audit --strict --no-deps --disable-pip -r requirements.lock
 
 stack-check:  ## docker-compose.yml, by docker-compose itself (Debian: apt install docker-compose) and npm's dclint
 	@filled=$$(mktemp) && trap 'rm -f "$$filled"' EXIT \

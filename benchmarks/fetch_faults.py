@@ -12,6 +12,7 @@ import argparse
 import gzip
 import io
 import json
+import os
 import sys
 import tempfile
 import urllib.request
@@ -43,6 +44,7 @@ MODES: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
+    os.environ.setdefault("GRISTMILL_PRIVATE_NETWORKS", "127.0.0.1")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--times", type=int, default=2, help="how often each request meets the fault")

@@ -30,6 +30,7 @@ class Grist:
     """What the data half hands to the model half."""
 
     examples: Examples
+    decontaminated: Documents
     splits: Splits
     tokenizer: Tokenizer
     tokens: Tokens
@@ -42,6 +43,7 @@ class Cleaned:
     """Text that may train, and what may not be in it."""
 
     examples: Examples
+    decontaminated: Documents
     splits: Splits
 
 
@@ -50,6 +52,7 @@ class Corpus:
     """What a crawl comes to: documents, and how often each is seen."""
 
     examples: Examples
+    decontaminated: Documents
     documents: Documents
 
 
@@ -59,13 +62,13 @@ def data(config: PipelineConfig) -> Grist:
     start = starting_model(config)
     tokenizer = vocabulary(config, cleaned.splits, start)
     tokens = tokenize(splits=cleaned.splits, tokenizer=tokenizer, config=config.tokenize)
-    return Grist(cleaned.examples, cleaned.splits, tokenizer, tokens, start)
+    return Grist(cleaned.examples, cleaned.decontaminated, cleaned.splits, tokenizer, tokens, start)
 
 
 def clean(config: PipelineConfig) -> Cleaned:
     """All up to the splits. What a recipe leaves out is left out."""
     mixed = crawl(config)
-    return Cleaned(mixed.examples, split(documents=mixed.documents, config=config.split))
+    return Cleaned(mixed.examples, mixed.decontaminated, split(documents=mixed.documents, config=config.split))
 
 
 def crawl(config: PipelineConfig) -> Corpus:
@@ -80,7 +83,7 @@ def crawl(config: PipelineConfig) -> Corpus:
         documents = corpus(
             nights={name: decontaminate[name](documents=night, **held_out) for name, night in nights.items()}
         )
-    return Corpus(made, mix(documents=documents, config=config.mixture))
+    return Corpus(made, documents, mix(documents=documents, config=config.mixture))
 
 
 def _nights(config: PipelineConfig) -> dict[str, Documents]:

@@ -5,14 +5,19 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from gristmill.ablation.config import AblationConfig, TextBitsConfig
+from gristmill.addresses import has_credentials
 from gristmill.align.config import AlignConfig, DpoConfig, RewardModelConfig, SftConfig
+from gristmill.align.online.config import OnlineConfig
 from gristmill.crawl.config import IngestConfig
 from gristmill.crawl.nights_config import NightsConfig
 from gristmill.dedup.config import DedupConfig, KnownConfig, SignaturesConfig
 from gristmill.dedup.decontaminate_config import DecontaminateConfig, ItemFile
-from gristmill.evaluate.config import EvaluateConfig, JsonlItems
+from gristmill.evaluate.config import EvaluateConfig
+from gristmill.evaluate.harness_config import HubBenchmark, LocalItems
 from gristmill.examples.config import ExamplesConfig
 from gristmill.filters.config import FilterConfig, SignalsConfig
+from gristmill.judge.config import ConstitutionConfig, FeedbackConfig
+from gristmill.ledger.config import PricesConfig
 from gristmill.model.config import ModelConfig
 from gristmill.model.open_models_config import LicensesConfig, OpenModelConfig
 from gristmill.promotion.config import PromoteConfig
@@ -21,6 +26,7 @@ from gristmill.scaling.config import ScalingConfig
 from gristmill.scaling.ladder import Rung, ladder
 from gristmill.schema import Resources, Schema
 from gristmill.serve.config import RegisterConfig
+from gristmill.test_time.config import TestTimeConfig
 from gristmill.text.config import ExtractConfig, SplitConfig
 from gristmill.tokens.config import (
     ExistingTokenizer,
@@ -35,7 +41,7 @@ from gristmill.train.config import PretrainConfig
 
 
 class PipelineConfig(Schema):
-    """What `gristmill run` computes (one section a stage) and how (`resources`, never part of a key)."""
+    """What `gristmill run` computes (one section a stage) and how (`resources` and `prices`, never part of a key)."""
 
     ingest: IngestConfig
     nights: NightsConfig | None = None
@@ -56,9 +62,12 @@ class PipelineConfig(Schema):
     pretrain: PretrainConfig = PretrainConfig()
     sft: SftConfig = SftConfig()
     reward_model: RewardModelConfig = RewardModelConfig()
-    preferences: PreferencesConfig | None = None
+    preferences: PreferencesConfig | FeedbackConfig | ConstitutionConfig | None = Field(
+        default=None, discriminator="kind"
+    )
     align: AlignConfig = Field(default=DpoConfig(), discriminator="algorithm")
     evaluate: EvaluateConfig = EvaluateConfig()
+    test_time: TestTimeConfig | None = None
     registry: RegisterConfig = Field(default=RegisterConfig(), alias="register")
     promote: PromoteConfig = PromoteConfig()
     scaling: ScalingConfig = ScalingConfig()
@@ -67,6 +76,18 @@ class PipelineConfig(Schema):
     leave_out: list[Literal["filter", "dedup"]] = []
     """Stages that documents skip, so that what they are worth can be measured: `gristmill run ablation`."""
     resources: Resources = Resources()
+    prices: PricesConfig = PricesConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _holds_no_password(cls, values: Any) -> Any:
+        """A configuration is shown by Prefect and MLflow and lies in every record."""
+        if place := _password_in(values, ""):
+            raise ValueError(
+                f"{place}: a URL with a user or password in it; take it out, and put it into ~/.netrc or what the "
+                "store's own library reads (AWS_SECRET_ACCESS_KEY, …)"
+            )
+        return values
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
@@ -84,6 +105,13 @@ class PipelineConfig(Schema):
             raise ValueError(
                 "pretrain.kl_to_start holds on to the model in model.start, but that is scratch; set it to 0"
             )
+        for name in ("sft", "reward_model", "align"):
+            adapter = getattr(getattr(self, name), "adapter", None)
+            if adapter and not adapter.merge:
+                raise ValueError(
+                    f"{name}.adapter.merge=false writes an adapter alone, and the stages after {name} need a whole "
+                    "model; leave merge at true, which writes both (docs/alignment.md)"
+                )
         self.signatures.check_threshold(self.dedup.threshold)
         trained = self.train_tokenizer
         if trained.kind == "bpe" and trained.vocab_size == "auto" and self.model.start.kind != "scratch":
@@ -174,6 +202,14 @@ class PipelineConfig(Schema):
         return PipelineConfig(**sections)
 
     @property
+    def reward_models(self) -> tuple[RewardModelConfig, RewardModelConfig | None]:
+        """The one whose scores are learned from, and the one that judges; with two, each has a half of the pairs."""
+        if not (isinstance(self.align, OnlineConfig) and self.align.asks_judge_model):
+            return self.reward_model, None
+        first, second = (self.reward_model.model_copy(update={"half": half}) for half in (0, 1))
+        return first, second
+
+    @property
     def mixture(self) -> MixConfig:
         """`mix` with the weights that the sources state: a weight is written once, beside its source."""
         weights = {source.name: source.weight for source in self.ingest.sources if source.weight is not None}
@@ -185,9 +221,18 @@ class PipelineConfig(Schema):
         asked = [
             ItemFile(path=benchmark.data.path, name=benchmark.name)
             for benchmark in self.evaluate.benchmarks
-            if isinstance(benchmark.data, JsonlItems)
+            if not isinstance(benchmark, HubBenchmark) and isinstance(benchmark.data, LocalItems)
         ]
         return self.decontaminate.with_benchmarks(asked)
+
+
+def _password_in(value: Any, place: str) -> str | None:
+    """Where a URL has a user or a password, as `ingest.sources.0.paths.0`."""
+    if isinstance(value, str):
+        return place if has_credentials(value) else None
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    found = (_password_in(part, f"{place}.{name}".lstrip(".")) for name, part in parts)
+    return next((each for each in found if each), None)
 
 
 def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ both saw (--refresh, a broken artifact), the later one wins if both come within 
 
 import fcntl
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -66,12 +66,15 @@ class RemoteStore(ArtifactStore):
             return self.place(address) / name
         return self._bring(address, content, wanted) / name
 
+    def addresses(self) -> list[str]:
+        """Of all artifacts that have a record, whole or broken."""
+        return _addresses(self.objects.listing())
+
     def records(self) -> list[Record]:
         """All whole artifacts, oldest first."""
         lie = self.objects.listing()
-        names = [name for name in lie if name.endswith("/record.json") and not name.startswith(".")]
         found = []
-        for record in self.objects.each(self._recorded_or_none, [name.removesuffix("/record.json") for name in names]):
+        for record in self.objects.each(self._recorded_or_none, _addresses(lie)):
             sizes = {entry.sha256: entry.size for entry in record.files} if record else {}
             facts = {sha256: lie.get(file_object(sha256)) for sha256 in sizes}
             if record and all((fact := facts[sha256]) and fact.size == size for sha256, size in sizes.items()):
@@ -190,8 +193,17 @@ class RemoteStore(ArtifactStore):
     def _sizes(self, record: Record) -> Iterator[int | None]:
         yield from self.objects.each(lambda entry: self.objects.size(file_object(entry.sha256)), record.files)
 
+    def _changed(self, record: Record) -> str | None:
+        """None: an object's name is its content's digest, and what is fetched is hashed."""
+        return None
+
     def _digests(self, record: Record) -> Iterator[str]:
         yield from self.objects.each(lambda entry: self.objects.digest(file_object(entry.sha256)), record.files)
+
+
+def _addresses(names: Iterable[str]) -> list[str]:
+    found = [name for name in names if name.endswith("/record.json") and not name.startswith(".")]
+    return sorted(name.removesuffix("/record.json") for name in found)
 
 
 def _size(path: Path) -> int | None:

@@ -6,7 +6,7 @@ threads, devices) is `Resources` and never is.
 
 import os
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -31,14 +31,18 @@ class Schema(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _default_variants(cls, values: Any) -> Any:
-        """A variant need not be named where it is the default one: `train_tokenizer: {vocab_size: 4096}`."""
+        """A variant need not be named where it is the default one: `train_tokenizer: {vocab_size: 4096}`.
+
+        Where the default is none at all, it is the first one: `preferences: {reviews: [nightly]}`.
+        """
         if not isinstance(values, dict):
             return values
         named = dict(values)
         for name, field in cls.model_fields.items():
             given, tag = named.get(name), field.discriminator
-            if isinstance(given, dict) and isinstance(tag, str) and isinstance(field.default, BaseModel):
-                named[name] = {tag: getattr(field.default, tag), **given}
+            if isinstance(given, dict) and isinstance(tag, str) and not field.is_required():
+                variant = get_args(field.annotation)[0] if field.default is None else type(field.default)
+                named[name] = {tag: variant.model_fields[tag].default, **given}
         return named
 
 
@@ -78,8 +82,6 @@ class Resources(Schema):
     table in gristmill/train/peaks.py, where the device is known."""
     processes: PositiveInt = 1
     """Pretraining processes on this machine; more than one starts torchrun."""
-    price_per_hour: Annotated[float, Field(ge=0)] | None = None
-    """What an hour of this machine costs, in any currency; `gristmill plan` says what pretraining comes to."""
     nodes: PositiveInt = 1
     """Machines that pretrain together, each with `processes`; they share the artifact store's file system."""
     rendezvous: str | None = None

@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,6 +25,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from gristmill.fingerprint import read_sha256
 from gristmill.folder_swap import put_in_place, sync
+from gristmill.ledger.costs import Costs
 from gristmill.report import Report
 from gristmill.schema import Schema
 from gristmill.shard_cache import FOLDER, ShardCache
@@ -83,6 +84,8 @@ class Record(Schema):
     code: dict[str, str] = {}
     """Domain module → digest of its source when this was built."""
     git_commit: str | None = None
+    costs: Costs | None = None
+    """What building it used; null in records older than the ledger."""
     files: list[FileEntry]
 
 
@@ -120,7 +123,8 @@ class ArtifactStore:
         return self.place(address) / name
 
     def find(self, address: str) -> Record | None:
-        """The record of a whole artifact: every listed file is there with its size. None when it is not, or broken."""
+        """The record of a whole artifact: every listed file is there with its size, and with its content where it was
+        written to since it was published. None when it is not, or broken."""
         try:
             return self.load(address)
         except (FileNotFoundError, BrokenArtifact):
@@ -136,6 +140,8 @@ class ArtifactStore:
                 raise BrokenArtifact(
                     f"{address}: {entry.path} has {size} bytes, its record says {entry.size}; it will be rebuilt"
                 )
+        if changed := self._changed(record):
+            raise BrokenArtifact(f"{address}: {changed} was changed after it was published; it will be rebuilt")
         return record
 
     def recorded(self, address: str) -> Record:
@@ -157,12 +163,14 @@ class ArtifactStore:
     def report(self, address: str) -> Report:
         return Report.model_validate_json(self.file(address, "report.json").read_bytes())
 
+    def addresses(self) -> list[str]:
+        """Of all artifacts that have a record, whole or broken."""
+        paths = self.root.glob("[!.]*/*-*/record.json")
+        return sorted(f"{path.parent.parent.name}/{path.parent.name}" for path in paths)
+
     def records(self) -> list[Record]:
         """All whole artifacts, oldest first."""
-        found = [
-            self.find(f"{path.parent.parent.name}/{path.parent.name}")
-            for path in self.root.glob("[!.]*/*-*/record.json")
-        ]
+        found = [self.find(address) for address in self.addresses()]
         return sorted((record for record in found if record), key=lambda record: record.created)
 
     def shard_cache(self, name: str, *, fresh: bool) -> ShardCache:
@@ -277,6 +285,23 @@ class ArtifactStore:
                 yield (folder / entry.path).stat().st_size
             except FileNotFoundError:
                 yield None
+
+    def _changed(self, record: Record) -> str | None:
+        """A file that no longer has its content, of those whose date is later than their record's; the others are not
+        read. One that holds, such as a copy's, gets the record's date, so that it is read once.
+
+        Bytes that changed without a write, on a failing disk, are found by `verify` alone.
+        """
+        folder, published = self.place(record.address), int(record.created.timestamp() * 1e9)
+        for entry in record.files:
+            path = folder / entry.path
+            if path.stat().st_mtime_ns <= published:
+                continue
+            if read_sha256(path) != entry.sha256:
+                return entry.path
+            with suppress(OSError):  # a store that may only be read
+                os.utime(path, ns=(published, published))
+        return None
 
     def _digests(self, record: Record) -> Iterator[str]:
         """The sha256 of each file that a record lists, of what lies there."""

@@ -8,7 +8,7 @@ from gristmill.report import Report
 from gristmill.serve.config import RegisterConfig
 from gristmill.store import Record
 from tasks import tracking
-from tasks.stage import ancestors, stage
+from tasks.stage import current_session, stage
 
 
 def _still_registered(record: Record, folder: Path) -> str | None:
@@ -21,10 +21,15 @@ def _still_registered(record: Record, folder: Path) -> str | None:
     return f"MLflow has no version {made['version']} of {made['model']} made from {made['checkpoint']}"
 
 
-@stage(produces=Registration, version=1, check=_still_registered)
+@stage(produces=Registration, version=2, check=_still_registered)
 def register(out: Path, model: Checkpoint, evaluation: Evaluation, config: RegisterConfig) -> Report:
-    """Log the model to MLflow's registry and point the alias `challenger` at it."""
-    version = tracking.register_model(model, evaluation, name=config.model, lineage=ancestors(model.address))
+    """Log the model with its cards to MLflow's registry and point the alias `challenger` at it."""
+    from gristmill.cards.cards import make_cards
+
+    here = current_session()
+    cards = make_cards(here.store, model.address, evaluation.address, name=config.model, prices=here.prices)
+    cards.write(out)
+    version = tracking.register_model(model, cards, name=config.model)
     made = {"model": config.model, "version": version, "checkpoint": model.address, "evaluation": evaluation.address}
     (out / "registration.json").write_text(json.dumps(made, indent=2))
     return Report(rows_in=1, rows_out=1, unit="models", details=made)

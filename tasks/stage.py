@@ -17,7 +17,6 @@ two runs race it says Completed for what the second one only reused (docs/decisi
 
 import inspect
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -26,7 +25,10 @@ from pathlib import Path
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar
 
 from gristmill.artifacts import Artifact, Checkpoint
+from gristmill.ledger.config import PricesConfig
+from gristmill.ledger.meter import Ledger
 from gristmill.provenance import changed_modules, git_commit, reachable_code
+from gristmill.recipe_changes import changes
 from gristmill.report import Report
 from gristmill.schema import Resources, SourceUnavailable, StageConfig
 from gristmill.shard_cache import ShardCache, fingerprint
@@ -44,9 +46,9 @@ Notes = Callable[[dict[str, Any]], list[str]]
 class StageFailed(RuntimeError):
     """A stage stopped; what was finished before it stays reusable."""
 
-    def __init__(self, label: str, cause: Exception) -> None:
+    def __init__(self, label: str, cause: Exception, address: str = "") -> None:
         super().__init__(f"{label}: {cause}")
-        self.label, self.cause = label, cause
+        self.label, self.cause, self.address = label, cause, address
 
 
 @dataclass
@@ -83,6 +85,8 @@ class Session:
     on_step: Callable[[Step], None] | None = None
     variant: str | None = None
     """Stands in the label of each stage that has no instance of its own: `filter[raw]`."""
+    ledger: Ledger = field(default_factory=Ledger)
+    prices: PricesConfig = field(default_factory=PricesConfig)
 
     def step_of(self, address: str) -> Step | None:
         return next((step for step in self.steps if step.address == address), None)
@@ -237,7 +241,9 @@ class Stage(Generic[P, A]):
             step.because = [f"the same as {made.label}"]
             return step
         if step.record is None:
-            step.because = _differences(recipe, here.earlier.get(self.label)) or [_absence(here.store, recipe)]
+            before = here.earlier.get(self.label)
+            differ = [str(change) for change in changes(recipe, before)] if before else []
+            step.because = differ or [_absence(here.store, recipe)]
         elif {self.name, self.label} & here.refresh:
             step.because, step.rebuild = [f"--refresh {self.name}"], True
         elif rebuilt := [artifact.address for artifact in _artifacts(arguments) if _is_rebuilt(here, artifact)]:
@@ -333,14 +339,17 @@ class Stage(Generic[P, A]):
             arguments = arguments | {"cache": self._cache(here.store, recipe, fresh=fresh)}
         for artifact in _artifacts(arguments):
             here.store.path(artifact.address)
-        started = time.monotonic()
         with stage_run(self.label, recipe) as tracked:
             try:
-                with tracked.following(draft / "metrics.jsonl"), progress_artifact(self.label):
+                with (
+                    here.ledger.metered() as meter,
+                    tracked.following(draft / "metrics.jsonl"),
+                    progress_artifact(self.label),
+                ):
                     report = self.function(draft, **arguments)  # type: ignore[reportCallIssue]
             except Exception as error:
-                raise StageFailed(self.label, error) from error
-            seconds = time.monotonic() - started
+                raise StageFailed(self.label, error, recipe.address) from error
+            seconds = meter.seconds
             record = here.store.publish(
                 draft,
                 recipe,
@@ -351,6 +360,7 @@ class Stage(Generic[P, A]):
                 resources=here.resources.model_dump(),
                 code=reachable_code(Path(inspect.getfile(self.function))),
                 git_commit=git_commit(),
+                costs=meter.costs,
             )
             if record.run != here.run:  # another machine published first
                 report = here.store.report(record.address)
@@ -369,38 +379,6 @@ def _artifacts(arguments: Mapping[str, Any]) -> list[Artifact]:
 def _is_rebuilt(here: Session, artifact: Artifact) -> bool:
     made = here.step_of(artifact.address)
     return made is not None and made.rebuild
-
-
-def _differences(new: Recipe, old: Recipe | None) -> list[str]:
-    """Each configuration key, version and input that differs from the last run, as `key: old → new`."""
-    if old is None:
-        return []
-    before, after = _flat(old), _flat(new)
-    keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
-    return [f"{key}: {_short(before.get(key))} → {_short(after.get(key))}" for key in keys]
-
-
-def _flat(recipe: Recipe) -> dict[str, Any]:
-    return (
-        _leaves(recipe.config, "") | {"version": recipe.version} | {f"input {k}": v for k, v in recipe.inputs.items()}
-    )
-
-
-def _leaves(value: Any, prefix: str) -> dict[str, Any]:
-    if isinstance(value, dict):
-        children = value.items()
-    elif isinstance(value, list):
-        children = ((str(position), child) for position, child in enumerate(value))
-    else:
-        return {prefix: value}
-    return {
-        name: leaf for key, child in children for name, leaf in _leaves(child, f"{prefix}.{key}".lstrip(".")).items()
-    }
-
-
-def _short(value: Any) -> str:
-    text = "absent" if value is None else str(value)
-    return text if len(text) <= 60 else text[:57] + "…"
 
 
 def _absence(store: ArtifactStore, recipe: Recipe) -> str:

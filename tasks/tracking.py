@@ -15,23 +15,30 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from contextvars import ContextVar
 from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from gristmill.addresses import without_secrets
 from gristmill.artifacts import Artifact
-from gristmill.model.origin import read_origin
+from gristmill.cards.cards import MODEL_CARD, Cards
 from gristmill.report import Report
 from gristmill.schema import SourceUnavailable
-from gristmill.store import Recipe, Record
+from gristmill.store import ArtifactStore, Recipe, Record
+from gristmill.undelivered import Undelivered
 
 EXPERIMENT = "gristmill"
 POLL_EVERY_S = 3.0
+REQUIREMENTS = ("mlflow", "torch", "transformers", "tokenizers", "safetensors", "accelerate", "jinja2")
+"""What a registered chat model needs to be loaded and asked."""
+WAIT_S = 5.0
+"""So long a finished training waits for metrics that are on their way."""
 
 
 class ParentRun:
     """The MLflow run of one flow run, opened when its first stage is built."""
 
-    def __init__(self, name: str, config: str) -> None:
-        self.name, self.config = name, config
+    def __init__(self, name: str, config: str, store: ArtifactStore) -> None:
+        self.name, self.config, self.store = name, config, store
         self.run_id: str | None = None
         self._opening = threading.Lock()  # stages may run side by side
 
@@ -51,9 +58,13 @@ _parent: ContextVar[ParentRun | None] = ContextVar("parent_run", default=None)
 
 
 @contextmanager
-def tracked_run(name: str, config: str) -> Iterator[ParentRun]:
-    """Stages built inside the block become children of one MLflow run, which ends as the block does."""
-    parent = ParentRun(name, config)
+def tracked_run(name: str, config: str, store: ArtifactStore) -> Iterator[ParentRun]:
+    """Stages built inside the block become children of one MLflow run, which ends as the block does.
+
+    What an MLflow that was away did not get of earlier stages is delivered first.
+    """
+    deliver_left(store)
+    parent = ParentRun(name, config, store)
     token = _parent.set(parent)
     status = "FAILED"
     try:
@@ -68,10 +79,13 @@ def tracked_run(name: str, config: str) -> Iterator[ParentRun]:
 class StageRun:
     """The MLflow run of one built stage."""
 
-    def __init__(self, client: Any, run_id: str) -> None:
-        self.client, self.run_id = client, run_id
+    def __init__(self, client: Any, run_id: str, left: Undelivered) -> None:
+        self.client, self.run_id, self.left = client, run_id, left
         self.last_step = 0
         self.sent: set[tuple] = set()
+        self.is_there: set[tuple[str, int]] = set()
+        """Name and step of what MLflow has from an earlier attempt to deliver."""
+        self.is_stuck = False
 
     def log_rows(self, rows: list[dict[str, Any]]) -> None:
         """Rows of metrics.jsonl: {"step": …, name: value}; values that are not finite numbers are left out."""
@@ -84,6 +98,7 @@ class StageRun:
             for name, value in row.items()
             if name != "step" and isinstance(value, int | float) and math.isfinite(value)
         ]
+        metrics = [metric for metric in metrics if (metric.key, metric.step) not in self.is_there]
         self.last_step = max([self.last_step, *(int(row.get("step", 0)) for row in rows)])
         for start in range(0, len(metrics), 1000):
             self.client.log_batch(self.run_id, metrics=metrics[start : start + 1000])
@@ -107,7 +122,8 @@ class StageRun:
             yield
         finally:
             stop.set()
-            thread.join()
+            thread.join(WAIT_S)
+            self.is_stuck = thread.is_alive()
 
     def _forward(self, path: Path) -> None:
         """Send the rows that were not sent yet: a resumed program rewrites its file, so positions would lie."""
@@ -119,6 +135,9 @@ class StageRun:
 
     def finish(self, record: Record, report: Report, folder: Path) -> None:
         """Log what the finished stage says about itself, and where its artifact is."""
+        self.left.begin(self.run_id, record.address)
+        if self.is_stuck:
+            raise TimeoutError(f"MLflow has not answered for {WAIT_S:.0f} s")
         if (folder / "metrics.jsonl").exists():
             self._forward(folder / "metrics.jsonl")
         counts = {"rows_in": report.rows_in, "rows_out": report.rows_out, "seconds": record.seconds}
@@ -127,6 +146,13 @@ class StageRun:
         self.client.set_tag(self.run_id, "gristmill.artifact", record.address)
         self.client.log_artifact(self.run_id, str(folder / "report.json"))
         self.client.log_artifact(self.run_id, str(folder / "record.json"))
+
+    def finish_later(self, record: Record, report: Report, folder: Path) -> None:
+        """The same for a run that MLflow has a part of."""
+        names = self.client.get_run(self.run_id).data.metrics
+        histories = [self.client.get_metric_history(self.run_id, name) for name in names]
+        self.is_there = {(point.key, point.step) for history in histories for point in history}
+        self.finish(record, report, folder)
 
 
 class _Untracked:
@@ -152,7 +178,8 @@ def stage_run(label: str, recipe: Recipe) -> Iterator[StageRun | _Untracked]:
         client, parent_id = _client(), parent.open()
         experiment_id = client.get_run(parent_id).info.experiment_id
         tags = {"mlflow.parentRunId": parent_id, "gristmill.artifact": recipe.address, "gristmill.stage": label}
-        run = StageRun(client, client.create_run(experiment_id, run_name=label, tags=tags).info.run_id)
+        left = Undelivered(parent.store.root)
+        run = StageRun(client, client.create_run(experiment_id, run_name=label, tags=tags).info.run_id, left)
         _log_params(run, recipe)
         status = "FAILED"
         try:
@@ -160,10 +187,33 @@ def stage_run(label: str, recipe: Recipe) -> Iterator[StageRun | _Untracked]:
             status = "FINISHED"
         finally:
             _end(client, run.run_id, status)
-    except MlflowException as error:
-        where = os.environ.get("MLFLOW_TRACKING_URI", "its default place")
-        said = str(error).splitlines()[0][:200]
+        left.delivered(run.run_id)
+    except (MlflowException, TimeoutError) as error:
+        where = without_secrets(os.environ.get("MLFLOW_TRACKING_URI", "its default place"))
+        said = without_secrets(error).splitlines()[0][:200]
         raise RuntimeError(f"{label}: MLflow at {where} failed ({said}); what was built is kept, run again") from error
+
+
+def deliver_left(store: ArtifactStore) -> None:
+    """Deliver what was left of finished stages when MLflow was away, each metric once; what fails again stays.
+
+    A run that MLflow no longer knows, or whose artifact is gone, is given up.
+    """
+    left = Undelivered(store.root)
+    if not left.runs():
+        return
+    from mlflow.exceptions import MlflowException
+
+    for run_id, address in left.runs().items():
+        try:
+            if record := store.find(address):
+                client, folder = _client(), store.file(address, "report.json").parent
+                StageRun(client, run_id, left).finish_later(record, store.report(address), folder)
+                client.set_terminated(run_id, "FINISHED")
+            left.delivered(run_id)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                left.delivered(run_id)
 
 
 def _end(client: Any, run_id: str, status: str) -> None:
@@ -180,6 +230,13 @@ def _log_params(run: StageRun, recipe: Recipe) -> None:
         Param(name, (value if isinstance(value, str) else json.dumps(value))[:6000]) for name, value in flat.items()
     ]
     run.client.log_batch(run.run_id, params=params)
+
+
+def log_to_parent(path: Path) -> None:
+    """Keep a file with the MLflow run of this flow run, where one was opened: a run that only reused has none."""
+    parent = _parent.get()
+    if parent and parent.run_id:
+        _client().log_artifact(parent.run_id, str(path))
 
 
 def _client() -> Any:
@@ -250,11 +307,12 @@ def _get(path: str, query: dict[str, str]) -> dict[str, Any]:
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     if not uri.startswith("http"):
         raise SourceUnavailable("no MLflow server is known; start gristmill's own with `gristmill up`")
+    shown = without_secrets(uri)
     try:
         answer = httpx.get(f"{uri.rstrip('/')}/api/2.0/mlflow/{path}", params=query, timeout=10, auth=_login())
     except httpx.HTTPError as error:
         raise SourceUnavailable(
-            f"MLflow at {uri} does not answer ({type(error).__name__}); `gristmill up` starts it"
+            f"MLflow at {shown} does not answer ({type(error).__name__}); `gristmill up` starts it"
         ) from error
     if answer.status_code in (400, 404) and answer.json().get("error_code") in (
         "RESOURCE_DOES_NOT_EXIST",
@@ -262,7 +320,7 @@ def _get(path: str, query: dict[str, str]) -> dict[str, Any]:
     ):
         return {}
     if answer.status_code != 200:
-        raise SourceUnavailable(f"MLflow at {uri} answered {answer.status_code} to {path}: {answer.text[:200]}")
+        raise SourceUnavailable(f"MLflow at {shown} answered {answer.status_code} to {path}: {answer.text[:200]}")
     return answer.json()
 
 
@@ -275,11 +333,26 @@ def _login() -> tuple[str, str] | None:
 # The registry, written.
 
 
-def register_model(model: Artifact, evaluation: Artifact, *, name: str, lineage: list[str]) -> str:
-    """Log a checkpoint as a chat model, register it under `name` with its lineage, point `challenger` at it.
+def register_model(model: Artifact, cards: Cards, *, name: str) -> str:
+    """Log a checkpoint as a chat model, register it under `name` with cards and tags, point `challenger` at it.
 
     Returns the version. A version already made from this checkpoint is used again, not doubled.
     """
+    client = _client()
+    known = [v for v in model_versions(name) if v["tags"].get("gristmill.artifact") == model.address]
+    version = str(max(int(v["version"]) for v in known)) if known else _log_chat_model(model, cards, name)
+    for key, value in cards.tags.items():
+        client.set_model_version_tag(name, version, f"gristmill.{key}", value)
+    client.update_model_version(name, version, description=cards.summary)
+    logged = client.get_model_version(name, version).source.removeprefix("models:/")
+    with TemporaryDirectory() as folder:
+        cards.write(Path(folder))
+        client.log_model_artifacts(logged, folder)
+    client.set_registered_model_alias(name, "challenger", version)
+    return version
+
+
+def _log_chat_model(model: Artifact, cards: Cards, name: str) -> str:
     import mlflow
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as transformers_logging
@@ -288,31 +361,31 @@ def register_model(model: Artifact, evaluation: Artifact, *, name: str, lineage:
     transformers_logging.set_verbosity_error()
     for chatty in ("mlflow.transformers", "mlflow.store.model_registry.abstract_store", "mlflow.tracking"):
         logging.getLogger(chatty).setLevel(logging.ERROR)  # model cards on a hub that was never asked
-    client = _client()
-    known = [v for v in model_versions(name) if v["tags"].get("gristmill.artifact") == model.address]
-    if known:
-        version = str(max(int(v["version"]) for v in known))
-    else:
-        tokenizer = AutoTokenizer.from_pretrained(model.path)
-        pipeline_parts = {"model": AutoModelForCausalLM.from_pretrained(model.path), "tokenizer": tokenizer}
-        # dict form: log_model("<path>") fails with transformers 5.23
-        with mlflow.start_run(run_id=_parent_run_id()):
-            logged = mlflow.transformers.log_model(
-                pipeline_parts,
-                name="model",
-                task="llm/v1/chat",
-                registered_model_name=name,
-                input_example={"messages": [{"role": "user", "content": "What does `os.getcwd` do?"}]},
-                pip_requirements=[f"{p}=={metadata.version(p)}" for p in ("mlflow", "torch", "transformers")],
-            )
-        version = str(logged.registered_model_version)
-        tags = {"artifact": model.address, "evaluation": evaluation.address, "lineage": " ".join(lineage)}
-        if origin := read_origin(model.path):
-            tags |= {"origin": origin.name, "license": origin.license}
-        for key, value in tags.items():
-            client.set_model_version_tag(name, version, f"gristmill.{key}", value)
-    client.set_registered_model_alias(name, "challenger", version)
-    return version
+    tokenizer = AutoTokenizer.from_pretrained(model.path)
+    policy = AutoModelForCausalLM.from_pretrained(model.path)
+    # served answers name the artifact, not a path of this machine; for the colon MLflow does not ask a hub about it
+    policy.name_or_path = f"gristmill:{model.address}"
+    pipeline_parts = {"model": policy, "tokenizer": tokenizer}
+    # dict form: log_model("<path>") fails with transformers 5.23
+    with mlflow.start_run(run_id=_parent_run_id()):
+        logged = mlflow.transformers.log_model(
+            pipeline_parts,
+            name="model",
+            task="llm/v1/chat",
+            registered_model_name=name,
+            input_example={"messages": [{"role": "user", "content": "What does `os.getcwd` do?"}]},
+            # an index has no builds for one device, such as 2.13.0+cpu
+            pip_requirements=[f"{p}=={metadata.version(p).partition('+')[0]}" for p in REQUIREMENTS],
+            model_card=_hub_card(cards),
+        )
+    return str(logged.registered_model_version)
+
+
+def _hub_card(cards: Cards) -> Any:
+    """As MLflow takes it; without one it asks a hub for a card of that name."""
+    from huggingface_hub import ModelCard
+
+    return ModelCard(cards.files[MODEL_CARD])
 
 
 class Registry:
@@ -356,10 +429,10 @@ class Registry:
         try:
             return getattr(self.client, what)(*arguments)
         except MlflowException as error:
-            said = str(error).splitlines()[0][:200]
+            said = without_secrets(error).splitlines()[0][:200]
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 raise LookupError(said) from error
-            where = os.environ.get("MLFLOW_TRACKING_URI", "its default place")
+            where = without_secrets(os.environ.get("MLFLOW_TRACKING_URI", "its default place"))
             raise RuntimeError(f"MLflow at {where} failed at {what} ({said})") from error
 
 

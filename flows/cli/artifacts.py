@@ -74,7 +74,7 @@ def lineage(address: str, /, *, as_json: Json = False) -> int:
 def verify(address: str | None = None, /, *, as_json: Json = False) -> int:
     """Hash the files of one artifact, or of all, and name those that differ from their record."""
     store = workspace.store()
-    addresses = [address] if address else [record.address for record in store.records()]
+    addresses = [address] if address else store.addresses()
     faults = [fault for each in addresses for fault in store.verify(each)]
     if as_json:
         print(json.dumps({"schema_version": 1, "checked": len(addresses), "faults": faults}, indent=2))

@@ -63,8 +63,8 @@ def _run(name: str, settings: RunSettings) -> None:
         if refused := refusal(name, config, refresh):
             raise ValueError(f"nothing was run: {refused}")
         run = new_session(str(flow_run.get_name()), config, refresh)
-        with remembered(name, config, stem, run):
-            work(name, config, stem, run)
+        with remembered(name, config, stem, run) as remember:
+            work(name, config, stem, run, remember)
         show_results(run)
 
     patiently(attempt, settings.retry_after_s, say=log.warning)

@@ -96,7 +96,7 @@ def servers(root: Path) -> Check:
         return Check("servers", "fail", str(error), "see there")
     endpoints = find_endpoints(root)
     if endpoints:
-        return Check("servers", "ok", f"Prefect {endpoints.prefect_api}, MLflow {endpoints.mlflow_uri}")
+        return Check("servers", "ok", f"Prefect {endpoints.prefect_ui}, MLflow {endpoints.mlflow_ui}")
     taken = [server for server in (PREFECT, MLFLOW) if free_port(server.preferred_port) != server.preferred_port]
     if taken:
         names = " and ".join(f"{server.preferred_port} ({server.name})" for server in taken)

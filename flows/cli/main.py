@@ -15,8 +15,10 @@ import gristmill
 from flows.cli import workspace
 from flows.cli.artifacts import app as artifacts
 from flows.cli.classifier import app as classifier
+from flows.cli.compare import compare
 from flows.cli.export import export
 from flows.cli.forget import forget
+from flows.cli.judge import judge
 from flows.cli.profile import profile
 from flows.cli.promote import promote
 from flows.cli.report import app as report
@@ -25,6 +27,7 @@ from flows.cli.schedule import deploy, schedule
 from flows.cli.seen import seen
 from flows.cli.tokenizer import app as tokenizer
 from flows.cli.trace import trace
+from gristmill.addresses import without_secrets
 from gristmill.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,7 +39,7 @@ app = App(
 config_app = App(name="config", help="Look at configurations.")
 for group in (report, artifacts, classifier, tokenizer, review, config_app):
     app.command(group)
-for command in (trace, forget, seen, profile, export, promote, schedule, deploy):
+for command in (trace, compare, forget, seen, profile, export, promote, judge, schedule, deploy):
     app.command(command)
 
 FlowName = Literal["pipeline", "crawl", "data", "pretrain", "scaling", "ablation"]
@@ -133,6 +136,24 @@ def status(*, as_json: Json = False) -> int:
 
 
 @app.command
+def costs(
+    run: Annotated[str | None, Parameter(help="The run's name; the newest when left out.")] = None,
+    /,
+    *,
+    config: Annotated[str | None, Parameter(name=["--config", "-c"], help="Its prices, not the run's own.")] = None,
+    overrides: Overrides = (),
+    as_json: Json = False,
+) -> int:
+    """What a run used by stage: time, memory, bytes, energy, money, CO₂; and what the cache saved."""
+    from flows.cli.costs import costs
+
+    if overrides and config is None:
+        raise ConfigError("--set needs the --config that it changes")
+    prices = workspace.load_config(config, overrides).prices if config else None
+    return costs(run, prices, as_json=as_json)
+
+
+@app.command
 def up() -> int:
     """Start gristmill's own Prefect and MLflow servers on this machine."""
     from flows.cli.servers import up
@@ -184,14 +205,14 @@ def main() -> None:
     try:
         code = app()
     except ConfigError as error:
-        print(f"gristmill: {error}", file=sys.stderr)
+        print(f"gristmill: {without_secrets(error)}", file=sys.stderr)
         code = 2
     except BrokenPipeError:
         # the reader, such as `head`, has seen enough; what is left in the buffer must not be tried again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
     except (ValueError, OSError, RuntimeError) as error:
-        print(f"gristmill: {error}", file=sys.stderr)
+        print(f"gristmill: {without_secrets(error)}", file=sys.stderr)
         code = 1
     except KeyboardInterrupt:
         code = 130

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -18,8 +18,10 @@ from flows.cli.liveness import alive
 from flows.cli.plan import make_plan
 from flows.cli.servers import Endpoints, ServerUnavailable, ensure_servers, find_endpoints
 from flows.pipeline import FLOWS
+from gristmill.addresses import without_secrets
 from gristmill.config import PipelineConfig
 from gristmill.schema import SourceUnavailable
+from tasks.run_report import publish_run_report, write_run_report
 from tasks.stage import Session, StageFailed, session
 
 # faults of input, disk or servers speak for themselves; anything else is our own bug and shows where it happened
@@ -43,8 +45,8 @@ def run_flow(flow: str, config: PipelineConfig, config_name: str, *, refresh: fr
     running = new_session(f"{config_name}-{datetime.now(UTC):%Y%m%d-%H%M%S}", config, refresh)
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        with remembered(flow, config, config_name, running):
-            _under_prefect(flow, config, config_name, running)
+        with remembered(flow, config, config_name, running) as remember:
+            _under_prefect(flow, config, config_name, running, remember)
     except KeyboardInterrupt:
         print("\ninterrupted; finished stages are kept, the same command continues here", file=sys.stderr)
         return 130
@@ -62,6 +64,7 @@ def new_session(name: str, config: PipelineConfig, refresh: frozenset[str]) -> S
         planning=False,
         run=name,
         resources=config.resources,
+        prices=config.prices,
         refresh=refresh,
         earlier=workspace.earlier_recipes(),
         warn=lambda text: print(f"note: {text}", file=sys.stderr),
@@ -70,22 +73,33 @@ def new_session(name: str, config: PipelineConfig, refresh: frozenset[str]) -> S
 
 
 @contextmanager
-def remembered(flow: str, config: PipelineConfig, config_name: str, running: Session) -> Iterator[None]:
-    """However the run in the block ends, `runs/` and last_run.json say so."""
+def remembered(flow: str, config: PipelineConfig, config_name: str, running: Session) -> Iterator["Remember"]:
+    """However the run in the block ends, `runs/`, last_run.json and its report say so.
+
+    Gives what writes the record of the run so far, for reports that are made inside of the flow.
+    """
     started = time.monotonic()
-    error: str | None = "interrupted"
+
+    def remember(error: BaseException | None = None) -> dict[str, Any]:
+        result = summary(flow, config, config_name, running, time.monotonic() - started, error=error)
+        root = workspace.root()
+        workspace.write_json(root / "runs" / f"{running.run}.json", result)
+        workspace.write_json(root / "last_run.json", result)
+        return result
+
     try:
-        yield
-        error = None
-    except Exception as fault:
-        error = str(fault)[:2000]
+        yield remember
+    except BaseException as error:
+        # it may not have come to the flow, which publishes the report
+        write_run_report(running, remember(error), workspace.runs(before=running.run))
         raise
-    finally:
-        _remember(summary(flow, config, config_name, running, time.monotonic() - started, error=error))
 
 
-def work(flow: str, config: PipelineConfig, config_name: str, running: Session) -> None:
-    """What a flow run does; call it inside a Prefect flow."""
+Remember = Callable[..., dict[str, Any]]
+
+
+def work(flow: str, config: PipelineConfig, config_name: str, running: Session, remember: Remember) -> None:
+    """What a flow run does, and its reports; call it inside a Prefect flow."""
     from prefect.runtime import flow_run
 
     from tasks.data_report import publish_data_report
@@ -94,10 +108,15 @@ def work(flow: str, config: PipelineConfig, config_name: str, running: Session) 
     with (
         alive(workspace.home(), str(flow_run.get_id())),
         session(running),
-        tracked_run(running.run, config_name),
+        tracked_run(running.run, config_name, running.store),
     ):
-        FLOWS[flow](config)
+        try:
+            FLOWS[flow](config)
+        except Exception as error:
+            publish_run_report(running, remember(error), workspace.runs(before=running.run))
+            raise
         publish_data_report(running)
+        publish_run_report(running, remember(), workspace.runs(before=running.run))
 
 
 def show_results(running: Session, endpoints: Endpoints | None = None) -> None:
@@ -132,13 +151,13 @@ def _prepare_server() -> None:
         print(f"note: {name} had no process any more and is closed as Crashed", file=sys.stderr)
 
 
-def _under_prefect(flow: str, config: PipelineConfig, config_name: str, running: Session) -> None:
+def _under_prefect(flow: str, config: PipelineConfig, config_name: str, running: Session, remember: Remember) -> None:
     from prefect import flow as prefect_flow
 
     logging.getLogger("prefect").setLevel(logging.INFO)
 
     def run(config_name: str, config: dict[str, Any]) -> None:
-        work(flow, parsed, config_name, running)
+        work(flow, parsed, config_name, running, remember)
 
     parsed = config
     runnable = prefect_flow(
@@ -151,18 +170,25 @@ def _under_prefect(flow: str, config: PipelineConfig, config_name: str, running:
     runnable(config_name=config_name, config=config.model_dump(mode="json"))
 
 
-def _remember(result: dict[str, Any]) -> None:
-    root = workspace.root()
-    workspace.write_json(root / "runs" / f"{result['run']}.json", result)
-    workspace.write_json(root / "last_run.json", result)
-
-
 def summary(
-    flow: str, config: PipelineConfig, config_name: str, done: Session, seconds: float, *, error: str | None = None
+    flow: str,
+    config: PipelineConfig,
+    config_name: str,
+    done: Session,
+    seconds: float,
+    *,
+    error: BaseException | None = None,
 ) -> dict[str, Any]:
-    """last_run.json: the run for other programs. `error` is why it ended before its last stage."""
+    """last_run.json: the run for other programs. `error` is why it ended before its last stage, `stopped` where."""
     stages = [
-        {"stage": step.label, "state": step.state, "seconds": round(step.seconds, 2), "key": step.address}
+        {
+            "stage": step.label,
+            "state": step.state,
+            "seconds": round(step.seconds, 2),
+            "key": step.address,
+            # of the build that made it, in this run or an earlier one
+            "costs": step.record.costs.model_dump() if step.record and step.record.costs else None,
+        }
         for step in done.steps
     ]
     scores = {
@@ -182,14 +208,22 @@ def summary(
         "flow": flow,
         "config": config_name,
         "run": done.run,
-        "error": error,
+        "error": _sentence(error),
+        "stopped": {"stage": error.label, "key": error.address} if isinstance(error, StageFailed) else None,
         "seconds": round(seconds, 1),
         "stages": stages,
         "scores": scores,
         "model": model,
+        "prices": config.prices.model_dump(),
         # as they were for this run, for `forget`: a name of a configuration says neither its folder nor what --set said
         "opt_out_lists": config.filter.opt_out.places(),
     }
+
+
+def _sentence(error: BaseException | None) -> str | None:
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        return "interrupted"
+    return None if error is None else (without_secrets(error) or type(error).__name__)[:2000]
 
 
 def _line(step: Any) -> str:
@@ -208,7 +242,7 @@ def _explain(error: Exception) -> None:
     where = f"{error.label} stopped: " if isinstance(error, StageFailed) else ""
     if not isinstance(cause, SPEAKING):
         traceback.print_exception(cause)
-    print(f"gristmill: {where}{cause}", file=sys.stderr)
+    print(f"gristmill: {where}{without_secrets(cause)}", file=sys.stderr)
     if getattr(cause, "errno", None) == errno.ENOSPC or "No space left" in str(cause):
         print(
             f"The disk is full. `gristmill artifacts gc` lists drafts in {workspace.root()} to delete.", file=sys.stderr

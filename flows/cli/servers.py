@@ -21,6 +21,7 @@ from pathlib import Path
 
 from flows.cli.automations import HEARTBEAT_EVERY_S
 from flows.cli.daemon import Daemon
+from gristmill.addresses import without_secrets
 from gristmill.progress import progress
 
 START_LIMIT_S = 120.0
@@ -171,9 +172,9 @@ def find_endpoints(root: Path, *, prefect: Server = PREFECT, mlflow: Server = ML
         return None
     return Endpoints(
         prefect_api=prefect_api,
-        prefect_ui=prefect_api.removesuffix("/").removesuffix(prefect.api),
+        prefect_ui=without_secrets(prefect_api).removesuffix("/").removesuffix(prefect.api),
         mlflow_uri=mlflow_uri,
-        mlflow_ui=mlflow_uri if mlflow_uri.startswith("http") else "",
+        mlflow_ui=without_secrets(mlflow_uri) if mlflow_uri.startswith("http") else "",
         prefect_home=None if _named(prefect) else root / prefect.name,
     )
 
@@ -199,19 +200,20 @@ def check_named(server: Server) -> None:
     url = _named(server)
     if not url:
         return
+    shown = without_secrets(url)
     if not url.startswith("http"):
         raise ServerUnavailable(
-            f"{server.variable}={url}: gristmill needs a server over http here; unset it and gristmill starts its own"
+            f"{server.variable}={shown}: gristmill needs a server over http here; unset it and gristmill starts its own"
         )
-    health = url.removesuffix("/").removesuffix(server.api) + server.health
+    health = shown.removesuffix("/").removesuffix(server.api) + server.health
     try:
-        urllib.request.urlopen(health, timeout=10).close()
+        urllib.request.urlopen(health, timeout=10).close()  # nosec B310
     except urllib.error.HTTPError:
         return  # it answers; whether it lets us in is between it and its client
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise ServerUnavailable(
-            f"{server.variable}={url} does not answer ({reason}); start that server, "
+            f"{server.variable}={shown} does not answer ({reason}); start that server, "
             f"or unset {server.variable} and gristmill starts its own"
         ) from None
 
@@ -223,7 +225,7 @@ def up(root: Path) -> int:
     except ServerUnavailable as error:
         print(f"gristmill up: {error}", file=sys.stderr)
         return 1
-    print(f"Prefect  {endpoints.prefect_ui}\nMLflow   {endpoints.mlflow_ui or endpoints.mlflow_uri}")
+    print(f"Prefect  {endpoints.prefect_ui}\nMLflow   {endpoints.mlflow_ui}")
     return 0
 
 

@@ -66,7 +66,7 @@ def training_plan(config: PipelineConfig, store: ArtifactStore) -> dict[str, Any
     )
     tokens = resolved.steps(seq_len) * resolved.batch_rows * seq_len
     hours = tokens / speed.tokens_per_s / 3600 if speed.tokens_per_s else None
-    price = resources.price_per_hour
+    price = config.prices.machine_hour
     plan["estimates"] = {
         "parameters": {**asdict(parameters), "total": parameters.total},
         "flops": per_token * tokens,

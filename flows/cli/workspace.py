@@ -106,7 +106,7 @@ def check_stages(names: Sequence[str]) -> frozenset[str]:
     from gristmill.config import PipelineConfig
 
     sections = {field.alias or name for name, field in PipelineConfig.model_fields.items()}
-    known = sorted(sections - {"resources", "model", "leave_out", "nights"} | {"corpus"})
+    known = sorted(sections - {"resources", "prices", "model", "leave_out", "nights"} | {"corpus"})
     for name in names:
         if name.partition("[")[0] not in known:
             raise ConfigError(f"--refresh {name}: no such stage; there are {', '.join(known)}")
@@ -122,10 +122,11 @@ def write_json(path: Path, value: Any) -> None:
     Path(file.name).rename(path)
 
 
-def runs() -> Iterator[dict[str, Any]]:
-    """What earlier runs wrote about themselves, newest first."""
+def runs(*, before: str | None = None) -> Iterator[dict[str, Any]]:
+    """What earlier runs wrote about themselves, newest first; with `before`, those that began before that run."""
     for path in sorted((root() / "runs").glob("*.json"), key=lambda path: path.stem[-15:], reverse=True):
-        yield json.loads(path.read_text())
+        if before is None or path.stem[-15:] < before[-15:]:
+            yield json.loads(path.read_text())
 
 
 def earlier_recipes() -> "dict[str, Recipe]":

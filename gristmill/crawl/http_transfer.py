@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import httpx
 
+from gristmill.addresses import PrivateAddress, guard_hooks
 from gristmill.crawl import http_facts
 from gristmill.crawl.http_facts import ContentRange
 from gristmill.crawl.partial_file import PartialFile
@@ -45,6 +46,7 @@ class HttpTransfer:
             headers={"User-Agent": user_agent, "Accept-Encoding": "identity"},
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             timeout=httpx.Timeout(timeout_s, pool=None),
+            event_hooks=guard_hooks(),
         )
 
     def close(self) -> None:
@@ -139,7 +141,7 @@ class HttpTransfer:
                     wait_s = http_facts.retry_after_s(answer.headers)
                     raise TryAgain(said, wait_s=wait_s, slow_down=status in TOO_MANY)
                 yield answer
-        except (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.TooManyRedirects) as error:
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.TooManyRedirects, PrivateAddress) as error:
             raise Refused(f"{url} cannot be fetched: {error}", status=400) from error
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise TryAgain(f"{type(error).__name__}: {error}", answered=False) from error

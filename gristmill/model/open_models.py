@@ -27,6 +27,7 @@ from gristmill.model.gguf_files import read_metadata, write_tokenizer
 from gristmill.model.open_models_config import OpenModelConfig
 from gristmill.model.open_sources import downloaded, located
 from gristmill.model.origin import Origin, write_origin
+from gristmill.model.template_check import require_harmless_template
 from gristmill.report import Report
 from gristmill.tokens.config import TOKENIZER_FILES
 
@@ -43,6 +44,7 @@ def run_open_model(out: Path, config: OpenModelConfig) -> Report:
         write_tokenizer(read_metadata(place), out)
     else:
         _copy_tokenizer(place, out)
+    require_harmless_template(out)
     model = _from_gguf(place) if is_gguf else _from_folder(place)
     _check_finite(model, found.name)
     template = _mark_answers(out)

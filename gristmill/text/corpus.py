@@ -2,8 +2,11 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from gristmill.report import Report
 from gristmill.text.documents import (
@@ -33,8 +36,16 @@ def run_corpus(nights: Mapping[str, Path], out: Path) -> Report:
                 for document in read_shard(path, columns=facts):
                     verdicts.write(kept(document, stage="corpus"))
             rows[name] = count_documents(folder)
+    _join_leaks([folder for _, folder in folders], out)
     total = sum(rows.values())
     return Report(rows_in=total, rows_out=total, details={"nights": rows})
+
+
+def _join_leaks(folders: Sequence[Path], out: Path) -> None:
+    """What decontamination found in any night; `evaluate` asks for it."""
+    found = [path for folder in folders if (path := folder / "leaks.parquet").is_file()]
+    if found:
+        pq.write_table(pa.concat_tables([pq.read_table(path) for path in found]), out / "leaks.parquet")
 
 
 def _check_columns(night: str, columns: list[str], first: str, expected: list[str]) -> None:

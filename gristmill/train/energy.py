@@ -5,22 +5,25 @@ RAPL counts the whole package, whoever computes on it, and is often readable by 
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 POWERCAP = Path("/sys/class/powercap")
 
 
 class EnergyMeter:
-    """Joules since it was made; `None` when nothing here can be read."""
+    """Joules since it was made; `None` when nothing here can be read.
 
-    def __init__(self, *, powercap: Path = POWERCAP, cuda_device: int | None = None) -> None:
+    cuda_device: the one that torch calls so, or all that NVML knows.
+    """
+
+    def __init__(self, *, powercap: Path = POWERCAP, cuda_device: int | Literal["all"] | None = None) -> None:
         self._packages = [_Package(zone) for zone in sorted(powercap.glob("intel-rapl:*")) if _is_package(zone)]
         self._packages = [package for package in self._packages if package.last is not None]
-        self._nvml = _nvml_handle(cuda_device) if cuda_device is not None else None
+        self._devices = nvml_devices(cuda_device) if cuda_device is not None else []
         self._at_start = self._device_joules()
 
     def joules(self) -> float | None:
-        """Of all packages and of the CUDA device together."""
+        """Of all packages and CUDA devices together."""
         parts = [package.joules() for package in self._packages]
         now = self._device_joules()
         if now is not None and self._at_start is not None:
@@ -28,11 +31,11 @@ class EnergyMeter:
         return sum(parts) if parts else None
 
     def _device_joules(self) -> float | None:
-        if self._nvml is None:
+        if not self._devices:
             return None
-        nvml, handle = self._nvml
+        nvml = self._devices[0][0]
         with suppress(nvml.NVMLError):
-            return nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3  # it counts millijoules
+            return sum(nvml.nvmlDeviceGetTotalEnergyConsumption(handle) for _, handle in self._devices) / 1e3  # mJ
         return None
 
 
@@ -64,15 +67,19 @@ def _is_package(zone: Path) -> bool:
     return zone.name.count(":") == 1
 
 
-def _nvml_handle(device: int) -> tuple[Any, Any] | None:
-    """NVML and its handle of the device that torch calls so. None without the package `nvidia-ml-py` or a driver."""
+def nvml_devices(which: int | Literal["all"]) -> list[tuple[Any, Any]]:
+    """NVML and its handle of the device that torch calls so, or of each. None without `nvidia-ml-py` or a driver."""
     try:
         import pynvml  # pyright: ignore[reportMissingImports]
-        import torch
     except ImportError:
-        return None
+        return []
     with suppress(pynvml.NVMLError):
         pynvml.nvmlInit()
+        if which == "all":
+            return [(pynvml, pynvml.nvmlDeviceGetHandleByIndex(at)) for at in range(pynvml.nvmlDeviceGetCount())]
+        import torch
+
         # by identity: CUDA_VISIBLE_DEVICES renumbers torch's devices, not NVML's
-        return pynvml, pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
-    return None
+        uuid = torch.cuda.get_device_properties(which).uuid
+        return [(pynvml, pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}"))]
+    return []

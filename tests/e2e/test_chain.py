@@ -11,7 +11,7 @@ import httpx
 import psutil
 import pyarrow.parquet as pq
 import pytest
-from workplace import MICRO, Workplace
+from workplace import MICRO, PLANTED, Workplace
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -181,6 +181,20 @@ def _kill_training_after(draft: Path, *, steps: int) -> None:
                     return
         time.sleep(0.02)
     raise AssertionError(f"no training reached step {steps} in {draft}")
+
+
+def test_no_secret_of_the_environment_is_left_behind(work: Workplace, second: dict[str, Any]):
+    """In artifacts, logs of training, last_run.json, the databases and files of Prefect and MLflow, or the table."""
+    said = work("run", "--config", str(MICRO)) + work("status") + work("costs")
+    refused = work("plan", "--config", "nowhere", code=2)
+    read = 0
+    for path in work.home.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            read += len(content)
+            assert not [name for name, secret in PLANTED.items() if secret.encode() in content], path
+    assert read > 5_000_000
+    assert not [name for name, secret in PLANTED.items() if secret in said + refused]
 
 
 @pytest.mark.data

@@ -8,6 +8,14 @@ from pathlib import Path
 from typing import Any
 
 MICRO = Path(__file__).with_name("micro.yaml")
+PLANTED = {
+    "AWS_SECRET_ACCESS_KEY": "planted/Aws+0123456789abcdefghij",
+    "HF_TOKEN": "hf_planted0123456789abcdefghijklmn",
+    "MLFLOW_TRACKING_PASSWORD": "planted-mlflow-0123456789",
+    "PREFECT_API_AUTH_STRING": "planted-ann:planted-prefect-0123456789",
+    "PLANTED_PASSWORD": "planted-anything-0123456789",
+}
+"""Secrets in the environment of every command; nothing that a command leaves behind may hold one."""
 
 
 class Workplace:
@@ -17,6 +25,7 @@ class Workplace:
         self.home = home
         taken_away = ("PREFECT_API_URL", "MLFLOW_TRACKING_URI")
         self.env = {name: value for name, value in os.environ.items() if name not in taken_away}
+        self.env |= PLANTED
         self.env["GRISTMILL_HOME"] = str(home)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:

@@ -7,6 +7,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -58,6 +59,12 @@ def test_real_servers_start_serve_clients_and_stop_without_a_trace(tmp_path: Pat
 
         for page in (endpoints.prefect_ui, endpoints.mlflow_ui):
             assert b"<html" in urllib.request.urlopen(page, timeout=30).read()
+        foreign = {"Host": "evil.example", "Origin": "http://evil.example"}
+        assert httpx.get(f"{endpoints.mlflow_ui}/api/2.0/mlflow/experiments/search", headers=foreign).status_code == 403
+        assert httpx.post(f"{endpoints.prefect_api}/flows/filter", json={}).status_code == 403, "no CSRF token"
+        answer = httpx.get(f"{endpoints.prefect_api}/health", headers=foreign)
+        assert "access-control-allow-origin" not in answer.headers
+
         environment = os.environ | endpoints.environment()
         for program in (FLOW, RUN):
             done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)

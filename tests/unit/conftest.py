@@ -16,6 +16,12 @@ from gristmill.text.documents import DOCUMENT_SCHEMA, write_shard
 SHARED_DATA = Path(__file__).parents[2] / "../shared/data"
 
 
+@pytest.fixture(autouse=True)
+def loopback_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers of tests listen there; test_addresses.py asks without it."""
+    monkeypatch.setenv("GRISTMILL_PRIVATE_NETWORKS", "127.0.0.1")
+
+
 @pytest.fixture
 def shared_data() -> Path:
     """The folder of real data; the test is skipped where it is absent."""

@@ -41,11 +41,13 @@ FAULTS = {
 
 @dataclass
 class FaultyServer:
-    """files: path → content. answers: path → function of the query, for what is no file. digests: state Repr-Digest."""
+    """files: path → content. answers: path → function of the query, for what is no file. redirects: path → URL.
+    digests: state Repr-Digest."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     answers: dict[str, Answer] = field(default_factory=dict)
     faults: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    redirects: dict[str, str] = field(default_factory=dict)
     digests: bool = False
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     sent: int = 0
@@ -95,6 +97,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif fault.isdigit():
             self._send(int(fault), b"no", {"Retry-After": "7"} if fault == "429" else {})
+        elif path in self.site.redirects:
+            self._send(302, b"", {"Location": self.site.redirects[path]})
         elif path in self.site.answers:
             self._send(*self.site.answers[path](parse_qs(parts.query)), {}, fault)
         elif path in self.site.files:

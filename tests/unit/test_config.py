@@ -217,3 +217,16 @@ def test_planning_imports_neither_torch_nor_mlflow_nor_prefect(crawl: Path):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "ingest.sources=[{kind: warc, name: x, license: CC0-1.0, paths: ['https://ann:hush-hush@a.org/x.warc.gz']}]",
+        "filter.opt_out.lists=['https://hush-hush@a.org/list.txt']",
+    ],
+)
+def test_a_password_in_a_url_is_refused_and_not_repeated(override: str):
+    with pytest.raises(ConfigError, match="a URL with a user or password in it") as caught:
+        workspace.load_config("quickstart", [override])
+    assert "hush-hush" not in str(caught.value)

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from flows.cli import artifacts
+from gristmill import store as store_module
 from gristmill.report import Report
-from gristmill.store import ArtifactStore, Recipe, Record
+from gristmill.store import ArtifactStore, BrokenArtifact, Recipe, Record
 
 REPORT = Report(rows_in=1, rows_out=1)
 
@@ -88,10 +90,33 @@ def test_a_damaged_artifact_is_not_a_hit(tmp_path: Path, damage: str):
 def test_verify_finds_a_changed_byte_that_the_size_does_not_show(tmp_path: Path):
     store = ArtifactStore(tmp_path)
     record = publish(store, recipe())
-    (store.path(record.address) / "data.txt").write_text("grisT")
+    path = store.path(record.address) / "data.txt"
+    before = path.stat()
+    path.write_text("grisT")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # as on a failing disk: nobody wrote
     assert store.find(record.address) is not None
     (fault,) = store.verify(record.address)
     assert "data.txt" in fault
+
+
+def test_a_changed_byte_is_no_hit_though_the_size_is_the_same(tmp_path: Path):
+    store = ArtifactStore(tmp_path)
+    record = publish(store, recipe())
+    (store.path(record.address) / "data.txt").write_text("grisT")
+    assert store.find(record.address) is None
+    with pytest.raises(BrokenArtifact, match=r"data\.txt was changed after it was published"):
+        store.load(record.address)
+    publish(store, recipe())
+    assert store.find(record.address) is not None
+
+
+def test_a_file_that_was_only_touched_is_read_once_and_is_a_hit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    store = ArtifactStore(tmp_path)
+    record = publish(store, recipe())
+    (store.path(record.address) / "data.txt").touch()
+    assert store.find(record.address) == record
+    monkeypatch.setattr(store_module, "read_sha256", lambda path: pytest.fail(f"{path} is read again"))
+    assert store.find(record.address) == record
 
 
 def test_a_record_of_another_format_is_refused_by_name(tmp_path: Path):
@@ -147,3 +172,18 @@ def test_lineage_goes_back_to_the_source_and_says_what_is_gone(tmp_path: Path):
     ]
     (store.path(source.address) / "data.txt").unlink()
     assert [record is None for _, _, record in store.lineage(child.address)] == [False, True]
+
+
+def test_verifying_all_artifacts_names_the_broken_ones_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("GRISTMILL_HOME", str(tmp_path))
+    store = ArtifactStore(tmp_path)
+    whole, truncated, changed = (publish(store, recipe(n=n)) for n in range(3))
+    os.truncate(store.path(truncated.address) / "data.txt", 2)
+    (store.path(changed.address) / "data.txt").write_text("grisT")
+    assert artifacts.verify() == 1
+    said = capsys.readouterr().out
+    assert truncated.address in said
+    assert changed.address in said
+    assert whole.address not in said

@@ -98,3 +98,14 @@ def test_a_file_that_extends_itself_is_refused(tmp_path: Path):
     path = write(tmp_path, "a.yaml", "extends: a.yaml\n")
     with pytest.raises(ConfigError, match="cannot extend itself"):
         load_yaml(path, [], Whole)
+
+
+@pytest.mark.parametrize("place", ["file", "override"])
+@pytest.mark.parametrize("tag", ["!!python/object/apply:os.system", "!!python/name:os.system", "!eval"])
+def test_a_configuration_runs_no_code(tmp_path: Path, place: str, tag: str):
+    ran = tmp_path / "ran"
+    value = f"{tag} ['touch {ran}']"
+    path = write(tmp_path, "a.yaml", f"name: {value}\n" if place == "file" else "name: x\n")
+    with pytest.raises(ConfigError):
+        load_yaml(path, [f"name={value}"] if place == "override" else [], Whole)
+    assert not ran.exists()

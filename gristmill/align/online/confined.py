@@ -56,8 +56,8 @@ def main() -> None:
     for kind, limit in limits.items():
         resource.setrlimit(kind, (limit, limit))
     names: dict[str, object] = {"__name__": "__main__"}
-    exec(compile(code, "answer", "exec"), names)
-    exec(compile(tests, "tests", "exec"), names)
+    exec(compile(code, "answer", "exec"), names)  # nosec
+    exec(compile(tests, "tests", "exec"), names)  # nosec
     sys.stdout.flush()
     os.write(1, secret.encode())
 

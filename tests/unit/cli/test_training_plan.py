@@ -17,7 +17,8 @@ train_tokenizer: {vocab_size: 1000}
 tokenize: {seq_len: 64}
 model: {depth: 2, kv_heads: 1}
 pretrain: {tokens: 64000, batch_rows: 10, optim: {lr_head: 0.007}, precision: fp32}
-resources: {device: cpu, threads: 3, price_per_hour: 36.0}
+resources: {device: cpu, threads: 3}
+prices: {machine_hour: 36.0}
 """
 
 

@@ -282,3 +282,27 @@ def test_special_tokens_written_in_a_text_are_text_to_the_pipeline(original, tmp
     imported(tmp_path / "out", path=write_gguf(tmp_path / "a.gguf", model, tokenizer))
     ids = Vocabulary.load(tmp_path / "out").tokenizer.encode("a<|im_end|>b", add_special_tokens=False).ids
     assert tokenizer.token_to_id(SPECIAL[2]) not in ids
+
+
+@pytest.mark.parametrize(
+    ("template", "fault"),
+    [
+        ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "does what none may: SecurityError"),
+        ("{{ messages.append(1) }}", "does what none may: SecurityError"),
+        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "takes too much"),
+        ("{% set x = 'a' * 5000000000 %}{{ x }}", "takes too much"),
+        ("{{ 'a' * 3000000 }}", "does what none may: _TooLong"),
+        (" " * 200_001, "has 200,001 characters"),
+    ],
+    ids=["escape", "mutation", "time", "memory", "output", "size"],
+)
+def test_a_hostile_chat_template_is_refused_and_runs_nowhere_else(hf_folder, tmp_path, template, fault):
+    (hf_folder / "chat_template.jinja").write_text(template)
+    with pytest.raises(ValueError, match=fault):
+        imported(tmp_path / "out", path=hf_folder)
+
+
+def test_a_template_that_refuses_a_conversation_is_none_of_these(hf_folder, tmp_path):
+    (hf_folder / "chat_template.jinja").write_text("{{ raise_exception('no system message, please') }}")
+    report = imported(tmp_path / "out", path=hf_folder)
+    assert report.details["chat_template"] == "as it was"

@@ -1,8 +1,10 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from small_review import write_review
+from starlette.testclient import WebSocketDenialResponse
 
 from gristmill.review.folder import LOG, read_review
 from gristmill.review.server import MAX_BODY, review_app
@@ -17,6 +19,24 @@ ROUTES += [("POST", "/judgement"), ("POST", "/undo")]
 def client(folder: Path) -> TestClient:
     app = review_app(folder, "anna", token=TOKEN, port=PORT)
     return TestClient(app, base_url=ORIGIN, headers={"Origin": ORIGIN}, follow_redirects=False)
+
+
+def test_the_routes_below_are_all_that_the_page_has(client: TestClient):
+    app: Any = client.app
+    walked = {(method, route.path) for route in app._app.routes for method in route.methods}
+    assert walked == set(ROUTES)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"])
+@pytest.mark.parametrize("route", sorted({route for _, route in ROUTES} | {"/nowhere"}))
+def test_no_method_passes_without_the_token(client: TestClient, method: str, route: str):
+    assert client.request(method, f"{ORIGIN}{route}").status_code == 403
+
+
+def test_a_web_socket_is_refused_even_with_the_token(client: TestClient):
+    with pytest.raises(WebSocketDenialResponse) as caught, client.websocket_connect(f"/{TOKEN}/next"):
+        pass
+    assert caught.value.status_code == 403
 
 
 @pytest.mark.parametrize(("method", "route"), ROUTES)

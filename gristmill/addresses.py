@@ -1,0 +1,100 @@
+"""Which addresses of a network may be spoken to, and how an address is written without what is secret in it.
+
+A page's redirect, or a listing that came from elsewhere, could send a crawl to a machine that only this one reaches:
+the metadata of a cloud, a database, a printer. So an address that is not of the public internet is refused, unless
+GRISTMILL_PRIVATE_NETWORKS names its network (`10.1.0.0/16,127.0.0.1`): which networks are open is a fact of the
+machine, not of a configuration. Behind an HTTP proxy only names that the proxy itself does not resolve are checked
+here; the proxy decides.
+"""
+
+import ipaddress
+import os
+import re
+import socket
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+ALLOWED = "GRISTMILL_PRIVATE_NETWORKS"
+_CREDENTIALS = re.compile(r"://[^/\s]{1,500}@")
+
+
+class PrivateAddress(ValueError):
+    """An address is of a private network that is not allowed."""
+
+
+def require_public(url: str, *, resolve: Callable[[str], list[str]] | None = None) -> None:
+    """Raise PrivateAddress when the URL's host is, or has the name of, an address that may not be spoken to.
+
+    A name that nobody knows passes: connecting to it will fail by itself. resolve: a name → its addresses.
+    """
+    host = urlsplit(url).hostname or ""
+    for address in [host] if _is_address(host) else (resolve or _resolved)(host):
+        require_public_address(address, host)
+
+
+def require_public_address(address: str, host: str) -> None:
+    """The same of an address that a connection was made to. host: what it was asked for as."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    found = getattr(found, "ipv4_mapped", None) or found
+    if found.is_global and not found.is_multicast:
+        return
+    if any(found in network for network in _allowed(os.environ.get(ALLOWED, ""))):
+        return
+    raise PrivateAddress(
+        f"{host} is {found}, an address of a private network, where no public page lies; if it is meant, allow its "
+        f"network: {ALLOWED}={found}"
+    )
+
+
+def guard_hooks() -> dict[str, list[Callable[..., Any]]]:
+    """Event hooks of an httpx client that refuse private addresses: before each request, redirects included, and again
+    by the address that the connection has, since a name may mean another one a moment later."""
+    if getproxies():
+        return {"request": [lambda request: require_public(str(request.url), resolve=lambda name: [])]}
+
+    def after(response: Any) -> None:
+        stream = response.extensions.get("network_stream")
+        peer = stream.get_extra_info("server_addr") if stream else None
+        if peer:
+            require_public_address(str(peer[0]), response.request.url.host)
+
+    return {"request": [lambda request: require_public(str(request.url))], "response": [after]}
+
+
+def without_secrets(text: object) -> str:
+    """A text, such as a library's error, without users and passwords in its URLs, and without characters that steer a
+    terminal; line breaks stay."""
+    told = _CREDENTIALS.sub("://", str(text))
+    return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in told)
+
+
+def has_credentials(text: str) -> bool:
+    """Whether a URL in the text has a user or a password."""
+    return _CREDENTIALS.search(text) is not None
+
+
+@cache
+def _allowed(networks: str) -> list[Any]:
+    try:
+        named = [network.strip() for network in networks.split(",")]
+        return [ipaddress.ip_network(network, strict=False) for network in named if network]
+    except ValueError as error:
+        raise ValueError(f"{ALLOWED}: {error}; write networks such as 10.1.0.0/16,127.0.0.1") from None
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def _resolved(host: str) -> list[str]:
+    try:
+        return sorted({str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)})
+    except (OSError, UnicodeError):
+        return []

@@ -1,0 +1,1 @@
+"""What runs cost: time, memory, bytes, energy and money of every stage, and plans by arithmetic."""

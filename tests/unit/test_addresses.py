@@ -1,0 +1,99 @@
+"""Which addresses may be spoken to, by a table, by a real server, and by a name that changes its mind."""
+
+import socket
+
+import httpx
+import pytest
+from faulty_server import FaultyServer
+
+from gristmill.addresses import ALLOWED, PrivateAddress, guard_hooks, require_public, without_secrets
+from gristmill.crawl.fetch import Fetcher
+from gristmill.crawl.transfer import Refused
+
+
+@pytest.fixture
+def nothing_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(ALLOWED)
+
+
+@pytest.mark.usefixtures("nothing_allowed")
+@pytest.mark.parametrize(
+    "host",
+    [
+        *(
+            "127.0.0.1",
+            "127.8.8.8",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.0.0.0",
+        ),
+        *("[::1]", "[fe80::1]", "[fc00::1]", "[::ffff:10.0.0.1]", "[::]", "224.0.0.1", "localhost"),
+    ],
+)
+def test_private_addresses_are_refused(host: str):
+    with pytest.raises(PrivateAddress, match=ALLOWED):
+        require_public(f"http://{host}:8080/latest/meta-data")
+
+
+@pytest.mark.usefixtures("nothing_allowed")
+@pytest.mark.parametrize("host", ["93.184.216.34", "[2606:4700::1111]", "no-such-name.invalid"])
+def test_public_addresses_and_names_nobody_knows_pass(host: str):
+    require_public(f"https://{host}/")
+
+
+@pytest.mark.usefixtures("nothing_allowed")
+def test_one_private_address_of_a_name_is_enough():
+    with pytest.raises(PrivateAddress, match=r"rebind\.example is 10\.0\.0\.5"):
+        require_public("http://rebind.example/", resolve=lambda host: ["93.184.216.34", "10.0.0.5"])
+
+
+def test_a_network_that_is_named_is_allowed_and_no_other(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(ALLOWED, "10.1.0.0/16, 127.0.0.1")
+    require_public("http://10.1.9.9/")
+    require_public("http://127.0.0.1/")
+    with pytest.raises(PrivateAddress):
+        require_public("http://10.2.0.1/")
+    monkeypatch.setenv(ALLOWED, "10.1.0.0/99")
+    with pytest.raises(ValueError, match="write networks such as"):
+        require_public("http://10.1.9.9/")
+
+
+def test_a_crawl_does_not_follow_a_redirect_into_a_private_network():
+    with FaultyServer({"page": b"grist"}) as site, Fetcher() as fetcher:
+        assert fetcher.get(f"{site.url}/page", bytes) == b"grist"
+        # 127.0.0.1 is allowed, 127.0.0.2 is not: where a redirect leads decides
+        site.redirects["away"] = site.url.replace("127.0.0.1", "127.0.0.2") + "/page"
+        with pytest.raises(Refused, match=r"127\.0\.0\.2, an address of a private network"):
+            fetcher.get(f"{site.url}/away", bytes)
+        site.redirects["near"] = f"{site.url}/page"
+        assert fetcher.get(f"{site.url}/near", bytes) == b"grist"
+
+
+def test_a_name_that_changes_after_it_was_looked_at_is_caught_by_the_connection(monkeypatch: pytest.MonkeyPatch):
+    """DNS rebinding: public when asked about, loopback when connected to."""
+    monkeypatch.delenv(ALLOWED)
+    real = socket.getaddrinfo
+    answers = iter(["93.184.216.34", "127.0.0.1"])
+
+    def rebinding(host, *more, **options):
+        name = next(answers) if host == "rebind.example" else host
+        return real(name, *more, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    with (
+        FaultyServer({"page": b"grist"}) as site,
+        httpx.Client(event_hooks=guard_hooks(), trust_env=False) as client,
+    ):
+        port = site.url.rpartition(":")[2]
+        with pytest.raises(PrivateAddress, match=r"rebind\.example is 127\.0\.0\.1"):
+            client.get(f"http://rebind.example:{port}/page")
+
+
+def test_passwords_and_steering_characters_leave_a_text_and_all_else_stays():
+    said = "API request to http://ann:pl@nted-secret@mlflow:5000/x failed\nretry \x1b[31mred\x9b2J at s3://a/b@c"
+    told = without_secrets(said)
+    assert "secret" not in told
+    assert told == "API request to http://mlflow:5000/x failed\nretry \\x1b[31mred\\x9b2J at s3://a/b@c"
