@@ -39,6 +39,7 @@ class Nights:
     def __init__(self, folder: Path) -> None:
         self.folder, self.crawl, self.pool = folder, folder / "crawl", folder / "pool"
         self.crawl.mkdir()
+        self.pool.mkdir()
         source = PythonDocsSource(name="docs", packages=["stdlib", "numpy"], max_modules=60, pages_per_warc=20)
         write_warcs(source, self.pool)
         self.config = folder / "night.yaml"
