@@ -12,7 +12,7 @@ TEXT = (ROOT / "docker-compose.yml").read_text()
 STACK: dict[str, Any] = YAML(typ="safe").load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = STACK["services"]
 EXAMPLE = dict(line.split("=", 1) for line in (ROOT / ".env.example").read_text().splitlines() if line[:1].isupper())
-OPTIONAL = {"GRISTMILL_WEBHOOK_URL", "GRISTMILL_WEBHOOK_PRIVATE"}
+OPTIONAL = {"GRISTMILL_WEBHOOK_URL", "GRISTMILL_PRIVATE_NETWORKS"}
 
 services = pytest.mark.parametrize("name", SERVICES)
 

@@ -36,10 +36,17 @@ def test_a_dead_run_is_closed_within_ten_minutes():
 )
 def test_a_private_address_is_refused_and_not_repeated(url: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("GRISTMILL_WEBHOOK_URL", f"{url}?token=s3cret")
-    monkeypatch.delenv("GRISTMILL_WEBHOOK_PRIVATE", raising=False)
-    with pytest.raises(ConfigError, match="outside private networks") as refused:
+    monkeypatch.setenv("GRISTMILL_PRIVATE_NETWORKS", "10.1.0.0/16")
+    with pytest.raises(ConfigError, match=r"address of a private network|no http") as refused:
         automations._webhook()
     assert "s3cret" not in str(refused.value)
+
+
+def test_a_private_address_is_taken_where_its_network_is_allowed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("GRISTMILL_PRIVATE_NETWORKS", "10.1.0.0/16")
+    automations._require_allowed("http://10.1.2.3/hook")
+    with pytest.raises(ConfigError, match=r"10\.2\.0\.1 is 10\.2\.0\.1"):
+        automations._require_allowed("http://10.2.0.1/hook")
 
 
 def test_nobody_is_told_where_no_address_is_given(monkeypatch: pytest.MonkeyPatch):
