@@ -141,5 +141,6 @@ def test_a_run_that_was_killed_shows_crashed_within_minutes_and_the_next_one_goe
     wait_for(lambda: state_in_prefect(nights, mark.name) == "Crashed", limit_s=150)
     assert time.monotonic() - before < 120
     nights.work("run", "crawl", "--config", str(nights.config))
-    assert states(nights.runs()[-1])["known[n0003]"] == "built"
+    built = [label for label, state in states(nights.runs()[-1]).items() if state == "built"]
+    assert len([label for label in built if label.startswith("known[")]) == 1
     assert list(alive.glob("[!.]*")) == []
