@@ -134,7 +134,7 @@ def test_a_run_that_was_killed_shows_crashed_within_minutes_and_the_next_one_goe
     killed = nights.work.start("run", "crawl", "--config", str(nights.config))
     alive, drafts = nights.work.home / ".alive", nights.work.home / ".drafts"
     (mark,) = wait_for(lambda: list(alive.glob("[!.]*")))
-    wait_for(lambda: any(drafts.iterdir()))
+    wait_for(lambda: list(drafts.glob("*")))
     killed.kill()
     killed.communicate()
     before = time.monotonic()
