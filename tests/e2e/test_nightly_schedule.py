@@ -133,10 +133,12 @@ def test_a_run_that_was_killed_shows_crashed_within_minutes_and_the_next_one_goe
     nights.arrives(2)
     killed = nights.work.start("run", "crawl", "--config", str(nights.config))
     alive, drafts = nights.work.home / ".alive", nights.work.home / ".drafts"
-    (mark,) = wait_for(lambda: list(alive.glob("[!.]*")))
-    wait_for(lambda: list(drafts.glob("*")))
-    killed.kill()
-    killed.communicate()
+    try:
+        (mark,) = wait_for(lambda: list(alive.glob("[!.]*")))
+        wait_for(lambda: list(drafts.glob("*")))
+    finally:
+        killed.kill()
+        killed.communicate()
     before = time.monotonic()
     wait_for(lambda: state_in_prefect(nights, mark.name) == "Crashed", limit_s=150)
     assert time.monotonic() - before < 120
