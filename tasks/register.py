@@ -8,7 +8,7 @@ from gristmill.report import Report
 from gristmill.serve.config import RegisterConfig
 from gristmill.store import Record
 from tasks import tracking
-from tasks.stage import ancestors, stage
+from tasks.stage import ancestors, current_session, stage
 
 
 def _still_registered(record: Record, folder: Path) -> str | None:
@@ -23,8 +23,13 @@ def _still_registered(record: Record, folder: Path) -> str | None:
 
 @stage(produces=Registration, version=1, check=_still_registered)
 def register(out: Path, model: Checkpoint, evaluation: Evaluation, config: RegisterConfig) -> Report:
-    """Log the model to MLflow's registry and point the alias `challenger` at it."""
-    version = tracking.register_model(model, evaluation, name=config.model, lineage=ancestors(model.address))
+    """Log the model to MLflow's registry, if its licences are allowed, and point the alias `challenger` at it."""
+    from gristmill.model.effective_license import allowed_license
+
+    found = allowed_license(current_session().store, model.address, config.licenses)
+    version = tracking.register_model(
+        model, evaluation, name=config.model, lineage=ancestors(model.address), license=found
+    )
     made = {"model": config.model, "version": version, "checkpoint": model.address, "evaluation": evaluation.address}
     (out / "registration.json").write_text(json.dumps(made, indent=2))
-    return Report(rows_in=1, rows_out=1, unit="models", details=made)
+    return Report(rows_in=1, rows_out=1, unit="models", details={**made, "licenses": found.model_dump()})

@@ -15,15 +15,17 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from contextvars import ContextVar
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gristmill.addresses import without_secrets
 from gristmill.artifacts import Artifact
-from gristmill.model.origin import read_origin
 from gristmill.report import Report
 from gristmill.schema import SourceUnavailable
 from gristmill.store import ArtifactStore, Recipe, Record
 from gristmill.undelivered import Undelivered
+
+if TYPE_CHECKING:
+    from gristmill.model.effective_license import EffectiveLicense
 
 EXPERIMENT = "gristmill"
 POLL_EVERY_S = 3.0
@@ -317,7 +319,9 @@ def _get(path: str, query: dict[str, str]) -> dict[str, Any]:
 # The registry, written.
 
 
-def register_model(model: Artifact, evaluation: Artifact, *, name: str, lineage: list[str]) -> str:
+def register_model(
+    model: Artifact, evaluation: Artifact, *, name: str, lineage: list[str], license: "EffectiveLicense"
+) -> str:
     """Log a checkpoint as a chat model, register it under `name` with its lineage, point `challenger` at it.
 
     Returns the version. A version already made from this checkpoint is used again, not doubled.
@@ -349,8 +353,11 @@ def register_model(model: Artifact, evaluation: Artifact, *, name: str, lineage:
             )
         version = str(logged.registered_model_version)
         tags = {"artifact": model.address, "evaluation": evaluation.address, "lineage": " ".join(lineage)}
-        if origin := read_origin(model.path):
-            tags |= {"origin": origin.name, "license": origin.license}
+        for origin, stated in license.base.items():
+            tags |= {"origin": origin, "license": stated}
+        tags |= {"license_data": json.dumps(license.data)[:4000], "license_effective": license.expression[:4000]}
+        if license.generators:
+            tags["license_generators"] = json.dumps(license.generators)[:4000]
         for key, value in tags.items():
             client.set_model_version_tag(name, version, f"gristmill.{key}", value)
     client.set_registered_model_alias(name, "challenger", version)
