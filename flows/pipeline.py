@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flows.ablation import ablation
-from flows.data import data
+from flows.data import crawl, data
 from flows.promote import promote
 from flows.scaling import scaling
 from flows.train import base_model, train
@@ -30,6 +30,7 @@ def pretraining(config: PipelineConfig) -> None:
 
 FLOWS: dict[str, Callable[[PipelineConfig], Any]] = {
     "pipeline": pipeline,
+    "crawl": crawl,
     "data": data,
     "pretrain": pretraining,
     "scaling": scaling,

@@ -18,7 +18,12 @@ def promote(config: PipelineConfig, grist: Grist, flour: Flour) -> Promotion:
     champion = None
     if over:
         champion = evaluate["champion"](
-            model=checkpoint_at(over), tokens=grist.tokens, examples=grist.examples, parent=None, config=config.evaluate
+            model=checkpoint_at(over),
+            tokens=grist.tokens,
+            examples=grist.examples,
+            decontaminated=grist.decontaminated,
+            parent=None,
+            config=config.evaluate,
         )
     return judge(
         registration=registration, evaluation=flour.evaluation, champion=champion, over=over, config=config.promote

@@ -3,15 +3,18 @@
 from dataclasses import dataclass
 
 from flows.data import Grist
-from gristmill.artifacts import Checkpoint, Evaluation
+from gristmill.align.config import AlignConfig, RewardModelConfig, SftConfig
+from gristmill.artifacts import Checkpoint, Evaluation, Examples
 from gristmill.config import PipelineConfig
 from gristmill.tokens.config import ExistingTokenizer
 from tasks.align import align
 from tasks.evaluate import evaluate
+from tasks.examples import examples
 from tasks.preferences import preferences
 from tasks.pretrain import pretrain
 from tasks.reward_model import reward_model
 from tasks.sft import sft
+from tasks.test_time import test_time
 from tasks.tokenize import tokenize
 from tasks.train_tokenizer import train_tokenizer
 
@@ -26,23 +29,39 @@ class Flour:
 
 def train(config: PipelineConfig, grist: Grist) -> Flour:
     """Pretrain, fine-tune, align; each model is compared with its parent on the same items."""
-    made, tokens = grist.examples, grist.tokens
+    made, tokens, clean = grist.examples, grist.tokens, grist.decontaminated
     before = scores_before(config, grist)
     base = base_model(config, grist)
     base_scores = evaluate["pretrain"](
-        model=base, tokens=tokens, examples=made, parent=before, config=config.evaluate.for_base_model()
+        model=base,
+        tokens=tokens,
+        examples=made,
+        decontaminated=clean,
+        parent=before,
+        config=config.evaluate.for_base_model(),
     )
-    tuned = sft(model=base, examples=made, config=config.sft)
+    tuned = sft(model=base, examples=_rows(config.sft, made), config=config.sft)
     tuned_scores = evaluate["sft"](
-        model=tuned, tokens=tokens, examples=made, parent=base_scores, config=config.evaluate
+        model=tuned, tokens=tokens, examples=made, decontaminated=clean, parent=base_scores, config=config.evaluate
     )
-    judged = preferences(examples=made, config=config.preferences) if config.preferences else made
-    judge = reward_model(model=tuned, examples=judged, config=config.reward_model)
-    aligned = align(model=tuned, examples=judged, reward_model=judge, config=config.align)
+    judged = made
+    if config.preferences:
+        asked = tuned if config.preferences.kind != "people" else None
+        judged = preferences(examples=made, config=config.preferences, model=asked)
+    judge = reward_model(model=tuned, examples=_rows(config.reward_model, judged), config=config.reward_model)
+    aligned = align(model=tuned, examples=_rows(config.align, judged), reward_model=judge, config=config.align)
     aligned_scores = evaluate["align"](
-        model=aligned, tokens=tokens, examples=made, parent=tuned_scores, config=config.evaluate
+        model=aligned, tokens=tokens, examples=made, decontaminated=clean, parent=tuned_scores, config=config.evaluate
     )
+    if config.test_time:
+        test_time(model=aligned, examples=made, reward_model=judge, config=config.test_time)
     return Flour(aligned, aligned_scores)
+
+
+def _rows(config: SftConfig | RewardModelConfig | AlignConfig, made: Examples) -> Examples:
+    """This run's rows, or those of the earlier run that a stage's `data` names."""
+    named = config.earlier_rows
+    return examples.at(named) if named else made
 
 
 def scores_before(config: PipelineConfig, grist: Grist) -> Evaluation | None:
@@ -52,7 +71,12 @@ def scores_before(config: PipelineConfig, grist: Grist) -> Evaluation | None:
     own = train_tokenizer["open_model"](splits=grist.splits, base=grist.start, config=ExistingTokenizer())
     tokens = tokenize["open_model"](splits=grist.splits, tokenizer=own, config=config.tokenize)
     return evaluate["open_model"](
-        model=grist.start, tokens=tokens, examples=grist.examples, parent=None, config=config.evaluate.for_base_model()
+        model=grist.start,
+        tokens=tokens,
+        examples=grist.examples,
+        decontaminated=grist.decontaminated,
+        parent=None,
+        config=config.evaluate.for_base_model(),
     )
 
 

@@ -99,3 +99,9 @@ class Ablation(Artifact):
     """A comparison of data recipes: `table.md`, `verdict.txt`, `comparisons.json`."""
 
     kind = "ablation"
+
+
+class Curves(Artifact):
+    """Accuracy by answers sampled and tokens spent: `curves.json`, `answers.parquet`, plots."""
+
+    kind = "curves"

@@ -8,11 +8,14 @@ from gristmill.ablation.config import AblationConfig, TextBitsConfig
 from gristmill.addresses import has_credentials
 from gristmill.align.config import AlignConfig, DpoConfig, RewardModelConfig, SftConfig
 from gristmill.crawl.config import IngestConfig
+from gristmill.crawl.nights_config import NightsConfig
 from gristmill.dedup.config import DedupConfig, KnownConfig, SignaturesConfig
 from gristmill.dedup.decontaminate_config import DecontaminateConfig, ItemFile
-from gristmill.evaluate.config import EvaluateConfig, JsonlItems
+from gristmill.evaluate.config import EvaluateConfig
+from gristmill.evaluate.harness_config import HubBenchmark, LocalItems
 from gristmill.examples.config import ExamplesConfig
 from gristmill.filters.config import FilterConfig, SignalsConfig
+from gristmill.judge.config import ConstitutionConfig, FeedbackConfig
 from gristmill.ledger.config import PricesConfig
 from gristmill.model.config import ModelConfig
 from gristmill.model.open_models_config import LicensesConfig, OpenModelConfig
@@ -22,6 +25,7 @@ from gristmill.scaling.config import ScalingConfig
 from gristmill.scaling.ladder import Rung, ladder
 from gristmill.schema import Resources, Schema
 from gristmill.serve.config import RegisterConfig
+from gristmill.test_time.config import TestTimeConfig
 from gristmill.text.config import ExtractConfig, SplitConfig
 from gristmill.tokens.config import (
     ExistingTokenizer,
@@ -39,6 +43,7 @@ class PipelineConfig(Schema):
     """What `gristmill run` computes (one section a stage) and how (`resources` and `prices`, never part of a key)."""
 
     ingest: IngestConfig
+    nights: NightsConfig | None = None
     extract: ExtractConfig = ExtractConfig()
     signals: SignalsConfig = SignalsConfig()
     filter: FilterConfig = FilterConfig()
@@ -56,9 +61,12 @@ class PipelineConfig(Schema):
     pretrain: PretrainConfig = PretrainConfig()
     sft: SftConfig = SftConfig()
     reward_model: RewardModelConfig = RewardModelConfig()
-    preferences: PreferencesConfig | None = None
+    preferences: PreferencesConfig | FeedbackConfig | ConstitutionConfig | None = Field(
+        default=None, discriminator="kind"
+    )
     align: AlignConfig = Field(default=DpoConfig(), discriminator="algorithm")
     evaluate: EvaluateConfig = EvaluateConfig()
+    test_time: TestTimeConfig | None = None
     registry: RegisterConfig = Field(default=RegisterConfig(), alias="register")
     promote: PromoteConfig = PromoteConfig()
     scaling: ScalingConfig = ScalingConfig()
@@ -96,6 +104,13 @@ class PipelineConfig(Schema):
             raise ValueError(
                 "pretrain.kl_to_start holds on to the model in model.start, but that is scratch; set it to 0"
             )
+        for name in ("sft", "reward_model", "align"):
+            adapter = getattr(getattr(self, name), "adapter", None)
+            if adapter and not adapter.merge:
+                raise ValueError(
+                    f"{name}.adapter.merge=false writes an adapter alone, and the stages after {name} need a whole "
+                    "model; leave merge at true, which writes both (docs/alignment.md)"
+                )
         self.signatures.check_threshold(self.dedup.threshold)
         trained = self.train_tokenizer
         if trained.kind == "bpe" and trained.vocab_size == "auto" and self.model.start.kind != "scratch":
@@ -108,6 +123,11 @@ class PipelineConfig(Schema):
         if self.mix.source_weights:
             raise ValueError(
                 "mix.source_weights is filled in by the pipeline; give each source a weight: ingest.sources[].weight"
+            )
+        if self.nights and (self.leave_out or self.dedup.against):
+            raise ValueError(
+                "nights deduplicates every night against all earlier ones, so dedup.against must be empty and nothing "
+                "may be in leave_out"
             )
         _ = self.decontamination  # raises where two sets of items have one name
         return self
@@ -163,6 +183,8 @@ class PipelineConfig(Schema):
     def recipes(self) -> "dict[str, PipelineConfig]":
         """The data recipes of `ablation`, each a whole configuration. Raises ValueError where one does not fit."""
         self._refuse_masked("ablation")
+        if self.nights:
+            raise ValueError("ablation compares recipes on one crawl; set nights: null and name its sources in ingest")
         return {name: self._with(changes) for name, changes in self.ablation.recipes.items()}
 
     def _refuse_masked(self, flow: str) -> None:
@@ -197,7 +219,7 @@ class PipelineConfig(Schema):
         asked = [
             ItemFile(path=benchmark.data.path, name=benchmark.name)
             for benchmark in self.evaluate.benchmarks
-            if isinstance(benchmark.data, JsonlItems)
+            if not isinstance(benchmark, HubBenchmark) and isinstance(benchmark.data, LocalItems)
         ]
         return self.decontaminate.with_benchmarks(asked)
 

@@ -8,9 +8,10 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Protocol, TextIO
 
 FIRST_LINE_S = 4.0
@@ -21,12 +22,54 @@ class Bar(Protocol):
     def advance(self, amount: float = 1, *, note: str = "") -> None: ...
 
 
+@dataclass(frozen=True)
+class Moment:
+    """How far a piece of work is."""
+
+    label: str
+    done: float
+    total: float | None
+    unit: str
+    note: str
+
+
+@contextmanager
+def watched(see: Callable[[Moment], None]) -> Iterator[None]:
+    """`see` is called at every step of the progress inside the block; it must return at once."""
+    token = _watcher.set(see)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
+
+
+_watcher: ContextVar[Callable[[Moment], None] | None] = ContextVar("watcher", default=None)
+
+
 @contextmanager
 def progress(label: str, *, total: float | None, unit: str, done: float = 0) -> Iterator[Bar]:
     """Show how far `label` is, in `unit` out of `total` (None when unknown), and when it will end at the speed so far.
 
     done: what was there before; it took no time.
     """
+    see = _watcher.get()
+    with _shown(label, total, unit, done) as bar:
+        yield _Watched(bar, see, Moment(label, done, total, unit, "")) if see else bar
+
+
+class _Watched:
+    def __init__(self, bar: Bar, see: Callable[[Moment], None], start: Moment) -> None:
+        self.bar, self.see, self.start = bar, see, start
+        self.done = start.done
+
+    def advance(self, amount: float = 1, *, note: str = "") -> None:
+        self.done += amount
+        self.see(Moment(self.start.label, self.done, self.start.total, self.start.unit, note))
+        self.bar.advance(amount, note=note)
+
+
+@contextmanager
+def _shown(label: str, total: float | None, unit: str, done: float) -> Iterator[Bar]:
     among = _among.get()
     if os.environ.get("GRISTMILL_PROGRESS") == "json":
         yield _Messages(label, total, unit, done)

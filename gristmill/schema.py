@@ -6,7 +6,7 @@ threads, devices) is `Resources` and never is.
 
 import os
 import re
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -31,14 +31,18 @@ class Schema(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _default_variants(cls, values: Any) -> Any:
-        """A variant need not be named where it is the default one: `train_tokenizer: {vocab_size: 4096}`."""
+        """A variant need not be named where it is the default one: `train_tokenizer: {vocab_size: 4096}`.
+
+        Where the default is none at all, it is the first one: `preferences: {reviews: [nightly]}`.
+        """
         if not isinstance(values, dict):
             return values
         named = dict(values)
         for name, field in cls.model_fields.items():
             given, tag = named.get(name), field.discriminator
-            if isinstance(given, dict) and isinstance(tag, str) and isinstance(field.default, BaseModel):
-                named[name] = {tag: getattr(field.default, tag), **given}
+            if isinstance(given, dict) and isinstance(tag, str) and not field.is_required():
+                variant = get_args(field.annotation)[0] if field.default is None else type(field.default)
+                named[name] = {tag: variant.model_fields[tag].default, **given}
         return named
 
 

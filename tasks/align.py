@@ -11,13 +11,15 @@ from tasks.stage import stage
 
 PROGRAMS = {
     "dpo": "gristmill.align.dpo",
+    "orpo": "gristmill.align.dpo",
+    "kto": "gristmill.align.kto",
     "grpo": "gristmill.align.online.run",
     "reinforce": "gristmill.align.online.run",
     "ppo": "gristmill.align.online.run",
 }
 
 
-@stage(produces=Checkpoint, version=1)
+@stage(produces=Checkpoint, version=2)
 def align(
     out: Path,
     model: Checkpoint,
@@ -26,6 +28,6 @@ def align(
     config: AlignConfig,
     resources: Resources = Resources(),
 ) -> Report:
-    """Optimize the policy by preferences (DPO), or by rewards of answers that it samples (GRPO, RLOO, PPO)."""
+    """Optimize the policy by preferences (DPO, ORPO, KTO), or by rewards of answers it samples (GRPO, RLOO, PPO)."""
     inputs = {"model": model, "examples": examples, "reward_model": reward_model}
     return launch(PROGRAMS[config.algorithm], out, inputs=inputs, config=config, resources=resources)

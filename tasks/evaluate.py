@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gristmill.artifacts import Checkpoint, Evaluation, Examples, Tokens
+from gristmill.artifacts import Checkpoint, Documents, Evaluation, Examples, Tokens
 from gristmill.evaluate.config import EvaluateConfig
 from gristmill.report import Report
 from gristmill.schema import Resources
@@ -10,16 +10,23 @@ from tasks.launch import launch
 from tasks.stage import stage
 
 
-@stage(produces=Evaluation, version=2)
+@stage(produces=Evaluation, version=3)
 def evaluate(
     out: Path,
     model: Checkpoint,
     tokens: Tokens,
     examples: Examples,
+    decontaminated: Documents,
     parent: Evaluation | None,
     config: EvaluateConfig,
     resources: Resources = Resources(),
 ) -> Report:
     """Bits per byte and benchmarks, item by item."""
-    inputs = {"model": model, "tokens": tokens, "examples": examples, "parent": parent}
+    inputs = {
+        "model": model,
+        "tokens": tokens,
+        "examples": examples,
+        "decontaminated": decontaminated,
+        "parent": parent,
+    }
     return launch("gristmill.evaluate.run", out, inputs=inputs, config=config, resources=resources)

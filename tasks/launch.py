@@ -23,6 +23,7 @@ from gristmill.artifacts import Artifact
 from gristmill.progress import relay
 from gristmill.report import Report
 from gristmill.schema import Resources, StageConfig
+from tasks.gpu_slot import gpu_slot
 
 GRACE_S = 60.0
 TORCHRUN = "gristmill.train.torchrun"
@@ -104,7 +105,7 @@ def launch(
         "# in the artifact store's root, with gristmill's Python\n"
         + "".join(f"{shlex.join(['python', *command])}\n" for command in commands)
     )
-    with (out / "log.txt").open("a") as log:
+    with gpu_slot(root, resources), (out / "log.txt").open("a") as log:
         process = subprocess.Popen(
             [sys.executable, *commands[0]],
             cwd=root,

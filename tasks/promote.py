@@ -47,16 +47,18 @@ def promote(
     made = decide(store, tracking.Registry(), challenger, evaluations, over=over, config=config)
     (out / "promotion.json").write_text(json.dumps(made, indent=2))
     if made["promoted"]:
-        _announce(made)
+        announce(made)
+    elif made["state"] == "awaiting approval":
+        announce(made, "gristmill.challenger.waits")
     return Report(rows_in=1, rows_out=int(made["promoted"]), unit="models", details=made)
 
 
-def _announce(made: dict[str, Any]) -> None:
-    """An event that Prefect's automations can wait for, such as to deploy the new champion."""
+def announce(made: dict[str, Any], event: str = "gristmill.champion.moved") -> None:
+    """An event that Prefect's automations wait for: to tell people, to ask for approval, to deploy the new champion."""
     from prefect.events import emit_event
 
     emit_event(
-        event="gristmill.champion.moved",
+        event=event,
         resource={"prefect.resource.id": f"gristmill.model.{made['model']}", "prefect.resource.name": made["model"]},
-        payload={name: made[name] for name in ("version", "checkpoint", "over", "rules")},
+        payload={name: made[name] for name in ("version", "checkpoint", "over", "rules", "by") if name in made},
     )

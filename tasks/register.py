@@ -8,7 +8,7 @@ from gristmill.report import Report
 from gristmill.serve.config import RegisterConfig
 from gristmill.store import Record
 from tasks import tracking
-from tasks.stage import ancestors, current_session, stage
+from tasks.stage import current_session, stage
 
 
 def _still_registered(record: Record, folder: Path) -> str | None:
@@ -21,15 +21,17 @@ def _still_registered(record: Record, folder: Path) -> str | None:
     return f"MLflow has no version {made['version']} of {made['model']} made from {made['checkpoint']}"
 
 
-@stage(produces=Registration, version=1, check=_still_registered)
+@stage(produces=Registration, version=2, check=_still_registered)
 def register(out: Path, model: Checkpoint, evaluation: Evaluation, config: RegisterConfig) -> Report:
-    """Log the model to MLflow's registry, if its licences are allowed, and point the alias `challenger` at it."""
+    """Log the model with its cards to MLflow's registry, if its licences are allowed, and point `challenger` at it."""
+    from gristmill.cards.cards import make_cards
     from gristmill.model.effective_license import allowed_license
 
-    found = allowed_license(current_session().store, model.address, config.licenses)
-    version = tracking.register_model(
-        model, evaluation, name=config.model, lineage=ancestors(model.address), license=found
-    )
+    store = current_session().store
+    found = allowed_license(store, model.address, config.licenses)
+    cards = make_cards(store, model.address, evaluation.address, name=config.model).with_tags(found.tags)
+    cards.write(out)
+    version = tracking.register_model(model, cards, name=config.model)
     made = {"model": config.model, "version": version, "checkpoint": model.address, "evaluation": evaluation.address}
     (out / "registration.json").write_text(json.dumps(made, indent=2))
     return Report(rows_in=1, rows_out=1, unit="models", details={**made, "licenses": found.model_dump()})

@@ -10,7 +10,7 @@ from tasks.launch import launch
 from tasks.stage import stage
 
 
-@stage(produces=Checkpoint, version=1)
+@stage(produces=Checkpoint, version=2)
 def reward_model(
     out: Path, model: Checkpoint, examples: Examples, config: RewardModelConfig, resources: Resources = Resources()
 ) -> Report:

@@ -10,7 +10,7 @@ from tasks.launch import launch
 from tasks.stage import stage
 
 
-@stage(produces=Checkpoint, version=1)
+@stage(produces=Checkpoint, version=2)
 def sft(
     out: Path, model: Checkpoint, examples: Examples, config: SftConfig, resources: Resources = Resources()
 ) -> Report:

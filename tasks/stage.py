@@ -27,6 +27,7 @@ from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar
 from gristmill.artifacts import Artifact, Checkpoint
 from gristmill.ledger.meter import Ledger
 from gristmill.provenance import changed_modules, git_commit, reachable_code
+from gristmill.recipe_changes import changes
 from gristmill.report import Report
 from gristmill.schema import Resources, SourceUnavailable, StageConfig
 from gristmill.shard_cache import ShardCache, fingerprint
@@ -44,9 +45,9 @@ Notes = Callable[[dict[str, Any]], list[str]]
 class StageFailed(RuntimeError):
     """A stage stopped; what was finished before it stays reusable."""
 
-    def __init__(self, label: str, cause: Exception) -> None:
+    def __init__(self, label: str, cause: Exception, address: str = "") -> None:
         super().__init__(f"{label}: {cause}")
-        self.label, self.cause = label, cause
+        self.label, self.cause, self.address = label, cause, address
 
 
 @dataclass
@@ -238,7 +239,9 @@ class Stage(Generic[P, A]):
             step.because = [f"the same as {made.label}"]
             return step
         if step.record is None:
-            step.because = _differences(recipe, here.earlier.get(self.label)) or [_absence(here.store, recipe)]
+            before = here.earlier.get(self.label)
+            differ = [str(change) for change in changes(recipe, before)] if before else []
+            step.because = differ or [_absence(here.store, recipe)]
         elif {self.name, self.label} & here.refresh:
             step.because, step.rebuild = [f"--refresh {self.name}"], True
         elif rebuilt := [artifact.address for artifact in _artifacts(arguments) if _is_rebuilt(here, artifact)]:
@@ -325,6 +328,7 @@ class Stage(Generic[P, A]):
         return json.dumps(reachable_code(Path(inspect.getfile(self.function))))
 
     def _build(self, here: Session, arguments: dict[str, Any], recipe: Recipe, draft: Path, *, fresh: bool) -> Step:
+        from tasks.progress_artifact import progress_artifact
         from tasks.tracking import stage_run
 
         if "resources" in self.signature.parameters:
@@ -335,10 +339,14 @@ class Stage(Generic[P, A]):
             here.store.path(artifact.address)
         with stage_run(self.label, recipe) as tracked:
             try:
-                with here.ledger.metered() as meter, tracked.following(draft / "metrics.jsonl"):
+                with (
+                    here.ledger.metered() as meter,
+                    tracked.following(draft / "metrics.jsonl"),
+                    progress_artifact(self.label),
+                ):
                     report = self.function(draft, **arguments)  # type: ignore[reportCallIssue]
             except Exception as error:
-                raise StageFailed(self.label, error) from error
+                raise StageFailed(self.label, error, recipe.address) from error
             seconds = meter.seconds
             record = here.store.publish(
                 draft,
@@ -369,38 +377,6 @@ def _artifacts(arguments: Mapping[str, Any]) -> list[Artifact]:
 def _is_rebuilt(here: Session, artifact: Artifact) -> bool:
     made = here.step_of(artifact.address)
     return made is not None and made.rebuild
-
-
-def _differences(new: Recipe, old: Recipe | None) -> list[str]:
-    """Each configuration key, version and input that differs from the last run, as `key: old → new`."""
-    if old is None:
-        return []
-    before, after = _flat(old), _flat(new)
-    keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
-    return [f"{key}: {_short(before.get(key))} → {_short(after.get(key))}" for key in keys]
-
-
-def _flat(recipe: Recipe) -> dict[str, Any]:
-    return (
-        _leaves(recipe.config, "") | {"version": recipe.version} | {f"input {k}": v for k, v in recipe.inputs.items()}
-    )
-
-
-def _leaves(value: Any, prefix: str) -> dict[str, Any]:
-    if isinstance(value, dict):
-        children = value.items()
-    elif isinstance(value, list):
-        children = ((str(position), child) for position, child in enumerate(value))
-    else:
-        return {prefix: value}
-    return {
-        name: leaf for key, child in children for name, leaf in _leaves(child, f"{prefix}.{key}".lstrip(".")).items()
-    }
-
-
-def _short(value: Any) -> str:
-    text = "absent" if value is None else str(value)
-    return text if len(text) <= 60 else text[:57] + "…"
 
 
 def _absence(store: ArtifactStore, recipe: Recipe) -> str:

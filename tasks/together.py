@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from gristmill.progress import one_of_several
+from tasks.gpu_slot import gpu_slot
 from tasks.launch import crew
 from tasks.stage import current_session, session
 
@@ -31,6 +32,7 @@ def together(calls: Mapping[str, Callable[[], T]]) -> dict[str, T]:
     share = here.resources.model_copy(update={"threads": max(1, here.resources.threads // at_once)})
     with (
         session(replace(here, resources=share)),
+        gpu_slot(here.store.root, here.resources),
         crew() as programs,
         ThreadPoolExecutor(at_once, thread_name_prefix="together") as pool,
     ):

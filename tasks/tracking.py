@@ -15,20 +15,21 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from contextvars import ContextVar
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from gristmill.addresses import without_secrets
 from gristmill.artifacts import Artifact
+from gristmill.cards.cards import MODEL_CARD, Cards
 from gristmill.report import Report
 from gristmill.schema import SourceUnavailable
 from gristmill.store import ArtifactStore, Recipe, Record
 from gristmill.undelivered import Undelivered
 
-if TYPE_CHECKING:
-    from gristmill.model.effective_license import EffectiveLicense
-
 EXPERIMENT = "gristmill"
 POLL_EVERY_S = 3.0
+REQUIREMENTS = ("mlflow", "torch", "transformers", "tokenizers", "safetensors", "accelerate", "jinja2")
+"""What a registered chat model needs to be loaded and asked."""
 WAIT_S = 5.0
 """So long a finished training waits for metrics that are on their way."""
 
@@ -231,6 +232,13 @@ def _log_params(run: StageRun, recipe: Recipe) -> None:
     run.client.log_batch(run.run_id, params=params)
 
 
+def log_to_parent(path: Path) -> None:
+    """Keep a file with the MLflow run of this flow run, where one was opened: a run that only reused has none."""
+    parent = _parent.get()
+    if parent and parent.run_id:
+        _client().log_artifact(parent.run_id, str(path))
+
+
 def _client() -> Any:
     # an MLflow that is away is an error within seconds, not after minutes of silent retries
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
@@ -319,13 +327,26 @@ def _get(path: str, query: dict[str, str]) -> dict[str, Any]:
 # The registry, written.
 
 
-def register_model(
-    model: Artifact, evaluation: Artifact, *, name: str, lineage: list[str], license: "EffectiveLicense"
-) -> str:
-    """Log a checkpoint as a chat model, register it under `name` with its lineage, point `challenger` at it.
+def register_model(model: Artifact, cards: Cards, *, name: str) -> str:
+    """Log a checkpoint as a chat model, register it under `name` with cards and tags, point `challenger` at it.
 
     Returns the version. A version already made from this checkpoint is used again, not doubled.
     """
+    client = _client()
+    known = [v for v in model_versions(name) if v["tags"].get("gristmill.artifact") == model.address]
+    version = str(max(int(v["version"]) for v in known)) if known else _log_chat_model(model, cards, name)
+    for key, value in cards.tags.items():
+        client.set_model_version_tag(name, version, f"gristmill.{key}", value)
+    client.update_model_version(name, version, description=cards.summary)
+    logged = client.get_model_version(name, version).source.removeprefix("models:/")
+    with TemporaryDirectory() as folder:
+        cards.write(Path(folder))
+        client.log_model_artifacts(logged, folder)
+    client.set_registered_model_alias(name, "challenger", version)
+    return version
+
+
+def _log_chat_model(model: Artifact, cards: Cards, name: str) -> str:
     import mlflow
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as transformers_logging
@@ -334,34 +355,31 @@ def register_model(
     transformers_logging.set_verbosity_error()
     for chatty in ("mlflow.transformers", "mlflow.store.model_registry.abstract_store", "mlflow.tracking"):
         logging.getLogger(chatty).setLevel(logging.ERROR)  # model cards on a hub that was never asked
-    client = _client()
-    known = [v for v in model_versions(name) if v["tags"].get("gristmill.artifact") == model.address]
-    if known:
-        version = str(max(int(v["version"]) for v in known))
-    else:
-        tokenizer = AutoTokenizer.from_pretrained(model.path)
-        pipeline_parts = {"model": AutoModelForCausalLM.from_pretrained(model.path), "tokenizer": tokenizer}
-        # dict form: log_model("<path>") fails with transformers 5.23
-        with mlflow.start_run(run_id=_parent_run_id()):
-            logged = mlflow.transformers.log_model(
-                pipeline_parts,
-                name="model",
-                task="llm/v1/chat",
-                registered_model_name=name,
-                input_example={"messages": [{"role": "user", "content": "What does `os.getcwd` do?"}]},
-                pip_requirements=[f"{p}=={metadata.version(p)}" for p in ("mlflow", "torch", "transformers")],
-            )
-        version = str(logged.registered_model_version)
-        tags = {"artifact": model.address, "evaluation": evaluation.address, "lineage": " ".join(lineage)}
-        for origin, stated in license.base.items():
-            tags |= {"origin": origin, "license": stated}
-        tags |= {"license_data": json.dumps(license.data)[:4000], "license_effective": license.expression[:4000]}
-        if license.generators:
-            tags["license_generators"] = json.dumps(license.generators)[:4000]
-        for key, value in tags.items():
-            client.set_model_version_tag(name, version, f"gristmill.{key}", value)
-    client.set_registered_model_alias(name, "challenger", version)
-    return version
+    tokenizer = AutoTokenizer.from_pretrained(model.path)
+    policy = AutoModelForCausalLM.from_pretrained(model.path)
+    # served answers name the artifact, not a path of this machine; for the colon MLflow does not ask a hub about it
+    policy.name_or_path = f"gristmill:{model.address}"
+    pipeline_parts = {"model": policy, "tokenizer": tokenizer}
+    # dict form: log_model("<path>") fails with transformers 5.23
+    with mlflow.start_run(run_id=_parent_run_id()):
+        logged = mlflow.transformers.log_model(
+            pipeline_parts,
+            name="model",
+            task="llm/v1/chat",
+            registered_model_name=name,
+            input_example={"messages": [{"role": "user", "content": "What does `os.getcwd` do?"}]},
+            # an index has no builds for one device, such as 2.13.0+cpu
+            pip_requirements=[f"{p}=={metadata.version(p).partition('+')[0]}" for p in REQUIREMENTS],
+            model_card=_hub_card(cards),
+        )
+    return str(logged.registered_model_version)
+
+
+def _hub_card(cards: Cards) -> Any:
+    """As MLflow takes it; without one it asks a hub for a card of that name."""
+    from huggingface_hub import ModelCard
+
+    return ModelCard(cards.files[MODEL_CARD])
 
 
 class Registry:

@@ -15,13 +15,16 @@ import gristmill
 from flows.cli import workspace
 from flows.cli.artifacts import app as artifacts
 from flows.cli.classifier import app as classifier
+from flows.cli.compare import compare
 from flows.cli.estimate import app as estimate
 from flows.cli.export import export
 from flows.cli.forget import forget
+from flows.cli.judge import judge
 from flows.cli.profile import profile
 from flows.cli.promote import promote
 from flows.cli.report import app as report
 from flows.cli.review import app as review
+from flows.cli.schedule import deploy, schedule
 from flows.cli.seen import seen
 from flows.cli.tokenizer import app as tokenizer
 from flows.cli.trace import trace
@@ -37,10 +40,10 @@ app = App(
 config_app = App(name="config", help="Look at configurations.")
 for group in (report, artifacts, classifier, tokenizer, review, estimate, config_app):
     app.command(group)
-for command in (trace, forget, seen, profile, export, promote):
+for command in (trace, compare, forget, seen, profile, export, promote, judge, schedule, deploy):
     app.command(command)
 
-FlowName = Literal["pipeline", "data", "pretrain", "scaling", "ablation"]
+FlowName = Literal["pipeline", "crawl", "data", "pretrain", "scaling", "ablation"]
 Config = Annotated[
     str, Parameter(name=["--config", "-c"], help="A name from pipeline_configs/ or a path to a .yaml file.")
 ]

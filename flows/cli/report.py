@@ -10,11 +10,38 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from flows.cli import workspace
-from flows.cli.scope import Address, Model, Run, find_scope
+from flows.cli.scope import Address, Model, Run, find_run, find_scope
 
 SCHEMA_VERSION = 1
 
-app = App(name="report", help="Reports as one HTML file.")
+app = App(name="report", help="What a run did, from crawl to model, as one HTML file.")
+
+
+@app.default
+def of_run(
+    run: Annotated[str | None, Parameter(help="A run's name or its beginning; the last run when left out.")] = None,
+    *,
+    out: Annotated[Path | None, Parameter(help="The file; default: RUN.html beside the run's record.")] = None,
+    as_json: Annotated[
+        bool, Parameter(name="--json", negative="", help="The facts as JSON; no file is written.")
+    ] = False,
+) -> int:
+    """The story of a run: verdict, gate, data, training, scores, answers, cost, lineage; of a failed one, the cause."""
+    from gristmill.run_report.facts import as_json as json_facts
+    from gristmill.run_report.facts import gather
+
+    chosen = find_run(run)
+    facts = gather(workspace.store(), chosen, workspace.runs(before=chosen["run"]))
+    if as_json:
+        print(json.dumps({"schema_version": SCHEMA_VERSION, **json_facts(facts)}, indent=2))
+        return 0
+    from gristmill.run_report.page import write_page
+
+    path = out or workspace.root() / "runs" / f"{chosen['run']}.html"
+    write_page(facts, path)
+    print(path)
+    print(f"{facts.verdict.title}; open the file in a browser", file=sys.stderr)
+    return 0
 
 
 @app.command

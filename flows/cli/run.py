@@ -1,23 +1,27 @@
 """`gristmill run`: a flow, here and now, with its table of results at the end."""
 
 import errno
+import json
 import logging
 import os
 import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from flows.cli import workspace
+from flows.cli.liveness import alive
 from flows.cli.plan import make_plan
-from flows.cli.servers import ServerUnavailable, ensure_servers
+from flows.cli.servers import Endpoints, ServerUnavailable, ensure_servers, find_endpoints
 from flows.pipeline import FLOWS
 from gristmill.addresses import without_secrets
 from gristmill.config import PipelineConfig
 from gristmill.schema import SourceUnavailable
+from tasks.run_report import publish_run_report, write_run_report
 from tasks.stage import Session, StageFailed, session
 
 # faults of input, disk or servers speak for themselves; anything else is our own bug and shows where it happened
@@ -26,8 +30,6 @@ SPEAKING = (ValueError, OSError, RuntimeError, SourceUnavailable)
 
 def run_flow(flow: str, config: PipelineConfig, config_name: str, *, refresh: frozenset[str]) -> int:
     """Run a flow under Prefect and MLflow, print its table, write last_run.json. Returns the exit code."""
-    started = time.monotonic()
-    root = workspace.root()
     try:
         endpoints = ensure_servers(workspace.home())
     except ServerUnavailable as error:
@@ -39,8 +41,25 @@ def run_flow(flow: str, config: PipelineConfig, config_name: str, *, refresh: fr
     if refused := refusal(flow, config, refresh):
         print(f"gristmill: nothing was run: {refused}", file=sys.stderr)
         return 1
-    name = f"{config_name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    running = Session(
+    _prepare_server()
+    running = new_session(f"{config_name}-{datetime.now(UTC):%Y%m%d-%H%M%S}", config, refresh)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        with remembered(flow, config, config_name, running) as remember:
+            _under_prefect(flow, config, config_name, running, remember)
+    except KeyboardInterrupt:
+        print("\ninterrupted; finished stages are kept, the same command continues here", file=sys.stderr)
+        return 130
+    except Exception as error:
+        _explain(error)
+        return 1
+    show_results(running, endpoints)
+    return 0
+
+
+def new_session(name: str, config: PipelineConfig, refresh: frozenset[str]) -> Session:
+    """A run of this name, which says on stderr how it goes on."""
+    return Session(
         store=workspace.store(),
         planning=False,
         run=name,
@@ -50,26 +69,62 @@ def run_flow(flow: str, config: PipelineConfig, config_name: str, *, refresh: fr
         warn=lambda text: print(f"note: {text}", file=sys.stderr),
         on_step=lambda step: print(_line(step), file=sys.stderr, flush=True),
     )
-    signal.signal(signal.SIGTERM, _terminate)
+
+
+@contextmanager
+def remembered(flow: str, config: PipelineConfig, config_name: str, running: Session) -> Iterator["Remember"]:
+    """However the run in the block ends, `runs/`, last_run.json and its report say so.
+
+    Gives what writes the record of the run so far, for reports that are made inside of the flow.
+    """
+    started = time.monotonic()
+
+    def remember(error: BaseException | None = None) -> dict[str, Any]:
+        result = summary(flow, config, config_name, running, time.monotonic() - started, error=error)
+        root = workspace.root()
+        workspace.write_json(root / "runs" / f"{running.run}.json", result)
+        workspace.write_json(root / "last_run.json", result)
+        return result
+
     try:
-        _under_prefect(flow, config, config_name, running)
-    except KeyboardInterrupt:
-        _remember(summary(flow, config, config_name, running, time.monotonic() - started, error="interrupted"), root)
-        print("\ninterrupted; finished stages are kept, the same command continues here", file=sys.stderr)
-        return 130
-    except Exception as error:
-        _explain(error)
-        failed = summary(
-            flow, config, config_name, running, time.monotonic() - started, error=without_secrets(error)[:2000]
-        )
-        _remember(failed, root)
-        return 1
-    result = summary(flow, config, config_name, running, time.monotonic() - started)
-    _remember(result, root)
+        yield remember
+    except BaseException as error:
+        # it may not have come to the flow, which publishes the report
+        write_run_report(running, remember(error), workspace.runs(before=running.run))
+        raise
+
+
+Remember = Callable[..., dict[str, Any]]
+
+
+def work(flow: str, config: PipelineConfig, config_name: str, running: Session, remember: Remember) -> None:
+    """What a flow run does, and its reports; call it inside a Prefect flow."""
+    from prefect.runtime import flow_run
+
+    from tasks.data_report import publish_data_report
+    from tasks.tracking import tracked_run
+
+    with (
+        alive(running.store.root, str(flow_run.get_id())),
+        session(running),
+        tracked_run(running.run, config_name, running.store),
+    ):
+        try:
+            FLOWS[flow](config)
+        except Exception as error:
+            publish_run_report(running, remember(error), workspace.runs(before=running.run))
+            raise
+        publish_data_report(running)
+        publish_run_report(running, remember(), workspace.runs(before=running.run))
+
+
+def show_results(running: Session, endpoints: Endpoints | None = None) -> None:
+    """The table of a finished run on stdout."""
     from flows.cli.results import show
 
-    show(result, running, endpoints)
-    return 0
+    there = endpoints or find_endpoints(workspace.home())
+    assert there, "a run has just talked to them"
+    show(json.loads((running.store.root / "runs" / f"{running.run}.json").read_text()), running, there)
 
 
 def refusal(flow: str, config: PipelineConfig, refresh: frozenset[str]) -> str | None:
@@ -85,18 +140,23 @@ def refusal(flow: str, config: PipelineConfig, refresh: frozenset[str]) -> str |
     return next(("; ".join(step.because) for step in steps if step.label in asked and step.state == "blocked"), None)
 
 
-def _under_prefect(flow: str, config: PipelineConfig, config_name: str, running: Session) -> None:
-    from prefect import flow as prefect_flow
+def _prepare_server() -> None:
+    """Close what earlier runs of this machine left running, and let the server watch over this one."""
+    from flows.cli.automations import ensure_automations
+    from flows.cli.liveness import sweep
 
-    from tasks.data_report import publish_data_report
-    from tasks.tracking import tracked_run
+    ensure_automations()
+    for name in sweep(workspace.root()):
+        print(f"note: {name} had no process any more and is closed as Crashed", file=sys.stderr)
+
+
+def _under_prefect(flow: str, config: PipelineConfig, config_name: str, running: Session, remember: Remember) -> None:
+    from prefect import flow as prefect_flow
 
     logging.getLogger("prefect").setLevel(logging.INFO)
 
     def run(config_name: str, config: dict[str, Any]) -> None:
-        with session(running), tracked_run(running.run, config_name, running.store):
-            FLOWS[flow](parsed)
-            publish_data_report(running)
+        work(flow, parsed, config_name, running, remember)
 
     parsed = config
     runnable = prefect_flow(
@@ -109,15 +169,16 @@ def _under_prefect(flow: str, config: PipelineConfig, config_name: str, running:
     runnable(config_name=config_name, config=config.model_dump(mode="json"))
 
 
-def _remember(result: dict[str, Any], root: Path) -> None:
-    workspace.write_json(root / "runs" / f"{result['run']}.json", result)
-    workspace.write_json(root / "last_run.json", result)
-
-
 def summary(
-    flow: str, config: PipelineConfig, config_name: str, done: Session, seconds: float, *, error: str | None = None
+    flow: str,
+    config: PipelineConfig,
+    config_name: str,
+    done: Session,
+    seconds: float,
+    *,
+    error: BaseException | None = None,
 ) -> dict[str, Any]:
-    """last_run.json: the run for other programs. `error` is why it ended before its last stage."""
+    """last_run.json: the run for other programs. `error` is why it ended before its last stage, `stopped` where."""
     stages = [
         {
             "stage": step.label,
@@ -146,7 +207,8 @@ def summary(
         "flow": flow,
         "config": config_name,
         "run": done.run,
-        "error": error,
+        "error": _sentence(error),
+        "stopped": {"stage": error.label, "key": error.address} if isinstance(error, StageFailed) else None,
         "seconds": round(seconds, 1),
         "stages": stages,
         "scores": scores,
@@ -155,6 +217,12 @@ def summary(
         # as they were for this run, for `forget`: a name of a configuration says neither its folder nor what --set said
         "opt_out_lists": config.filter.opt_out.places(),
     }
+
+
+def _sentence(error: BaseException | None) -> str | None:
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        return "interrupted"
+    return None if error is None else (without_secrets(error) or type(error).__name__)[:2000]
 
 
 def _line(step: Any) -> str:

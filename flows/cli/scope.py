@@ -28,9 +28,14 @@ def find_scope(run: str | None = None, artifact: str | None = None, model: str |
     if sum(choice is not None for choice in (run, artifact, model)) > 1:
         raise ConfigError("--run, --artifact and --model exclude each other; give one of them")
     if artifact or model:
-        return scope_of_artifact(workspace.store(), artifact or _checkpoint_of(model or ""))
-    chosen = _run_named(run) if run else _last_run()
+        return scope_of_artifact(workspace.store(), artifact or find_version(model or "")["tags"]["gristmill.artifact"])
+    chosen = find_run(run)
     return scope_of_run(workspace.store(), chosen["run"], [stage["key"] for stage in chosen["stages"]])
+
+
+def find_run(name: str | None) -> dict[str, Any]:
+    """What a run wrote about itself; the last one without a name. Raises ConfigError or ValueError."""
+    return _run_named(name) if name else _last_run()
 
 
 def _last_run() -> dict[str, Any]:
@@ -50,11 +55,11 @@ def _run_named(name: str) -> dict[str, Any]:
         if run["run"].startswith(name):
             return run
     known = f"the newest are {', '.join(names[:3])}" if names else "there is none"
-    raise ConfigError(f"--run {name}: no run of {workspace.store()} begins so; {known}")
+    raise ConfigError(f"run {name}: no run of {workspace.store()} begins so; {known}")
 
 
-def _checkpoint_of(model: str) -> str:
-    """NAME, NAME@ALIAS or NAME/VERSION → the checkpoint's address. Raises ValueError."""
+def find_version(model: str) -> dict[str, Any]:
+    """The version of a registered model, as NAME, NAME@ALIAS or NAME/VERSION, with its tags. Raises ValueError."""
     from tasks.tracking import model_versions, version_by_alias
 
     use_own_servers()
@@ -65,8 +70,8 @@ def _checkpoint_of(model: str) -> str:
         name, _, alias = model.partition("@")
         found = version_by_alias(name, alias or "champion")
     if found is None:
-        raise ValueError(f"--model {model}: the registry has no such version; give NAME@ALIAS or NAME/VERSION")
-    return found["tags"]["gristmill.artifact"]
+        raise ValueError(f"{model}: the registry has no such version; give NAME@ALIAS or NAME/VERSION")
+    return found
 
 
 def use_own_servers() -> None:

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flows.cli.automations import HEARTBEAT_EVERY_S
 from flows.cli.daemon import Daemon
 from gristmill.addresses import without_secrets
 from gristmill.progress import progress
@@ -93,7 +94,7 @@ PREFECT = Server(
     name="prefect",
     variable="PREFECT_API_URL",
     preferred_port=4310,
-    arguments=("-m", "prefect", "server", "start", "--host", HOST, "--port", "{port}"),
+    arguments=("-m", "flows.cli.prefect_server", "start", "--host", HOST, "--port", "{port}"),
     health="/api/health",
     api="/api",
     environment={
@@ -135,6 +136,7 @@ class Endpoints:
     def environment(self) -> dict[str, str]:
         """What to put into the environment before prefect or mlflow is imported."""
         values = {"PREFECT_API_URL": self.prefect_api, "MLFLOW_TRACKING_URI": self.mlflow_uri, **TELEMETRY_OFF}
+        values["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] = str(HEARTBEAT_EVERY_S)
         if self.prefect_home:
             values["PREFECT_HOME"] = str(self.prefect_home)
         for name in ("no_proxy", "NO_PROXY"):  # a company's proxy cannot reach our loopback

@@ -79,10 +79,18 @@ def config_path(name: str) -> Path:
     for folder in (Path("pipeline_configs"), CHECKOUT / "pipeline_configs"):
         if (folder / f"{name}.yaml").is_file():
             return folder / f"{name}.yaml"
-    known = sorted(path.stem for path in (CHECKOUT / "pipeline_configs").glob("*.yaml") if path.stem != "base")
+    known = sorted(
+        path.stem for path in (CHECKOUT / "pipeline_configs").glob("*.yaml") if path.stem not in ("base", "deployments")
+    )
     raise ConfigError(
         f"--config {name}: no such configuration; there are {', '.join(known)}, or give a path to a .yaml file"
     )
+
+
+def deployments_path() -> Path:
+    """`deployments.yaml` from `pipeline_configs/` here or in the checkout."""
+    here = Path("pipeline_configs") / "deployments.yaml"
+    return here if here.is_file() else CHECKOUT / here
 
 
 def load_config(name: str, overrides: Sequence[str]) -> "PipelineConfig":
@@ -98,7 +106,7 @@ def check_stages(names: Sequence[str]) -> frozenset[str]:
     from gristmill.config import PipelineConfig
 
     sections = {field.alias or name for name, field in PipelineConfig.model_fields.items()}
-    known = sorted(sections - {"resources", "prices", "model", "leave_out"})
+    known = sorted(sections - {"resources", "prices", "model", "leave_out", "nights"} | {"corpus"})
     for name in names:
         if name.partition("[")[0] not in known:
             raise ConfigError(f"--refresh {name}: no such stage; there are {', '.join(known)}")
@@ -114,10 +122,11 @@ def write_json(path: Path, value: Any) -> None:
     Path(file.name).rename(path)
 
 
-def runs() -> Iterator[dict[str, Any]]:
-    """What earlier runs wrote about themselves, newest first."""
+def runs(*, before: str | None = None) -> Iterator[dict[str, Any]]:
+    """What earlier runs wrote about themselves, newest first; with `before`, those that began before that run."""
     for path in sorted((root() / "runs").glob("*.json"), key=lambda path: path.stem[-15:], reverse=True):
-        yield json.loads(path.read_text())
+        if before is None or path.stem[-15:] < before[-15:]:
+            yield json.loads(path.read_text())
 
 
 def earlier_recipes() -> "dict[str, Recipe]":

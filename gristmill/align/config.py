@@ -3,38 +3,22 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
+from gristmill.align.adapter_config import Adapter
 from gristmill.align.online.config import GrpoConfig, PpoConfig, ReinforceConfig
-from gristmill.fingerprint import content_digest
+from gristmill.align.rows_config import ArtifactRows, ExampleRows, FileRows, HubRows, Rows
 from gristmill.program import Run
-from gristmill.schema import Schema, StageConfig
-
-
-class ExampleRows(Schema):
-    """The rows that the stage `examples` made, with its own held-out rows."""
-
-    kind: Literal["examples"] = "examples"
-
-
-class JsonlRows(Schema):
-    """A JSON-lines file (or `.gz`): chat messages, Alpaca fields or, for pairs, prompt, chosen and rejected."""
-
-    kind: Literal["jsonl"] = "jsonl"
-    path: Annotated[Path, AfterValidator(Path.absolute)]
-    """The file; a relative path counts from where the command is started."""
-    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    """Share of rows that never train and measure the result; a row's content decides, so copies stay together."""
-
-
-Rows = Annotated[ExampleRows | JsonlRows, Field(discriminator="kind")]
+from gristmill.schema import StageConfig
 
 
 class TrainingConfig(StageConfig):
-    """What all three trainings have in common: AdamW, linear warm-up and decay, rows of similar length together."""
+    """What all trainings have in common: AdamW, linear warm-up and decay, rows of similar length together."""
 
     data: Rows = ExampleRows()
-    """Where rows come from: `examples`, or a file of your own (`jsonl`)."""
+    """Where rows come from: `examples`, an earlier `artifact`, `files` of your own, a data set of the `hub`."""
+    adapter: Adapter | None = None
+    """Which weights train: null all of them, else those of an adapter beside them."""
     epochs: PositiveFloat = 1.0
     """Passes over the training rows."""
     lr: PositiveFloat = 1e-4
@@ -69,11 +53,19 @@ class TrainingConfig(StageConfig):
             )
         return self
 
+    @property
+    def earlier_rows(self) -> str | None:
+        """Address of the examples artifact that `data` names, if it names one."""
+        return self.data.artifact if isinstance(self.data, ArtifactRows) else None
+
     def identity(self) -> dict[str, Any]:
-        """The configuration with a file's content in place of its path."""
+        """The configuration with the rows' content in place of where they lie; an artifact is an input of its own."""
         decisive = self.model_dump(mode="json", exclude={"log_every_steps", "micro_rows"})
-        if isinstance(self.data, JsonlRows):
-            decisive["data"] = {**decisive["data"], "path": content_digest(self.data.path)}
+        if isinstance(self.data, FileRows | HubRows):
+            places = {"paths", "hub", "revision", "files"}
+            decisive["data"] = self.data.model_dump(mode="json", exclude=places) | {"content": self.data.content()}
+        elif isinstance(self.data, ArtifactRows):
+            decisive["data"] = ExampleRows().model_dump(mode="json")
         return decisive
 
 
@@ -84,6 +76,9 @@ class SftConfig(TrainingConfig):
     """Passes over the training rows."""
     lr: PositiveFloat = 1e-3
     """Peak learning rate."""
+    packing: bool = False
+    """Lay the rows of a forward pass one behind the other, each blind to the others, where lengths differ much and
+    padding would cost. The loss is the same."""
 
 
 class RewardModelConfig(TrainingConfig):
@@ -95,23 +90,78 @@ class RewardModelConfig(TrainingConfig):
     """Weight of (reward of chosen + reward of rejected)², which keeps rewards around 0 (arXiv:2312.09244)."""
 
 
-class DpoConfig(TrainingConfig):
-    """Direct preference optimization (Rafailov et al. 2023, arXiv:2305.18290) against the policy's own start."""
+class PreferenceConfig(TrainingConfig):
+    """What learning from preferences has in common, beside the rows and the optimizer."""
 
-    algorithm: Literal["dpo"] = "dpo"
     beta: PositiveFloat = 0.1
     """Strength of the pull towards the reference; smaller moves further."""
-    length_normalized: bool = False
-    """Compare log-probabilities per token instead of per answer (Tülu 3, arXiv:2411.15124); beta is then larger, ~5."""
-    chosen_nll_weight: NonNegativeFloat = 0.0
-    """Weight of the chosen answers' own loss per token, which keeps their probability up (RPO; arXiv:2404.19733)."""
     answered_prompts: int = Field(default=64, ge=0)
     """Held-out prompts answered before and after for the reward model to score; 0: none."""
     answer_tokens: PositiveInt = 48
     """Longest answer to those, in tokens."""
 
 
-AlignConfig = DpoConfig | GrpoConfig | ReinforceConfig | PpoConfig
+class DpoConfig(PreferenceConfig):
+    """Direct preference optimization (Rafailov et al. 2023, arXiv:2305.18290) against the policy's own start."""
+
+    algorithm: Literal["dpo"] = "dpo"
+    loss: Literal["sigmoid", "ipo", "robust"] = "sigmoid"
+    """`sigmoid`: the paper's. `ipo`: a margin of 1/(2 beta) per token and no more (Azar et al. 2023, arXiv:2310.12036).
+    `robust`: unbiased where a share `label_noise` of the pairs is the wrong way round (arXiv:2403.00409)."""
+    label_noise: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    """Share of pairs that are the wrong way round, for `loss: robust`."""
+    length_normalized: bool = False
+    """Compare log-probabilities per token instead of per answer (Tülu 3, arXiv:2411.15124); beta is then larger, ~5.
+    Of `loss: sigmoid`; `ipo` always does."""
+    chosen_nll_weight: NonNegativeFloat = 0.0
+    """Weight of the chosen answers' own loss per token, which keeps their probability up (RPO; arXiv:2404.19733)."""
+
+    @model_validator(mode="after")
+    def _loss_has_these_settings(self) -> Self:
+        if self.length_normalized and self.loss != "sigmoid":
+            raise ValueError(f"length_normalized is a setting of loss=sigmoid, and loss={self.loss}; leave it out")
+        if (self.label_noise > 0) != (self.loss == "robust"):
+            raise ValueError(
+                f"label_noise={self.label_noise} with loss={self.loss}: loss: robust needs the share of wrong pairs, "
+                "above 0, and no other loss knows it"
+            )
+        return self
+
+
+class OrpoConfig(PreferenceConfig):
+    """Odds-ratio preference optimization (Hong et al. 2024, arXiv:2403.07691): fine-tuning on the chosen answers and a
+    preference in one loss, without a reference."""
+
+    algorithm: Literal["orpo"] = "orpo"
+    beta: PositiveFloat = 0.1
+    """Weight of the odds ratio beside the chosen answers' own loss; the paper's λ."""
+
+
+class KtoConfig(PreferenceConfig):
+    """Kahneman–Tversky optimization (Ethayarajh et al. 2024, arXiv:2402.01306): single answers that were found
+    desirable or not. Preference pairs are two such answers each."""
+
+    algorithm: Literal["kto"] = "kto"
+    desirable_weight: PositiveFloat = 1.0
+    """Weight of desirable answers' loss."""
+    undesirable_weight: PositiveFloat = 1.0
+    """Weight of the others'; the paper keeps weight × count of the two between 1 : 1 and 4 : 3."""
+
+    @model_validator(mode="after")
+    def _others_to_compare_with(self) -> Self:
+        if self.micro_rows < 2:
+            raise ValueError(
+                f"micro_rows={self.micro_rows}: KTO estimates how far the policy has moved from the other rows of a "
+                "forward pass; use at least 2"
+            )
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """micro_rows decides which rows the divergence is estimated from."""
+        return super().identity() | {"micro_rows": self.micro_rows}
+
+
+AlignConfig = DpoConfig | OrpoConfig | KtoConfig | GrpoConfig | ReinforceConfig | PpoConfig
 """What `align` can be, told apart by `algorithm`."""
 
 
@@ -146,7 +196,20 @@ class DpoRun(Run):
     """Folder of the examples artifact, where `config.data` asks for it."""
     reward_model: Path | None = None
     """Folder of a reward model that scores answers before and after. Training does not use it."""
-    config: DpoConfig = DpoConfig()
+    config: DpoConfig | OrpoConfig = Field(default=DpoConfig(), discriminator="algorithm")
+    """What is computed."""
+
+
+class KtoRun(Run):
+    """`run.yaml` of `python -m gristmill.align.kto`."""
+
+    model: Path
+    """Folder of the model to start from; it is the reference too."""
+    examples: Path | None = None
+    """Folder of the examples artifact, where `config.data` asks for it."""
+    reward_model: Path | None = None
+    """Folder of a reward model that scores answers before and after. Training does not use it."""
+    config: KtoConfig = KtoConfig()
     """What is computed."""
 
 

@@ -1,169 +1,142 @@
-"""Conversations and preference pairs from JSON lines, checked row by row; which rows train and which are held out.
+"""Rows that train and rows that measure: read, told apart by format, copies left out, divided by prompt.
 
-A line that cannot be understood is an error that names file and line. A row that is understood but has nothing to
-learn from (an empty answer, two equal ones) is left out and counted.
+A row that cannot be understood is an error that names file and row. One that is understood but left out is counted by
+reason and listed in `dropped.jsonl`: an empty answer, two equal ones, a copy of an earlier row, too many tokens.
 """
 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from gristmill.align.config import ExampleRows, JsonlRows
-from gristmill.evaluate.chat_format import ROLES, Message
-from gristmill.jsonl import read_jsonl
+from gristmill.align import formats
+from gristmill.align.formats import Conversation, Labelled, Pair
+from gristmill.align.row_files import license_of, read_rows, rows_of
+from gristmill.align.rows_config import ArtifactRows, ExampleRows, FileRows, HubRows
+from gristmill.evaluate.chat_format import Message
 
-R = TypeVar("R", "Conversation", "Pair")
-
-
-@dataclass(frozen=True)
-class Conversation:
-    """Messages that end with the assistant's."""
-
-    row_id: str
-    messages: list[Message]
+AnyRows = ExampleRows | ArtifactRows | FileRows | HubRows
+R = TypeVar("R", Conversation, Pair, Labelled)
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A prompt, and the answer preferred over another one."""
+class Dropped:
+    """A row that was left out. `row`: file and number."""
 
-    row_id: str
-    prompt: list[Message]
-    chosen: Message
-    rejected: Message
+    row: str
+    reason: str
 
 
 @dataclass
 class Split(Generic[R]):
-    """Rows to train on, rows to measure with, and how many were left out, by reason."""
+    """Rows to train on, rows to measure with, those left out, and what is known of all of them."""
 
     train: list[R] = field(default_factory=list)
     held_out: list[R] = field(default_factory=list)
-    dropped: Counter[str] = field(default_factory=Counter)
+    dropped: list[Dropped] = field(default_factory=list)
+    license: str | None = None
+    """None: rows of an artifact, whose own record says where they come from."""
+
+    @property
+    def rows(self) -> int:
+        return len(self.train) + len(self.held_out) + len(self.dropped)
+
+    def details(self) -> dict[str, Any]:
+        """For the report: the formats that were found and the licence that was declared."""
+        found = Counter(row.format for row in (*self.train, *self.held_out))
+        return {"formats": dict(sorted(found.items())), "data_license": self.license}
 
 
-def read_conversations(source: ExampleRows | JsonlRows, examples: Path | None) -> Split[Conversation]:
-    """Rows for SFT. Raises ValueError naming file and line, or when either part is empty."""
-    return _read(source, examples, "sft", _conversation)
+def read_conversations(source: AnyRows, examples: Path | None) -> Split[Conversation]:
+    """Rows for SFT. Raises ValueError naming file and row, or when either part is empty."""
+    return _read(source, examples, "sft", lambda row, where: _one(formats.conversation(row, where)))
 
 
-def read_pairs(source: ExampleRows | JsonlRows, examples: Path | None) -> Split[Pair]:
-    """Preference pairs. Raises ValueError naming file and line, or when either part is empty."""
-    return _read(source, examples, "preferences", _pair)
+def read_pairs(source: AnyRows, examples: Path | None) -> Split[Pair]:
+    """Preference pairs. Raises ValueError naming file and row, or when either part is empty."""
+    return _read(source, examples, "preferences", lambda row, where: _one(formats.pair(row, where)))
+
+
+def read_labelled(source: AnyRows, examples: Path | None) -> Split[Labelled]:
+    """Labelled answers for KTO, preference pairs as two each. Raises ValueError as `read_pairs` does."""
+    return _read(source, examples, "preferences", formats.labelled)
+
+
+def write_dropped(dropped: list[Dropped], out: Path) -> dict[str, int]:
+    """List the rows that were left out in `dropped.jsonl`; returns how many there are, by reason."""
+    with (out / "dropped.jsonl").open("w", encoding="utf-8") as file:
+        for row in dropped:
+            file.write(json.dumps({"row": row.row, "reason": row.reason}, ensure_ascii=False) + "\n")
+    return dict(sorted(Counter(row.reason for row in dropped).items()))
+
+
+def _one(parsed: R | formats.Reason) -> list[R] | formats.Reason:
+    return parsed if isinstance(parsed, str) else [parsed]
 
 
 def _read(
-    source: ExampleRows | JsonlRows,
+    source: AnyRows,
     examples: Path | None,
     name: str,
-    parse: Callable[[dict[str, Any], str], R | str],
+    parse: Callable[[dict[str, Any], str], list[R] | formats.Reason],
 ) -> Split[R]:
-    split: Split[R] = Split()
-    if isinstance(source, JsonlRows):
-        named, files = str(source.path), [source.path]
-    else:
-        if examples is None:
-            raise ValueError("data.kind is `examples` but no examples folder was given; give one, or use kind: jsonl")
-        named, files = f"{name}.jsonl of examples", [examples / f"{name}.jsonl", examples / f"{name}_held_out.jsonl"]
-    for path in files:
-        for where, row in read_jsonl(path):
-            parsed = parse(row, where)
-            if isinstance(parsed, str):
-                split.dropped[parsed] += 1
-            elif _is_held_out(row, source) or path.stem.endswith("_held_out"):
-                split.held_out.append(parsed)
-            else:
-                split.train.append(parsed)
+    split: Split[R] = Split(license=license_of(source) if isinstance(source, FileRows | HubRows) else None)
+    seen: set[bytes] = set()
+    for where, row, held_out in _rows(source, examples, name):
+        parsed = parse(row, where)
+        if isinstance(parsed, str):
+            split.dropped.append(Dropped(where, parsed))
+            continue
+        for one in parsed:
+            content = _digest(_content(one))
+            if content in seen:
+                split.dropped.append(Dropped(where, "duplicate"))
+                continue
+            seen.add(content)
+            prompt = one.messages[:-1] if isinstance(one, Conversation) else one.prompt
+            is_held_out = _share(prompt) < source.held_out if isinstance(source, FileRows | HubRows) else held_out
+            (split.held_out if is_held_out else split.train).append(one)
     if len(split.train) == 0 or len(split.held_out) < 2:
         raise ValueError(
-            f"{named}: {len(split.train)} rows to train on and {len(split.held_out)} held out, after leaving out "
-            f"{split.dropped.total()}; at least 1 and 2 are needed, so give more rows"
+            f"{_named(source, name)}: {len(split.train)} rows to train on and {len(split.held_out)} held out, after "
+            f"leaving out {len(split.dropped)}; at least 1 and 2 are needed, so give more rows"
         )
     return split
 
 
-def _is_held_out(row: dict[str, Any], source: ExampleRows | JsonlRows) -> bool:
-    if isinstance(source, ExampleRows):
-        return False
-    content = json.dumps({key: value for key, value in row.items() if key != "id"}, sort_keys=True)
-    return int.from_bytes(hashlib.sha256(content.encode()).digest()[:8]) / 2**64 < source.held_out
+def _rows(source: AnyRows, examples: Path | None, name: str) -> Iterator[tuple[str, dict[str, Any], bool]]:
+    """(file:row, fields, whether it stands in a file of held-out rows)."""
+    if isinstance(source, FileRows | HubRows):
+        yield from ((where, row, False) for where, row in rows_of(source))
+        return
+    if examples is None:
+        raise ValueError(f"data.kind is `{source.kind}` but no examples folder was given; give one, or use kind: files")
+    # the held-out file first: of a row that stands in both, the copy that trains is the one left out
+    for path, held_out in ((examples / f"{name}_held_out.jsonl", True), (examples / f"{name}.jsonl", False)):
+        yield from ((where, row, held_out) for where, row in read_rows(path))
 
 
-def _conversation(row: dict[str, Any], where: str) -> Conversation | str:
-    if "messages" in row:
-        messages = _messages(row["messages"], f"{where}: messages")
-    elif "instruction" in row and "output" in row:
-        messages = [*_alpaca_prompt(row, where), {"role": "assistant", "content": _text(row, "output", where)}]
-    else:
-        raise ValueError(
-            f"{where}: expected `messages`, or Alpaca's `instruction` and `output`; found the keys {_keys(row)}"
-        )
-    if messages[-1]["role"] != "assistant":
-        raise ValueError(f"{where}: the last message is the {messages[-1]['role']}'s; there is no answer to learn from")
-    if not messages[-1]["content"].strip():
-        return "empty_answer"
-    return Conversation(str(row.get("id", where)), messages)
+def _content(row: Conversation | Pair | Labelled) -> Any:
+    if isinstance(row, Conversation):
+        return row.messages
+    if isinstance(row, Pair):
+        return [row.prompt, row.chosen, row.rejected]
+    return [row.prompt, row.completion, row.desirable]
 
 
-def _pair(row: dict[str, Any], where: str) -> Pair | str:
-    if "chosen" not in row or "rejected" not in row or not ("prompt" in row or "instruction" in row):
-        raise ValueError(
-            f"{where}: expected `chosen`, `rejected` and one of `prompt`, `instruction`; found the keys {_keys(row)}"
-        )
-    if "prompt" not in row:
-        prompt = _alpaca_prompt(row, where)
-    elif isinstance(row["prompt"], str):
-        prompt = [{"role": "user", "content": row["prompt"]}]
-    else:
-        prompt = _messages(row["prompt"], f"{where}: prompt")
-    chosen, rejected = _answer(row, "chosen", where), _answer(row, "rejected", where)
-    if not chosen["content"].strip() or not rejected["content"].strip():
-        return "empty_answer"
-    if chosen == rejected:
-        return "equal_answers"
-    return Pair(str(row.get("id", where)), prompt, chosen, rejected)
+def _share(prompt: list[Message]) -> float:
+    """A number from 0 to 1 that a prompt decides."""
+    return int.from_bytes(_digest(prompt)[:8]) / 2**64
 
 
-def _answer(row: dict[str, Any], key: str, where: str) -> Message:
-    if isinstance(row[key], str):
-        return {"role": "assistant", "content": row[key]}
-    messages = _messages(row[key], f"{where}: {key}")
-    if len(messages) != 1 or messages[0]["role"] != "assistant":
-        raise ValueError(
-            f"{where}: {key} must be text or one message of the assistant; earlier turns belong to `prompt`"
-        )
-    return messages[0]
+def _digest(content: Any) -> bytes:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).digest()
 
 
-def _messages(found: Any, where: str) -> list[Message]:
-    if not isinstance(found, list) or not found:
-        raise ValueError(f'{where}: expected a list of {{"role", "content"}}, found {str(found)[:60]!r}')
-    for message in found:
-        if (
-            not isinstance(message, dict)
-            or message.get("role") not in ROLES
-            or not isinstance(message.get("content"), str)
-        ):
-            raise ValueError(
-                f"{where}: expected a role out of {', '.join(ROLES)} and text, found {str(message)[:80]!r}"
-            )
-    return [{"role": message["role"], "content": message["content"]} for message in found]
-
-
-def _alpaca_prompt(row: dict[str, Any], where: str) -> list[Message]:
-    instruction, more = _text(row, "instruction", where), _text(row, "input", where) if row.get("input") else ""
-    return [{"role": "user", "content": f"{instruction}\n\n{more}" if more else instruction}]
-
-
-def _text(row: dict[str, Any], key: str, where: str) -> str:
-    if not isinstance(row[key], str):
-        raise ValueError(f"{where}: {key} must be text, found a {type(row[key]).__name__}")
-    return row[key]
-
-
-def _keys(row: dict[str, Any]) -> str:
-    return ", ".join(sorted(row)[:12]) or "none"
+def _named(source: AnyRows, name: str) -> str:
+    if isinstance(source, FileRows):
+        return ", ".join(source.paths)
+    return source.hub if isinstance(source, HubRows) else f"{name}.jsonl of examples"

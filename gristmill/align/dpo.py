@@ -1,6 +1,6 @@
-"""Direct preference optimization on TRL: `python -m gristmill.align.dpo --config run.yaml --out DIR`.
+"""Preference pairs, DPO or ORPO on TRL: `python -m gristmill.align.dpo --config run.yaml --out DIR`.
 
-The reference is the model the policy starts from. Its log-probabilities are computed once, before training, from the
+DPO's reference is the model the policy starts from. Its log-probabilities are computed once, before training, from the
 folder on disk: a reference that TRL loads again by name can be another model.
 """
 
@@ -9,24 +9,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gristmill.align.config import DpoConfig, DpoRun
-from gristmill.align.data import read_pairs
+from gristmill.align.config import DpoConfig, DpoRun, OrpoConfig
+from gristmill.align.data import read_pairs, write_dropped
 from gristmill.evaluate.statistics import mean_interval, paired_difference
+from gristmill.model.origin import note_data_license
 from gristmill.program import run_program
 from gristmill.progress import progress
 from gristmill.report import Report
 from gristmill.schema import Resources
 
 if TYPE_CHECKING:
-    import torch
     from datasets import Dataset
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from gristmill.evaluate.branches import Branches
 
 
 def run_dpo(
-    model: Path, examples: Path | None, reward_model: Path | None, out: Path, config: DpoConfig, resources: Resources
+    model: Path,
+    examples: Path | None,
+    reward_model: Path | None,
+    out: Path,
+    config: DpoConfig | OrpoConfig,
+    resources: Resources,
 ) -> Report:
     """Optimize the policy in folder `model` on preference pairs; write a model folder and metrics.jsonl to `out`.
 
@@ -34,51 +38,62 @@ def run_dpo(
     """
     from trl import DPOConfig
 
-    from gristmill.align import trl_adapter
-    from gristmill.align.dpo_trainer import TokenizedDPOTrainer
+    from gristmill.align import adapters, trl_adapter
+    from gristmill.align.dpo_trainer import OrpoTrainer, TokenizedDPOTrainer
+    from gristmill.align.held_out_answers import scored_answers
     from gristmill.align.rows import encode_pairs
     from gristmill.evaluate.checkpoints import load_model, prepare_process
     from gristmill.evaluate.logps import completion_logps
 
     device = prepare_process(resources)
     pairs = read_pairs(config.data, examples)
-    policy, tokenizer = load_model(model, device)
+    policy, tokenizer = load_model(model, device, quantization=adapters.quantization(config.adapter, device))
     trl_adapter.check_tokenizer(tokenizer)
     limit = trl_adapter.context_length(policy, config)
     train_pairs, train_dropped = encode_pairs(tokenizer, pairs.train, max_tokens=limit)
     held_out, held_out_dropped = encode_pairs(tokenizer, pairs.held_out[: config.held_out_rows], max_tokens=limit)
     dropped = pairs.dropped + train_dropped + held_out_dropped
-    judge = (
-        _Judge(reward_model, tokenizer, held_out, config, device) if reward_model and config.answered_prompts else None
-    )
+    judge = scored_answers(reward_model, tokenizer, [pair.prompt for pair in held_out], config, device)
 
     with progress("align: reference", total=len(train_pairs), unit="pairs") as bar:
         reference = np.array(completion_logps(policy, train_pairs, bar=bar))
-    before, scores_before = np.array(completion_logps(policy, held_out)), judge.scores(policy) if judge else None
+    before = np.array(completion_logps(policy, held_out))
+    scores_before = judge.scores(policy) if judge else None
     arguments = DPOConfig(
         **trl_adapter.trainer_arguments(config, out, device),
         **_loss(config),
         beta=config.beta,
         precompute_ref_log_probs=True,
     )
-    trainer = TokenizedDPOTrainer(
-        policy, args=arguments, train_dataset=_dataset(train_pairs, reference), processing_class=tokenizer
+    trainer_class = OrpoTrainer if isinstance(config, OrpoConfig) else TokenizedDPOTrainer
+    trainer = trainer_class(
+        policy,
+        args=arguments,
+        train_dataset=_dataset(train_pairs, reference),
+        processing_class=tokenizer,
+        peft_config=adapters.peft_config(config.adapter, "answers"),
     )
     trl_adapter.train(trainer, out, label="align")
-    after, scores_after = np.array(completion_logps(policy, held_out)), judge.scores(policy) if judge else None
-    trl_adapter.save_checkpoint(policy, model, out, tokenizer)
-
+    policy = adapters.merged(
+        trainer.model, config.adapter, out, base=model, reload=lambda: load_model(model, device)[0]
+    )
+    after = np.array(completion_logps(policy, held_out))
     metrics = pair_metrics(before, after, held_out, seed=config.seed)
-    if scores_before is not None and scores_after is not None:
-        metrics |= {"reward_before": float(np.mean(scores_before)), "reward": float(np.mean(scores_after))}
-        metrics |= paired_difference(scores_after, scores_before, seed=config.seed).metrics("reward_change")
+    if judge and scores_before:
+        metrics |= judge.metrics(scores_before, judge.scores(policy), seed=config.seed)
+    trl_adapter.save_checkpoint(policy, model, out, tokenizer, config.adapter)
+    note_data_license(out, "align", pairs.license)
     return Report(
-        rows_in=len(pairs.train) + len(pairs.held_out) + pairs.dropped.total(),
+        rows_in=pairs.rows,
         rows_out=len(train_pairs),
         unit="pairs",
-        dropped=dict(sorted(dropped.items())),
+        dropped=write_dropped(dropped, out),
         metrics=metrics,
-        details={"held_out_pairs": len(held_out), "answered_prompts": len(judge.prompts) if judge else 0},
+        details={
+            "held_out_pairs": len(held_out),
+            "answered_prompts": len(judge.prompts) if judge else 0,
+            **pairs.details(),
+        },
     )
 
 
@@ -107,11 +122,17 @@ def _first_is_larger(values: np.ndarray) -> np.ndarray:
     return (np.sign(values[:, 0] - values[:, 1]) + 1) / 2
 
 
-def _loss(config: DpoConfig) -> dict[str, Any]:
-    kind = "sigmoid_norm" if config.length_normalized else "sigmoid"
+def _loss(config: DpoConfig | OrpoConfig) -> dict[str, Any]:
+    if isinstance(config, OrpoConfig):
+        return {}
+    kind = "sigmoid_norm" if config.length_normalized else config.loss
     if config.chosen_nll_weight == 0:
-        return {"loss_type": [kind]}
-    return {"loss_type": [kind, "sft"], "loss_weights": [1.0, config.chosen_nll_weight]}
+        return {"loss_type": [kind], "label_smoothing": config.label_noise}
+    return {
+        "loss_type": [kind, "sft"],
+        "loss_weights": [1.0, config.chosen_nll_weight],
+        "label_smoothing": config.label_noise,
+    }
 
 
 def _dataset(pairs: "list[Branches]", reference: np.ndarray) -> "Dataset":
@@ -127,40 +148,6 @@ def _dataset(pairs: "list[Branches]", reference: np.ndarray) -> "Dataset":
             "length": [pair.length for pair in pairs],
         }
     )
-
-
-class _Judge:
-    """A reward model, and the held-out prompts whose greedy answers it scores."""
-
-    def __init__(
-        self,
-        folder: Path,
-        tokenizer: "PreTrainedTokenizerBase",
-        held_out: "list[Branches]",
-        config: DpoConfig,
-        device: "torch.device",
-    ) -> None:
-        from gristmill.align.rewards import load_reward_model
-
-        self.reward_model, own_tokenizer = load_reward_model(folder, device)
-        if own_tokenizer.get_vocab() != tokenizer.get_vocab():
-            raise ValueError(
-                f"{folder.name}: the reward model has another tokenizer than the policy; train it from the same"
-            )
-        self.tokenizer = tokenizer
-        self.prompts = list({tuple(pair.prompt): None for pair in held_out})[: config.answered_prompts]
-        self.answer_tokens = config.answer_tokens
-
-    def scores(self, policy: "PreTrainedModel") -> list[float]:
-        """The reward of the policy's greedy answer to each prompt."""
-        from gristmill.align.rewards import rewards
-        from gristmill.evaluate.chat_format import end_of_turn
-        from gristmill.evaluate.generation import greedy_answers
-
-        end = end_of_turn(self.tokenizer)
-        answers = greedy_answers(policy, self.prompts, max_new_tokens=self.answer_tokens, stop_ids=end)
-        rows = [[*prompt, *answer, *end] for prompt, answer in zip(self.prompts, answers, strict=True)]
-        return rewards(self.reward_model, rows)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,15 @@
-"""TRL's DPO trainer for pairs that come tokenized, with the reference's log-probabilities beside them."""
+"""TRL's DPO trainer for pairs that come tokenized, with the reference's log-probabilities beside them; ORPO on it.
+
+TRL 1.16 has ORPO in its experimental part only, so the loss is ours.
+"""
 
 from typing import Any
 
+import torch
 from datasets import Dataset
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+from transformers import PreTrainedModel
 from trl import DPOTrainer
 
 
@@ -18,3 +25,36 @@ class TokenizedDPOTrainer(DPOTrainer):
 
     def _precompute_ref_logps(self, dataset: Dataset, *unused: Any) -> Dataset:  # pyright: ignore[reportIncompatibleMethodOverride]
         return dataset
+
+
+class OrpoTrainer(TokenizedDPOTrainer):
+    """The same with ORPO's loss, which looks at no reference."""
+
+    def _compute_loss(self, model: PreTrainedModel, inputs: dict[str, Any], return_outputs: bool) -> Any:
+        """Rows: the chosen answers, then the rejected ones."""
+        seen_BT = inputs["completion_mask"][:, 1:].bool()
+        logits_BTV = model(
+            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
+        ).logits[:, :-1]
+        logps_BTV = logits_BTV.float().log_softmax(dim=-1)
+        logps_BT = logps_BTV.gather(2, inputs["input_ids"][:, 1:, None])[..., 0] * seen_BT
+        chosen_PT, rejected_PT = logps_BT.chunk(2)
+        chosen_seen_PT, rejected_seen_PT = seen_BT.chunk(2)
+        chosen_P = chosen_PT.sum(dim=1) / chosen_seen_PT.sum(dim=1)
+        rejected_P = rejected_PT.sum(dim=1) / rejected_seen_PT.sum(dim=1)
+        metrics = self._metrics["train" if model.training else "eval"]
+        metrics["rewards/accuracies"].append((chosen_P > rejected_P).float().mean().item())
+        metrics["rewards/margins"].append(self.beta * (chosen_P - rejected_P).mean().item())
+        metrics["logps/chosen"].append(chosen_PT.sum(dim=1).mean().item())
+        metrics["logps/rejected"].append(rejected_PT.sum(dim=1).mean().item())
+        chosen_nll = -chosen_PT.sum() / chosen_seen_PT.sum()
+        return chosen_nll + self.beta * odds_ratio_loss(chosen_P, rejected_P).mean()
+
+
+def odds_ratio_loss(chosen_P: Tensor, rejected_P: Tensor) -> Tensor:
+    """−ln σ(ln odds(chosen) − ln odds(rejected)), odds = p / (1 − p); Hong et al. 2024, arXiv:2403.07691, eq. 7.
+
+    chosen_P, rejected_P: ln p per token, mean over an answer's tokens, below 0. [pairs] each, as is what it returns.
+    """
+    log_odds_P = (chosen_P - torch.log(-torch.expm1(chosen_P))) - (rejected_P - torch.log(-torch.expm1(rejected_P)))
+    return -logsigmoid(log_odds_P)

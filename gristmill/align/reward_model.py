@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gristmill.align.config import RewardModelConfig, RewardModelRun
-from gristmill.align.data import read_pairs
+from gristmill.align.data import read_pairs, write_dropped
 from gristmill.evaluate.statistics import mean_interval, paired_difference
+from gristmill.model.origin import note_data_license
 from gristmill.program import run_program
 from gristmill.report import Report
 from gristmill.schema import Resources
@@ -31,14 +32,15 @@ def run_reward_model(
     """
     from trl import RewardConfig, RewardTrainer
 
-    from gristmill.align import trl_adapter
+    from gristmill.align import adapters, trl_adapter
     from gristmill.align.rewards import load_reward_model, rewards
     from gristmill.align.rows import encode_pairs
     from gristmill.evaluate.checkpoints import prepare_process
 
     device = prepare_process(resources)
     pairs = read_pairs(config.data, examples)
-    scorer, tokenizer = load_reward_model(model, device, seed=config.seed)
+    quantization = adapters.quantization(config.adapter, device)
+    scorer, tokenizer = load_reward_model(model, device, seed=config.seed, quantization=quantization)
     trl_adapter.check_tokenizer(tokenizer)
     limit = trl_adapter.context_length(scorer, config)
     train_pairs, train_dropped = encode_pairs(tokenizer, pairs.train, max_tokens=limit)
@@ -48,17 +50,31 @@ def run_reward_model(
     arguments = RewardConfig(
         **trl_adapter.trainer_arguments(config, out, device), center_rewards_coefficient=config.center_rewards or None
     )
-    trainer = RewardTrainer(scorer, arguments, train_dataset=_dataset(train_pairs), processing_class=tokenizer)
+    trainer = RewardTrainer(
+        scorer,
+        arguments,
+        train_dataset=_dataset(train_pairs),
+        processing_class=tokenizer,
+        peft_config=adapters.peft_config(config.adapter, "scores"),
+    )
     trl_adapter.train(trainer, out, label="reward_model")
+    scorer = adapters.merged(
+        trainer.model,
+        config.adapter,
+        out,
+        base=model,
+        reload=lambda: load_reward_model(model, device, seed=config.seed)[0],
+    )
     scores = rewards(scorer, [[*pair.prompt, *answer] for pair in held_out for answer in pair.completions])
-    trl_adapter.save_checkpoint(scorer, model, out, tokenizer)
+    trl_adapter.save_checkpoint(scorer, model, out, tokenizer, config.adapter)
+    note_data_license(out, "reward_model", pairs.license)
     return Report(
-        rows_in=len(pairs.train) + len(pairs.held_out) + pairs.dropped.total(),
+        rows_in=pairs.rows,
         rows_out=len(train_pairs),
         unit="pairs",
-        dropped=dict(sorted(dropped.items())),
+        dropped=write_dropped(dropped, out),
         metrics=pair_metrics(np.array(scores).reshape(-1, 2), held_out, train_pairs, seed=config.seed),
-        details={"held_out_pairs": len(held_out)},
+        details={"held_out_pairs": len(held_out), **pairs.details()},
     )
 
 

@@ -4,24 +4,28 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForSequenceClassification,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
-from gristmill.evaluate.checkpoints import load_tokenizer
+from gristmill.evaluate.checkpoints import load_tokenizer, placed
 
 ROWS_PER_BATCH = 64
 
 
 def load_reward_model(
-    folder: Path, device: torch.device, *, seed: int = 0
+    folder: Path, device: torch.device, *, seed: int = 0, quantization: BitsAndBytesConfig | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A reward model in float32 and its tokenizer. From a language model's folder it gets a new head, drawn by seed."""
     tokenizer = load_tokenizer(folder)
     torch.manual_seed(seed)
     model = AutoModelForSequenceClassification.from_pretrained(
-        folder, num_labels=1, dtype=torch.float32, local_files_only=True
+        folder, num_labels=1, dtype=torch.float32, local_files_only=True, **placed(device, quantization)
     )
     model.config.pad_token_id = tokenizer.pad_token_id  # it finds the last token of a row by this
-    model.to(device)
     return model, tokenizer
 
 

@@ -1,10 +1,10 @@
 """Rows and pairs as token ids, without those that do not fit or spell special tokens."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from gristmill.align.data import Conversation, Pair
+from gristmill.align.data import Dropped
+from gristmill.align.formats import Conversation, Labelled, Pair
 from gristmill.evaluate.branches import Branches
 from gristmill.evaluate.chat_format import ChatTokens, Message, encode_chats
 
@@ -12,44 +12,71 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 T = TypeVar("T")
+R = TypeVar("R", Conversation, Pair, Labelled)
+
+TOO_LONG = "too_long"
 
 
 def encode_conversations(
     tokenizer: "Tokenizer", rows: Sequence[Conversation], *, max_tokens: int
-) -> tuple[list[ChatTokens], Counter[str]]:
-    """Rows that fit, and how many were left out, by reason.
+) -> tuple[list[ChatTokens], list[Dropped]]:
+    """Rows that fit, and those left out.
 
     Raises ValueError when the tokenizer's template does not mark the assistant's words and the end of its turn, or when
     no row fits.
     """
-    control = tokenizer.all_special_tokens
-    clean = [row.messages for row in rows if not _spells_any(control, row.messages)]
-    encoded = encode_chats(tokenizer, clean)
-    fitting = [chat for chat in encoded if len(chat.ids) <= max_tokens]
-    return _some(fitting, max_tokens), _dropped(len(rows), len(clean), len(fitting))
+    clean, dropped = _without_special_tokens(tokenizer, rows, lambda row: row.messages)
+    fitting = []
+    for row, chat in zip(clean, encode_chats(tokenizer, [row.messages for row in clean]), strict=True):
+        if len(chat.ids) <= max_tokens:
+            fitting.append(chat)
+        else:
+            dropped.append(Dropped(row.row, TOO_LONG))
+    return _some(fitting, max_tokens), dropped
 
 
 def encode_pairs(
     tokenizer: "Tokenizer", pairs: Sequence[Pair], *, max_tokens: int
-) -> tuple[list[Branches], Counter[str]]:
+) -> tuple[list[Branches], list[Dropped]]:
     """For each pair that fits its prompt with two completions, chosen and rejected, each with the end of the turn."""
-    control = tokenizer.all_special_tokens
-    clean = [pair for pair in pairs if not _spells_any(control, [*pair.prompt, pair.chosen, pair.rejected])]
+    clean, dropped = _without_special_tokens(tokenizer, pairs, lambda pair: [*pair.prompt, pair.chosen, pair.rejected])
     chats = encode_chats(
         tokenizer, [[*pair.prompt, answer] for pair in clean for answer in (pair.chosen, pair.rejected)]
     )
     fitting = []
-    for chosen, rejected in zip(chats[::2], chats[1::2], strict=True):
+    for pair, chosen, rejected in zip(clean, chats[::2], chats[1::2], strict=True):
         (start, stop), (_, rejected_stop) = chosen.answers()[-1], rejected.answers()[-1]
         assert chosen.ids[:start] == rejected.ids[:start], "the prompt's tokens depend on the answer"
         if max(stop, rejected_stop) <= max_tokens:
             fitting.append(Branches(chosen.ids[:start], [chosen.ids[start:stop], rejected.ids[start:rejected_stop]]))
-    return _some(fitting, max_tokens), _dropped(len(pairs), len(clean), len(fitting))
+        else:
+            dropped.append(Dropped(pair.row, TOO_LONG))
+    return _some(fitting, max_tokens), dropped
 
 
-def _spells_any(control: Sequence[str], messages: Sequence[Message]) -> bool:
+def encode_labelled(
+    tokenizer: "Tokenizer", rows: Sequence[Labelled], *, max_tokens: int
+) -> tuple[list[tuple[Branches, bool]], list[Dropped]]:
+    """For each answer that fits its prompt with one completion, and whether it is desirable."""
+    clean, dropped = _without_special_tokens(tokenizer, rows, lambda row: [*row.prompt, row.completion])
+    fitting = []
+    for row, chat in zip(clean, encode_chats(tokenizer, [[*row.prompt, row.completion] for row in clean]), strict=True):
+        start, stop = chat.answers()[-1]
+        if stop <= max_tokens:
+            fitting.append((Branches(chat.ids[:start], [chat.ids[start:stop]]), row.desirable))
+        else:
+            dropped.append(Dropped(row.row, TOO_LONG))
+    return _some(fitting, max_tokens), dropped
+
+
+def _without_special_tokens(
+    tokenizer: "Tokenizer", rows: Sequence[R], messages: Callable[[R], list[Message]]
+) -> tuple[list[R], list[Dropped]]:
     # a message that spells a special token would end its turn from within
-    return any(token in message["content"] for message in messages for token in control)
+    control = tokenizer.all_special_tokens
+    spells = [any(token in one["content"] for one in messages(row) for token in control) for row in rows]
+    clean = [row for row, bad in zip(rows, spells, strict=True) if not bad]
+    return clean, [Dropped(row.row, "spells_special_token") for row, bad in zip(rows, spells, strict=True) if bad]
 
 
 def _some(fitting: list[T], max_tokens: int) -> list[T]:
@@ -58,7 +85,3 @@ def _some(fitting: list[T], max_tokens: int) -> list[T]:
             f"no row has at most {max_tokens} tokens; shorten the rows, or raise max_tokens or the context"
         )
     return fitting
-
-
-def _dropped(rows: int, clean: int, fitting: int) -> Counter[str]:
-    return +Counter({"spells_special_token": rows - clean, "too_long": clean - fitting})

@@ -1,7 +1,7 @@
 """Supervised fine-tuning on TRL: `python -m gristmill.align.sft --config run.yaml --out DIR`.
 
-The loss counts the assistant's tokens alone, the end of its turn included. Rows are padded, not packed: without
-FlashAttention packed rows would see each other. Batches hold rows of similar length, so little is padding.
+The loss counts the assistant's tokens alone, the end of its turn included. Batches hold rows of similar length, so
+little is padding; packed, none is.
 """
 
 from pathlib import Path
@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gristmill.align.config import SftConfig, SftRun
-from gristmill.align.data import read_conversations
+from gristmill.align.data import read_conversations, write_dropped
 from gristmill.evaluate.statistics import mean_interval, paired_difference, per_token
+from gristmill.model.origin import note_data_license
 from gristmill.program import run_program
 from gristmill.report import Report
 from gristmill.schema import Resources
+
+SHOWN_ROWS = 3
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -22,25 +25,25 @@ if TYPE_CHECKING:
 
     from gristmill.evaluate.chat_format import ChatTokens
 
-NOT_LEARNED = -100
-
 
 def run_sft(model: Path, examples: Path | None, out: Path, config: SftConfig, resources: Resources) -> Report:
-    """Fine-tune the model in folder `model`; write a model folder and metrics.jsonl to `out`.
+    """Fine-tune the model in folder `model`; write a model folder, metrics.jsonl and learned.txt to `out`.
 
-    The report compares the loss on held-out answers before and after. Raises ValueError for rows, a tokenizer or a
+    learned.txt shows of the first rows, token by token, what is learned. The report compares the loss on held-out
+    answers before and after. Raises ValueError for rows, a tokenizer or a
     chat template that cannot be learned from.
     """
     from trl import SFTConfig
 
-    from gristmill.align import trl_adapter
+    from gristmill.align import adapters, trl_adapter
     from gristmill.align.rows import encode_conversations
-    from gristmill.align.sft_trainer import AnswerTrainer
+    from gristmill.align.sft_trainer import AnswerTrainer, packed
+    from gristmill.evaluate.chat_format import printed
     from gristmill.evaluate.checkpoints import load_model, prepare_process
 
     device = prepare_process(resources)
     rows = read_conversations(config.data, examples)
-    policy, tokenizer = load_model(model, device)
+    policy, tokenizer = load_model(model, device, quantization=adapters.quantization(config.adapter, device))
     trl_adapter.check_tokenizer(tokenizer)
     limit = trl_adapter.context_length(policy, config)
     train_rows, train_dropped = encode_conversations(tokenizer, rows.train, max_tokens=limit)
@@ -49,26 +52,46 @@ def run_sft(model: Path, examples: Path | None, out: Path, config: SftConfig, re
     )
     dropped = rows.dropped + train_dropped + held_out_dropped
 
+    shown = (printed(tokenizer, row) for row in train_rows[:SHOWN_ROWS])
+    (out / "learned.txt").write_text("\n".join(shown) + "\n", encoding="utf-8")
+
     before = _nats(policy, held_out)
     arguments = SFTConfig(
         **trl_adapter.trainer_arguments(config, out, device), dataset_kwargs={"skip_prepare_dataset": True}
     )
-    trainer = AnswerTrainer(policy, arguments, train_dataset=_dataset(train_rows), processing_class=tokenizer)
+    trainer = AnswerTrainer(
+        policy,
+        arguments,
+        data_collator=packed if config.packing else None,
+        train_dataset=_dataset(train_rows),
+        processing_class=tokenizer,
+        peft_config=adapters.peft_config(config.adapter, "answers"),
+    )
     trl_adapter.train(trainer, out, label="sft")
+    policy = adapters.merged(
+        trainer.model, config.adapter, out, base=model, reload=lambda: load_model(model, device)[0]
+    )
     after = _nats(policy, held_out)
-    trl_adapter.save_checkpoint(policy, model, out, tokenizer)
+    trl_adapter.save_checkpoint(policy, model, out, tokenizer, config.adapter)
+    note_data_license(out, "sft", rows.license)
     return Report(
-        rows_in=len(rows.train) + len(rows.held_out) + rows.dropped.total(),
+        rows_in=rows.rows,
         rows_out=len(train_rows),
         unit="rows",
-        dropped=dict(sorted(dropped.items())),
+        dropped=write_dropped(dropped, out),
         metrics=_metrics(before, after, held_out, seed=config.seed),
-        details={"learned_tokens": sum(sum(row.learned) for row in train_rows), "held_out_rows": len(held_out)},
+        details={
+            "learned_tokens": sum(sum(row.learned) for row in train_rows),
+            "held_out_rows": len(held_out),
+            **rows.details(),
+        },
     )
 
 
 def _dataset(rows: "list[ChatTokens]") -> "Dataset":
     from datasets import Dataset
+
+    from gristmill.align.sft_trainer import NOT_LEARNED
 
     labels = [
         [token if learned else NOT_LEARNED for token, learned in zip(row.ids, row.learned, strict=True)] for row in rows
@@ -92,12 +115,11 @@ def _nats(model: "PreTrainedModel", rows: "list[ChatTokens]") -> np.ndarray:
 def _metrics(before: np.ndarray, after: np.ndarray, rows: "list[ChatTokens]", *, seed: int) -> dict[str, float]:
     tokens = [sum(row.learned) for row in rows]
     change = paired_difference(per_token(after, tokens), per_token(before, tokens), seed=seed)
-    better = mean_interval(after < before, seed=seed)
     return {
         "held_out_nats_per_token_before": float(before.sum() / sum(tokens)),
         "held_out_nats_per_token": float(after.sum() / sum(tokens)),
         **change.metrics("held_out_nats_per_token_change"),
-        "held_out_rows_better": better.mean,
+        **mean_interval(after < before, seed=seed).metrics("held_out_rows_better"),
     }
 
 

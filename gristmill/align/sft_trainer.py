@@ -1,11 +1,15 @@
-"""TRL's SFT trainer, with logits computed only where something is learned."""
+"""TRL's SFT trainer, with logits computed only where something is learned, and rows padded or packed."""
 
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel
 from trl import SFTTrainer
 
+from gristmill.model.documents import document_arguments
 from gristmill.train.loss import summed_nats
+
+NOT_LEARNED = -100
 
 
 class AnswerTrainer(SFTTrainer):
@@ -19,14 +23,23 @@ class AnswerTrainer(SFTTrainer):
         num_items_in_batch: Any = None,
     ) -> Any:
         targets_BT = inputs["labels"][:, 1:]
-        learned_BT = targets_BT != -100
+        learned_BT = targets_BT != NOT_LEARNED
         places_L = learned_BT.any(dim=0).nonzero()[:, 0]
-        outputs = model(
-            input_ids=inputs["input_ids"],
-            attention_mask=inputs["attention_mask"],
-            use_cache=False,
-            logits_to_keep=places_L,
-        )
+        seen = {name: inputs[name] for name in ("input_ids", "attention_mask", "position_ids") if name in inputs}
+        outputs = model(**seen, use_cache=False, logits_to_keep=places_L)
         learned_BL = learned_BT[:, places_L]
         nats = summed_nats(outputs.logits[learned_BL], targets_BT[:, places_L][learned_BL])
         return nats / (learned_BT.sum() if num_items_in_batch is None else num_items_in_batch)
+
+
+def packed(rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
+    """A batch in one row of N tokens without padding: each row blind to the others, its positions from 0.
+
+    rows: `input_ids` and `labels`. Returns those and `position_ids` as [1, N], `attention_mask` as [1, 1, N, N].
+    """
+    lengths = torch.tensor([len(row["input_ids"]) for row in rows])
+    rows_1N = torch.repeat_interleave(torch.arange(len(rows)), lengths)[None]
+    # what begins a row has nothing before it to be predicted from
+    labels = [label for row in rows for label in (NOT_LEARNED, *row["labels"][1:])]
+    ids = [token for row in rows for token in row["input_ids"]]
+    return {"input_ids": torch.tensor([ids]), "labels": torch.tensor([labels]), **document_arguments(rows_1N)}

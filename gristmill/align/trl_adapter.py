@@ -12,6 +12,7 @@ import torch
 import transformers
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainerState
 
+from gristmill.align.adapter_config import Adapter
 from gristmill.align.config import TrainingConfig
 from gristmill.evaluate.chat_format import check_template, end_of_turn
 from gristmill.evaluate.generation import stop_ids
@@ -104,18 +105,32 @@ class _Watch(TrainerCallback):
             self.note = f"loss {known['loss']:.3f}"
 
 
-def save_checkpoint(model: PreTrainedModel, start: Path, out: Path, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Write a model folder: weights, configuration, and the tokenizer's files as they were in `start`."""
+def save_checkpoint(
+    model: PreTrainedModel,
+    start: Path,
+    out: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    adapter: Adapter | None = None,
+) -> None:
+    """Write a model folder: weights, configuration, and the tokenizer's files as they were in `start`.
+
+    adapter: what was trained in place of all weights; one that is not merged keeps them to itself.
+    """
+    if adapter is None or adapter.merge:
+        _save_weights(model, out, tokenizer)
+    for name in TOKENIZER_FILES:
+        if (start / name).is_file():
+            shutil.copyfile(start / name, out / name)
+    pass_on(start, out)
+
+
+def _save_weights(model: PreTrainedModel, out: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     if model.can_generate() and model.generation_config is not None:
         ends = end_of_turn(tokenizer) if tokenizer.chat_template else []
         model.generation_config.eos_token_id = sorted({*stop_ids(model), *ends})
     model.config.use_cache = True  # the trainer turned it off, and without it chat is five times slower
     model.save_pretrained(out, max_shard_size="1000GB")
     (out / "model.safetensors").chmod(0o644)  # safetensors makes it readable by its owner only
-    for name in TOKENIZER_FILES:
-        if (start / name).is_file():
-            shutil.copyfile(start / name, out / name)
-    pass_on(start, out)
 
 
 def context_length(model: PreTrainedModel, config: TrainingConfig) -> int:

@@ -1,58 +1,28 @@
-"""A data report as one HTML file that needs nothing else: no script, no font, no image, no network.
-
-Everything that comes from a crawl is hostile. Jinja escapes all of it, no URL becomes a link, characters that steer
-or turn text are shown by their code, and a content security policy allows only the style sheet in the file itself,
-by its hash. Charts are SVG whose sizes are attributes: colours follow the reader's light or dark setting, and every
-number in a chart also stands in a table or in its description.
+"""A data report as one HTML file (gristmill/html/shell.py). Every number in a chart also stands in a table or in its
+description.
 """
 
-import base64
-import hashlib
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from gristmill.data_report.facts import Facts
 from gristmill.data_report.histograms import Histogram
 from gristmill.data_report.samples import OPT_OUT
+from gristmill.html.shell import render_page, write_whole
+from gristmill.html.shown import number
 
-FOLDER = Path(__file__).parent
+TEMPLATE = Path(__file__).parent / "page.html.j2"
 WIDTH, HALF, AXIS = 400.0, 44.0, 16.0
 
 
 def write_page(facts: Facts, path: Path) -> None:
     """Write the report; a reader of `path` never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(render(facts), encoding="utf-8")
-    temporary.rename(path)
+    write_whole(path, render(facts))
 
 
 def render(facts: Facts) -> str:
     """The report's HTML."""
-    environment = Environment(
-        loader=FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(count=_count, percent=percent, visible=visible, number=_number)
-    style = (FOLDER / "page.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return environment.get_template("page.html.j2").render(
-        facts=facts, style=style, style_digest=digest, draw=draw, opted_out=_opted_out(facts)
-    )
-
-
-def visible(text: object, *, lines: bool = False) -> str:
-    """Text with characters that nobody would see, or that turn or hide others, replaced by their code.
-
-    lines: line breaks and tabs stay.
-    """
-    kept = "\n\t" if lines else ""
-    return "".join(char if char.isprintable() or char in kept else f"[U+{ord(char):04X}]" for char in str(text))
+    return render_page(TEMPLATE, facts=facts, draw=draw, opted_out=_opted_out(facts))
 
 
 def draw(histogram: Histogram) -> dict[str, Any]:
@@ -89,33 +59,16 @@ def draw(histogram: Histogram) -> dict[str, Any]:
 
 def _threshold(line: Any) -> str:
     languages = f" ({', '.join(line.languages)})" if line.languages else ""
-    return f"{'at least' if line.rule.startswith('min_') else 'at most'} {_number(line.value)}{languages}"
+    return f"{'at least' if line.rule.startswith('min_') else 'at most'} {number(line.value)}{languages}"
 
 
 def _tick(histogram: Histogram, place: float) -> dict[str, Any]:
     value = histogram.edges[0] + place * (histogram.edges[-1] - histogram.edges[0])
     shown = 10**value if histogram.logarithmic else value
     anchor = {0: "start", 0.5: "middle", 1: "end"}[place]
-    label = f"{shown:,.0f}" if histogram.logarithmic else _number(shown)
+    label = f"{shown:,.0f}" if histogram.logarithmic else number(shown)
     return {"x": WIDTH * place, "label": label, "anchor": anchor}
 
 
 def _opted_out(facts: Facts) -> list[str]:
     return [drop.rule for drop in facts.drops if drop.rule.startswith(OPT_OUT)]
-
-
-def _count(value: int) -> str:
-    return f"{value:,}"
-
-
-def percent(value: float) -> str:
-    """A share as a percentage; what is not nothing does not look like nothing."""
-    if 0 < value < 0.0005:
-        return "< 0.1 %"
-    return f"{100 * value:.1f} %" if value < 0.9995 or value == 1 else "> 99.9 %"
-
-
-def _number(value: float) -> str:
-    if value == int(value) or abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"

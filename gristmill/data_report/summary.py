@@ -7,7 +7,7 @@ would do as well by the standard, but Prefect's page shows them as they are writ
 from collections.abc import Iterable, Sequence
 
 from gristmill.data_report.facts import Facts, Group
-from gristmill.data_report.page import percent, visible
+from gristmill.html.shown import percent, visible
 
 SHOWN_ROWS = 15
 SHOWN_SAMPLES, SHOWN_CHARS = 2, 300

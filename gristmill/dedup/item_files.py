@@ -53,13 +53,17 @@ class Item:
 def read_items(file: ItemFile) -> Iterator[Item]:
     """All items of a file. Raises ValueError, with file and row, for a row that holds no text where it should."""
     rows = [(int(where.rpartition(":")[2]), where, row) for where, row in read_jsonl(file.path)]
-    ids = _ids(file, rows)
+    ids = item_ids(file, rows)
     for (number, where, row), item_id in zip(rows, ids, strict=True):
         texts = _stated_texts(file, row, where) if file.fields else _usual_texts(row, where)
         yield Item(file.benchmark, item_id, number, tuple(dict.fromkeys(texts)), _summary(file, row, where))
 
 
-def _ids(file: ItemFile, rows: list[tuple[int, str, Row]]) -> list[str]:
+def item_ids(file: ItemFile, rows: list[tuple[int, str, Row]]) -> list[str]:
+    """Of (number, file:row, row): each item's own id where the file has one for each, else the row's number.
+
+    Raises ValueError where the field that `file.id` names is no id.
+    """
     for name in [file.id] if file.id else _IDS:
         found = [_lower(row).get(name.lower()) for _, _, row in rows]
         if rows and all(isinstance(value, str | int) for value in found) and len(set(map(str, found))) == len(rows):

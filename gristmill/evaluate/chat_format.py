@@ -45,6 +45,16 @@ def encode_chats(tokenizer: "Tokenizer", chats: Sequence[list[Message]]) -> list
     return _encode(tokenizer, chats)
 
 
+def printed(tokenizer: "Tokenizer", chat: ChatTokens) -> str:
+    """A conversation token by token: learned ones stand between ⟦ and ⟧, `|` between two others, ⏎ for a line break."""
+    text, inside = "", False
+    for token, learned in zip(chat.ids, chat.learned, strict=True):
+        text += ("⟧" if inside and not learned else "") + ("⟦" if learned and not inside else "|")
+        text += str(tokenizer.decode([token])).replace("\n", "⏎")
+        inside = learned
+    return text.removeprefix("|") + ("⟧" if inside else "")
+
+
 def encode_prompts(tokenizer: "Tokenizer", prompts: Sequence[list[Message]]) -> list[list[int]]:
     """Token ids up to where the assistant begins to speak."""
     check_template(tokenizer)

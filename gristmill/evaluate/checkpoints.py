@@ -2,10 +2,17 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from gristmill.model.config import is_masked_model
 from gristmill.schema import Resources
@@ -25,21 +32,34 @@ def prepare_process(resources: Resources) -> torch.device:
     return torch.device(wanted)
 
 
-def load_model(folder: Path, device: torch.device) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A causal language model in float32, and its tokenizer. Raises ValueError for a masked one (BERT)."""
+def load_model(
+    folder: Path, device: torch.device, *, quantization: BitsAndBytesConfig | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A causal language model in float32 or quantized, and its tokenizer. Raises ValueError for a masked one (BERT)."""
     tokenizer = load_tokenizer(folder)
     if is_masked_model(folder):
         raise ValueError(
             f"{folder}: this model fills in masked tokens, it generates no text, so it can be neither chatted with, "
             "fine-tuned on conversations nor asked benchmarks; its masked_bits_per_byte stands in its result.json"
         )
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-    model.to(device)  # pyright: ignore[reportArgumentType]
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, local_files_only=True, **placed(device, quantization)
+    )
     return model, tokenizer
+
+
+def placed(device: torch.device, quantization: BitsAndBytesConfig | None) -> dict[str, Any]:
+    """Arguments of `from_pretrained` that put a model on a device."""
+    return {"device_map": {"": device}} | ({"quantization_config": quantization} if quantization else {})
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder. Raises ValueError when the folder is none."""
+    if (folder / "adapter").is_dir() and not (folder / "config.json").is_file():
+        raise ValueError(
+            f"{folder}: an adapter without the model it belongs to (adapter.merge: false); name the base's folder, or "
+            "train with adapter.merge: true"
+        )
     if not (folder / "tokenizer.json").is_file() or not (folder / "config.json").is_file():
         raise ValueError(f"{folder}: no config.json and tokenizer.json there; expected a model folder")
     return AutoTokenizer.from_pretrained(folder, local_files_only=True)

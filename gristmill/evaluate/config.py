@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
+from gristmill.evaluate.harness_config import NAME, HarnessBenchmark, HubBenchmark, LocalItems, described
 from gristmill.fingerprint import content_digest
 from gristmill.program import Run
 from gristmill.schema import Schema, StageConfig
@@ -18,12 +19,8 @@ class ExampleItems(Schema):
     kind: Literal["examples"] = "examples"
 
 
-class JsonlItems(Schema):
+class JsonlItems(LocalItems):
     """A JSON-lines file (or `.gz`) of items: `{"id", "question", "choices": [...], "answer": index}`."""
-
-    kind: Literal["jsonl"] = "jsonl"
-    path: Annotated[Path, AfterValidator(Path.absolute)]
-    """The file; a relative path counts from where the command is started."""
 
 
 Items = Annotated[ExampleItems | JsonlItems, Field(discriminator="kind")]
@@ -33,7 +30,7 @@ class MultipleChoice(Schema):
     """Which of several answers does the model find likeliest? Prompt and score are pinned: both move results."""
 
     kind: Literal["multiple_choice"] = "multiple_choice"
-    name: str = Field(default="docs_choice", pattern=r"^[a-z][a-z0-9_]*$")
+    name: str = Field(default="docs_choice", pattern=NAME)
     """Begins the names of its metrics."""
     data: Items = ExampleItems()
     """Where items come from."""
@@ -53,16 +50,28 @@ class MultipleChoice(Schema):
             )
         return self
 
+    def identity(self) -> dict[str, Any]:
+        """A file stands for its content."""
+        dumped = self.model_dump(mode="json")
+        if isinstance(self.data, JsonlItems):
+            dumped["data"]["path"] = content_digest(self.data.path)
+        return dumped
 
-Benchmark = MultipleChoice
-"""What `benchmarks` can hold; with others it becomes a union, told apart by `kind`."""
+
+Described = Annotated[MultipleChoice | HarnessBenchmark | HubBenchmark, Field(discriminator="kind")]
+Benchmark = Annotated[Described, BeforeValidator(described, json_schema_input_type=str | Described)]
 
 
 class EvaluateConfig(StageConfig):
     """Scores of one checkpoint: bits per byte, benchmarks with baselines, a few answers to read."""
 
     benchmarks: list[Benchmark] = [MultipleChoice()]
-    """Benchmarks, each with a name of its own."""
+    """Benchmarks, each with a name of its own: settings, or the name of a definition in `pipeline_configs/benchmarks/`
+    (`blimp`, `piqa`, …; docs/evaluation.md)."""
+    limit: PositiveInt | None = None
+    """At most so many items of each benchmark that lm-evaluation-harness asks; null: all."""
+    limit_seed: int = Field(default=0, ge=0)
+    """Which ones."""
     chat: bool = True
     """Ask in the chat format. False for base models, which never saw it."""
     samples: list[str] = [
@@ -93,11 +102,7 @@ class EvaluateConfig(StageConfig):
 
     def identity(self) -> dict[str, Any]:
         """The configuration with a file's content in place of its path."""
-        decisive = self.model_dump(mode="json")
-        for benchmark, dumped in zip(self.benchmarks, decisive["benchmarks"], strict=True):
-            if isinstance(benchmark.data, JsonlItems):
-                dumped["data"]["path"] = content_digest(benchmark.data.path)
-        return decisive
+        return self.model_dump(mode="json") | {"benchmarks": [benchmark.identity() for benchmark in self.benchmarks]}
 
 
 class EvaluateRun(Run):
@@ -109,6 +114,8 @@ class EvaluateRun(Run):
     """Folder of token shards; their validation split measures bits per byte."""
     examples: Path | None = None
     """Folder of the examples artifact, where a benchmark asks for it."""
+    decontaminated: Path | None = None
+    """Folder of the decontaminated text; scores are given without the items that were found there, too."""
     parent: Path | None = None
     """Folder of an earlier evaluation, of the model this one was made from."""
     config: EvaluateConfig = EvaluateConfig()

@@ -9,7 +9,9 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gristmill.evaluate.config import EvaluateConfig, EvaluateRun
+from gristmill.dedup.decontaminate_config import EXAMPLES
+from gristmill.evaluate.config import EvaluateConfig, EvaluateRun, MultipleChoice
+from gristmill.evaluate.harness_config import HarnessBenchmark
 from gristmill.metrics import NOT_FINITE
 from gristmill.program import RESULT, run_program
 from gristmill.progress import progress
@@ -28,20 +30,31 @@ def run_evaluate(
     out: Path,
     config: EvaluateConfig,
     resources: Resources,
+    *,
+    decontaminated: Path | None = None,
 ) -> Report:
     """Measure the model in folder `model`; with `parent`, an earlier evaluation, also the paired differences to it.
 
-    tokens: token shards, whose validation split gives bits per byte; none: not measured.
+    tokens: token shards, whose validation split gives bits per byte; none: not measured. decontaminated: text with its
+    leaks.parquet; scores are then given without the items found there, too.
     """
     import torch
 
+    from gristmill.evaluate import harness, harness_items
     from gristmill.evaluate.checkpoints import load_model, prepare_process
+    from gristmill.evaluate.combined import combined_metrics
+    from gristmill.evaluate.found_items import without_found
     from gristmill.evaluate.multiple_choice import answer_items, choice_metrics, read_items
     from gristmill.evaluate.pairing import write_items
 
     device = prepare_process(resources)
     narrow = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
-    read = {benchmark.name: read_items(benchmark, examples) for benchmark in config.benchmarks}
+    choices = [benchmark for benchmark in config.benchmarks if isinstance(benchmark, MultipleChoice)]
+    asked = [benchmark for benchmark in config.benchmarks if not isinstance(benchmark, MultipleChoice)]
+    local = [benchmark for benchmark in asked if isinstance(benchmark, HarnessBenchmark)]
+    harness.check_installed(asked)
+    read = {benchmark.name: read_items(benchmark, examples) for benchmark in choices}
+    items = {benchmark.name: harness_items.read_items(benchmark) for benchmark in local}
     policy, tokenizer = load_model(model, device)
     rows: list[dict[str, Any]] = []
     metrics: dict[str, float] = {}
@@ -49,11 +62,23 @@ def run_evaluate(
     if tokens:
         with narrow:
             metrics |= _bits_per_byte(policy, model, tokens, details)
-    for benchmark in config.benchmarks:
+    for benchmark in choices:
         with narrow:
             answered = answer_items(policy, tokenizer, read[benchmark.name], benchmark, chat=config.chat)
         metrics |= choice_metrics(answered, seed=config.seed)
         rows += answered
+    correct: dict[str, list[float]] = {}
+    for benchmark in asked:
+        with narrow:
+            found = harness.answer_benchmark(policy, tokenizer, benchmark, items.get(benchmark.name), config)
+        metrics |= found.metrics
+        rows += found.rows
+        details[benchmark.name] = found.facts
+        correct[benchmark.name] = [row["correct"] for row in found.rows]
+    more, about = combined_metrics(local, correct, seed=config.seed)
+    metrics, details = metrics | more, details | about
+    if decontaminated:
+        metrics |= without_found(rows, _names_in_leaks(config), decontaminated, seed=config.seed)
     write_items(out, rows)
     _write_samples(out / "samples.jsonl", policy, tokenizer, config)
     if parent:
@@ -61,6 +86,16 @@ def run_evaluate(
     finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
     details |= dict.fromkeys(metrics.keys() - finite.keys(), NOT_FINITE)
     return Report(rows_in=len(rows), rows_out=len(rows), unit="items", metrics=finite, details=details)
+
+
+def _names_in_leaks(config: EvaluateConfig) -> dict[str, str]:
+    """What decontamination calls the items of each benchmark."""
+    return {
+        benchmark.name: EXAMPLES
+        if isinstance(benchmark, MultipleChoice) and benchmark.data.kind == "examples"
+        else benchmark.name
+        for benchmark in config.benchmarks
+    }
 
 
 def _bits_per_byte(policy: "PreTrainedModel", model: Path, tokens: Path, details: dict[str, Any]) -> dict[str, float]:
@@ -123,5 +158,14 @@ if __name__ == "__main__":
     run_program(
         "gristmill.evaluate.run",
         EvaluateRun,
-        lambda run, out: run_evaluate(run.model, run.tokens, run.examples, run.parent, out, run.config, run.resources),
+        lambda run, out: run_evaluate(
+            run.model,
+            run.tokens,
+            run.examples,
+            run.parent,
+            out,
+            run.config,
+            run.resources,
+            decontaminated=run.decontaminated,
+        ),
     )

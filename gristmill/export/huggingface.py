@@ -12,7 +12,7 @@ from transformers import AutoConfig
 from gristmill.export.weights import INDEX, Weights
 from gristmill.model.config import is_masked_model
 from gristmill.model.licenses import UNKNOWN
-from gristmill.model.origin import ORIGIN, read_origin
+from gristmill.model.origin import DATA_LICENSES, ORIGIN, data_licenses, read_origin
 
 CARD = "README.md"
 COPIED = (
@@ -28,6 +28,7 @@ COPIED = (
     "chat_template.jinja",
     "LICENSE",
     ORIGIN,
+    DATA_LICENSES,
 )
 _FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 
@@ -84,6 +85,9 @@ def _card(folder: Path, weights: Weights, name: str, source: str) -> str:
         made_from = f"\nMade from {origin.name}, whose licence binds this model too: {origin.license} (`{ORIGIN}`).\n"
         if "hub" in origin.content:
             matter["base_model"] = origin.content["hub"]
+    if licenses := data_licenses(folder):
+        said = "; ".join(f"{stage}: {license}" for stage, license in licenses.items())
+        made_from += f"\nDeclared licences of the rows it was tuned with: {said} (`{DATA_LICENSES}`).\n"
     if license := license_of(folder):
         matter |= _stated(license)
         of_licence = "and whether they allow the licence above, which is that of the model it was made from."

@@ -5,16 +5,18 @@ documents, and what instruction rows were made from), and the models that judged
 Left out: what a licence demands, and whether training makes a derived work.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 from gristmill.model.licenses import UNKNOWN, is_allowed, normalized
 from gristmill.model.open_models_config import LicensesConfig
-from gristmill.model.origin import read_origin
+from gristmill.model.origin import data_licenses, read_origin
 from gristmill.schema import Schema
 from gristmill.store import ArtifactStore, Record
 
+LONGEST_TAG = 5000
 GENERATORS = ("endpoint", "model")
 """Kinds of a judge in a configuration."""
 
@@ -25,7 +27,8 @@ class EffectiveLicense(Schema):
     base: dict[str, str]
     """The open model it was made from → its licence; empty for one from scratch."""
     data: dict[str, int]
-    """Licence → training documents and instruction rows under it, most first."""
+    """Licence → training documents and instruction rows under it, most first; 0 for rows of other files, which state
+    a licence for all."""
     generators: dict[str, str]
     """Model that answered or judged → its licence."""
 
@@ -33,6 +36,14 @@ class EffectiveLicense(Schema):
     def expression(self) -> str:
         """All of them, each once."""
         return "; ".join(dict.fromkeys([*self.base.values(), *self.generators.values(), *self.data]))
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """For the registered version, each as long as a tag may be."""
+        tags = {"license_data": json.dumps(self.data), "license_effective": self.expression}
+        if self.generators:
+            tags["license_generators"] = json.dumps(self.generators)
+        return {name: value[:LONGEST_TAG] for name, value in tags.items()}
 
 
 def effective_license(store: ArtifactStore, checkpoint: str, policy: LicensesConfig) -> EffectiveLicense:
@@ -48,6 +59,8 @@ def effective_license(store: ArtifactStore, checkpoint: str, policy: LicensesCon
             data[_stated(record.recipe.config) or UNKNOWN] += store.report(record.address).rows_out
         for name in _generators(record.recipe.config):
             generators[name] = normalized(policy.generators.get(name))
+    for license in data_licenses(store.path(checkpoint)).values():
+        data[license] += 0
     base = {origin.name: origin.license} if origin else {}
     return EffectiveLicense(
         base=base,
@@ -78,7 +91,7 @@ def policy_fault(found: EffectiveLicense, policy: LicensesConfig) -> str | None:
         for license, count in found.data.items():
             if not is_allowed(license, policy.allow_data):
                 return (
-                    f"{count:,} training documents are under {license!r}, and licenses.allow_data names only "
+                    f"training texts ({count:,} documents) are under {license!r}, and licenses.allow_data names only "
                     f"{', '.join(policy.allow_data)}; leave their source out of ingest.sources, or allow it"
                 )
     return None

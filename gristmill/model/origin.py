@@ -1,8 +1,10 @@
-"""`origin.json` of a model folder: which open model it was made from, and under which licence that is.
+"""Licences of a model folder: `origin.json` says which open model it was made from, and under which licence that is;
+`data_licenses.json` what was declared of rows that it was fine-tuned or aligned with.
 
-It goes along with every model made from that one, so that a licence's terms are not lost on the way.
+Both go along with every model made from that one, so that a licence's terms are not lost on the way.
 """
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 from gristmill.schema import Schema
 
 ORIGIN = "origin.json"
+DATA_LICENSES = "data_licenses.json"
 
 
 class Origin(Schema):
@@ -33,6 +36,21 @@ def read_origin(folder: Path) -> Origin | None:
 
 
 def pass_on(parent: Path, folder: Path) -> None:
-    """A model made from the one in `parent` has the same origin."""
-    if (parent / ORIGIN).is_file():
-        shutil.copyfile(parent / ORIGIN, folder / ORIGIN)
+    """A model made from the one in `parent` has the same origin, and has learned from the same rows."""
+    for name in (ORIGIN, DATA_LICENSES):
+        if (parent / name).is_file():
+            shutil.copyfile(parent / name, folder / name)
+
+
+def note_data_license(folder: Path, stage: str, license: str | None) -> None:
+    """Add what a stage's rows are licensed as to what is known of the stages before it; None: nothing was declared."""
+    if license is None:
+        return
+    licenses = data_licenses(folder) | {stage: license}
+    (folder / DATA_LICENSES).write_text(json.dumps(licenses, indent=2) + "\n", encoding="utf-8")
+
+
+def data_licenses(folder: Path) -> dict[str, str]:
+    """Declared licences of the rows that a model learned from, by stage."""
+    path = folder / DATA_LICENSES
+    return json.loads(path.read_bytes()) if path.is_file() else {}

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from gristmill.dedup.decontaminate_config import EXAMPLES
+from gristmill.evaluate.found_items import named_items
 from gristmill.evaluate.pairing import ITEMS, Answers, read_answers
 from gristmill.jsonl import read_jsonl
 from gristmill.store import ArtifactStore, BrokenArtifact, Recipe
@@ -91,15 +92,15 @@ def _exposure(
             name = EXAMPLES
             looked_for = asked.keys() & _held_out_alike(store, evaluation.inputs["examples"], recipe.inputs["examples"])
         else:
-            content = benchmark["data"]["path"]
+            content = benchmark["data"].get("path")  # a task of the hub has none, and nobody looked for its items
             name = next(
                 (each["name"] for each in recipe.config[recipe.stage]["benchmarks"] if each["path"] == content), None
             )
             looked_for = set(asked) if name else set()
         not_covered = [row for _, row in read_jsonl(_file(store, address, "not_covered.jsonl"))]
         exposed |= asked.keys() - looked_for
-        exposed |= _among(asked, name, not_covered)
-        found |= _among(asked, name, pq.read_table(_file(store, address, "leaks.parquet")).to_pylist())
+        exposed |= named_items(asked, name, not_covered)
+        found |= named_items(asked, name, pq.read_table(_file(store, address, "leaks.parquet")).to_pylist())
     return Exposure(frozenset(exposed), len(found))
 
 
@@ -112,14 +113,6 @@ def _held_out_alike(store: ArtifactStore, one: str | None, other: str | None) ->
         for address in (one, other)
     ]
     return {key for key in texts[0] if texts[0][key] == texts[1].get(key)}
-
-
-def _among(asked: Answers, benchmark: str | None, rows: Sequence[Mapping[str, Any]]) -> set[str]:
-    """The asked items that the rows name. In a file without ids decontaminate names the row, evaluate `file:row`."""
-    mine = [row for row in rows if row["benchmark"] == benchmark]
-    ids = {row["item_id"] for row in mine}
-    rows_named = {str(row["row"]) for row in mine if row["item_id"] == str(row["row"])}
-    return {key for key in asked if key in ids or (":" in key and key.rpartition(":")[2] in rows_named)}
 
 
 def _file(store: ArtifactStore, address: str, name: str) -> Path:

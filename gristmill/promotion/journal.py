@@ -23,10 +23,10 @@ Entry = dict[str, Any]
 class Journal:
     """The entries about one registered model. Each has `id`, `at` (UTC) and `event`; the rest is the event's."""
 
-    def __init__(self, root: Path, model: str) -> None:
-        """root: the store's folder on this machine."""
+    def __init__(self, root: Path, model: str, *, folder: str = FOLDER) -> None:
+        """root: the store's folder on this machine. folder: another one for what is no promotion."""
         self.model = model
-        self.path = root / FOLDER / f"{model}.jsonl"
+        self.path = root / folder / f"{model}.jsonl"
 
     def append(self, event: str, **facts: Any) -> Entry:
         """Write an entry; it is on the disk when this returns."""

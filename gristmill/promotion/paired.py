@@ -32,7 +32,7 @@ def superiority(after: ArrayLike, before: ArrayLike) -> Comparison:
     """Test that `after` is right on more items than `before` (null: not on more). [n] each, chances of being right."""
     from scipy.stats import binomtest
 
-    gains, losses, n = _changed(after, before)
+    gains, losses, n = gains_and_losses(after, before)
     p = float(binomtest(gains, gains + losses, alternative="greater").pvalue) if gains + losses else 1.0
     return Comparison((gains - losses) / n, *score_interval(gains, losses, n), n, p)
 
@@ -41,7 +41,7 @@ def non_inferiority(after: ArrayLike, before: ArrayLike, *, margin: float) -> Co
     """Test that the accuracy of `after` is above that of `before` − margin (null: it is not). [n] each."""
     from scipy.stats import norm
 
-    gains, losses, n = _changed(after, before)
+    gains, losses, n = gains_and_losses(after, before)
     p = float(norm.sf(score(gains, losses, n, -margin)))
     return Comparison((gains - losses) / n, *score_interval(gains, losses, n), n, p)
 
@@ -73,7 +73,7 @@ def superiority_over_all(after: ArrayLike, baselines: Sequence[ArrayLike], *, se
     return Comparison(interval.mean, interval.low, interval.high, len(right), float(max(ps)))
 
 
-def _changed(after: ArrayLike, before: ArrayLike) -> tuple[int, int, int]:
+def gains_and_losses(after: ArrayLike, before: ArrayLike) -> tuple[int, int, int]:
     """Items gained, items lost, all items. What a model left to a die counts against `after`."""
     right, was_right = np.floor(after), np.ceil(before)
     assert right.shape == was_right.shape

@@ -2,7 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PositiveInt
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 class PreferencesConfig(StageConfig):
     """People's judgements in place of the pairs that `examples` makes, for `reward_model` and `align`."""
 
+    kind: Literal["people"] = "people"
     reviews: Annotated[list[Annotated[Path, AfterValidator(Path.absolute)]], Field(min_length=1)]
     """Review folders (`gristmill review make`); a relative path counts from where the command is started."""
     min_pairs: PositiveInt = 3
@@ -42,5 +43,5 @@ class PreferencesConfig(StageConfig):
                 f"waits for people: {pairs} of {self.min_pairs} preference pairs are judged; go on with `gristmill "
                 f"review {self.reviews[0]}`, or lower preferences.min_pairs"
             )
-        decisive = self.model_dump(mode="json", exclude={"min_pairs"})
+        decisive = self.model_dump(mode="json", exclude={"kind", "min_pairs"})
         return {**decisive, "reviews": [review.digest for review in self.read]}

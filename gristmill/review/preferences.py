@@ -38,11 +38,11 @@ def run_preferences(examples: Path, out: Path, config: PreferencesConfig) -> Rep
     judged = [judged_rows(review) for review in config.read]
     pairs = [row for rows in judged for row in rows.pairs]
     written = [row for rows in judged for row in rows.written]
-    held_out = _held_out_prompts([*pairs, *written], config.held_out)
+    held_out = held_out_prompts([*pairs, *written], config.held_out)
     for path in sorted(examples.glob("*.jsonl")):
         shutil.copyfile(path, out / path.name)
-    _write(out, "preferences", pairs, held_out, keep=config.made_pairs)
-    _write(out, "sft", written, held_out, keep=True)
+    write_rows(out, "preferences", pairs, held_out, keep=config.made_pairs)
+    write_rows(out, "sft", written, held_out, keep=True)
     dropped = sum((rows.dropped for rows in judged), Counter[str]())
     return Report(
         rows_in=sum(len(review.items) for review in config.read),
@@ -70,7 +70,7 @@ def judged_rows(review: Review) -> JudgedRows:
             continue
         texts = list(dict.fromkeys(each.written.strip() for each in said[item.id] if each.written))
         for number, text in enumerate(texts):
-            better = [_message(text)]
+            better = [message(text)]
             rows.written.append({"id": f"{item.id}-written-{number}", "messages": [*_prompt(item), *better]})
             for place, answer in enumerate(item.answers):
                 if answer.text.strip() != text:
@@ -92,32 +92,34 @@ def _why_no_pair(said: list[Judgement]) -> str:
 
 
 def _pair(item: Item, row_id: str, chosen: str, rejected: str) -> Row:
-    return {"id": row_id, "prompt": _prompt(item), "chosen": [_message(chosen)], "rejected": [_message(rejected)]}
+    return {"id": row_id, "prompt": _prompt(item), "chosen": [message(chosen)], "rejected": [message(rejected)]}
 
 
 def _prompt(item: Item) -> list[dict[str, str]]:
     return [message.model_dump() for message in item.prompt]
 
 
-def _message(text: str) -> dict[str, str]:
+def message(text: str) -> dict[str, str]:
+    """The assistant's."""
     return {"role": "assistant", "content": text}
 
 
-def _held_out_prompts(rows: Iterable[Row], share: float) -> set[str]:
+def held_out_prompts(rows: Iterable[Row], share: float) -> set[str]:
     """Digests of the prompts to hold out: those of the smallest digests, which mostly stay so as prompts are added."""
-    prompts = sorted({_prompt_digest(row) for row in rows})
+    prompts = sorted({prompt_digest(row) for row in rows})
     return set(prompts[: max(2, math.ceil(share * len(prompts)))])
 
 
-def _prompt_digest(row: Row) -> str:
+def prompt_digest(row: Row) -> str:
+    """Of a pair's prompt, or of an SFT row's messages before the answer."""
     prompt = row["prompt"] if "prompt" in row else row["messages"][:-1]
     return hashlib.sha256(json.dumps(prompt).encode()).hexdigest()
 
 
-def _write(out: Path, name: str, rows: list[Row], held_out: set[str], *, keep: bool) -> None:
+def write_rows(out: Path, name: str, rows: list[Row], held_out: set[str], *, keep: bool) -> None:
     """Add rows to `name`.jsonl and `name`_held_out.jsonl, or put them in place of those there."""
     for suffix, part in (("", False), ("_held_out", True)):
-        chosen = (row for row in rows if (_prompt_digest(row) in held_out) == part)
+        chosen = (row for row in rows if (prompt_digest(row) in held_out) == part)
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in chosen)
         with (out / f"{name}{suffix}.jsonl").open("a" if keep else "w", encoding="utf-8", newline="\n") as file:
             file.writelines(lines)

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from gristmill.tokens.reader import TokenShards
+from gristmill.train.config import PretrainRun
 from gristmill.train.loader import BatchLoader
 
 SAME_TOKENIZER = ("vocab_size", "seq_len", "bos_id", "eos_id", "pad_id")
@@ -20,6 +21,22 @@ SHOWN_DOCUMENTS = 40
 def anneal_begins(steps: int, *, share: float) -> int:
     """First step (0 is the first of `steps`) of the last phase, which takes this share of all steps, at least one."""
     return steps - max(1, math.floor(share * steps))
+
+
+def anneal_shards(run: PretrainRun, shards: TokenShards) -> TokenShards | None:
+    """The shards of the last phase, where there is one.
+
+    Raises ValueError when the run file does not say where they lie, or their ids mean other text.
+    """
+    if run.config.anneal is None:
+        return None
+    if run.anneal is None:
+        raise ValueError(
+            f"pretrain.anneal names {run.config.anneal.artifact} but `anneal`, the folder where it lies, is not given"
+        )
+    anneal = TokenShards(run.anneal)
+    check_same_tokenizer(shards, anneal)
+    return anneal
 
 
 def check_same_tokenizer(shards: TokenShards, anneal: TokenShards) -> None:

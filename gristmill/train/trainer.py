@@ -14,17 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from gristmill.evaluate.bits_per_byte import bits_by_group, bits_of, sums_by_group
 from gristmill.metrics import MetricsWriter, StepLog, read_metrics
-from gristmill.model.build import build_model, load_model
 from gristmill.model.config import ModelConfig, weights_digest
 from gristmill.model.documents import document_arguments
 from gristmill.model.families import describe_sizes
 from gristmill.model.onednn import onednn_linears
 from gristmill.model.origin import pass_on, read_origin
-from gristmill.model.vocabulary import own_tokens
 from gristmill.progress import progress
 from gristmill.report import Report
 from gristmill.tokens.groups import RowGroups
@@ -34,17 +31,17 @@ from gristmill.train.config import PretrainConfig, PretrainRun, settled
 from gristmill.train.dial import facts_of_built, resolve
 from gristmill.train.export import check_tokenizer, export_model
 from gristmill.train.interrupts import StopRequest, stop_requests
-from gristmill.train.kl import StartModel
 from gristmill.train.loss import IGNORED
 from gristmill.train.objective import Objective, Piece
 from gristmill.train.optimizers import Optimizers
 from gristmill.train.parallel import ParallelModel
-from gristmill.train.phases import Phases, anneal_begins, check_same_tokenizer
+from gristmill.train.phases import Phases, anneal_begins, anneal_shards
 from gristmill.train.precision import resolved_precision
 from gristmill.train.profiling import profiled
 from gristmill.train.ranks import Ranks, joined_ranks
 from gristmill.train.recipe import Recipe, digest_of
 from gristmill.train.schedule import lr_multiplier
+from gristmill.train.start import held_to, start_folder, starting_model
 from gristmill.train.supervisor import Outlets, Supervisor
 from gristmill.train.telemetry import Telemetry, batch_bytes, last_row, role_norms
 from gristmill.train.utilization import flops_of_built, peak_flops
@@ -74,7 +71,8 @@ class Trainer:
         _check(run, self.shards)
         self.pad_id: int = self.shards.meta["pad_id"]
         self.seq_len: int = self.shards.meta["seq_len"]
-        self.model = self._starting_model()
+        self.start = start_folder(run)
+        self.model = starting_model(run, self.start, self.shards.meta)
         self.facts = facts_of_built(self.model, seq_len=self.seq_len)
         self.config = resolve(run.config, self.facts)
         self.steps = self.config.steps(self.seq_len)
@@ -82,7 +80,7 @@ class Trainer:
         _check_share(self.batch_rows, ranks)
         self.token_bytes = torch.from_numpy(self.shards.token_bytes.astype("int64"))
         self.precision = resolved_precision(self.config.precision, ranks.device)
-        anneal = self._anneal_shards()
+        anneal = anneal_shards(run, self.shards)
         self.data = Phases(
             self.shards,
             anneal,
@@ -98,7 +96,7 @@ class Trainer:
             tokenizer=run.tokenizer,
             seed=self.config.seed,
             z_loss=self.config.z_loss,
-            held_to=self._held_to(),
+            held_to=held_to(run, self.start, self.model, self.shards.meta),
             kl_weight=self.config.kl_to_start,
         )
         self.groups = RowGroups(run.tokens, "validation")
@@ -109,7 +107,7 @@ class Trainer:
             "config": self.config.identity() | {"precision": self.precision},
             "model": run.model.identity(),
             "tokens": self.shards.meta["digest"],
-            "start": self._start_digest(),
+            "start": weights_digest(self.start) if self.start else None,
             **({"anneal": anneal.meta["digest"]} if anneal else {}),
         }
         self.state = self._resume()
@@ -125,7 +123,7 @@ class Trainer:
                 open_until_done.enter_context(onednn_linears(self.model))
             if outlets:
                 print(f"pretrain: {self._plan()}", file=sys.stderr, flush=True)
-            if not self.state.step and self._start_folder():
+            if not self.state.step and self.start:
                 self.supervisor.measure(outlets)  # what the start knew, before anything is forgotten
             while self.state.step < self.steps and not self.supervisor.ends_early():
                 overdue = time.monotonic() - saved_at >= self.config.checkpoint_every_s
@@ -146,7 +144,7 @@ class Trainer:
     def finish(self) -> None:
         """Measure the model on all validation rows and write the finished folder."""
         bits = self.supervisor.final_bits()
-        weights, start = self.parallel.whole_weights(), self._start_folder()
+        weights, start = self.parallel.whole_weights(), self.start
         if self.ranks.is_main:
             at_start = next((row for row in read_metrics(self.out / "metrics.jsonl") if row["step"] == 0), {})
             measured = {
@@ -187,48 +185,6 @@ class Trainer:
             f"{self.batch_rows} × {self.seq_len} tokens, {self._epochs(self.steps):.2f} epochs; "
             f"{self.precision}, {self.parallel.mode}, {self.ranks.world} process(es); at step {self.state.step:,}"
         )
-
-    def _starting_model(self) -> PreTrainedModel:
-        meta = self.shards.meta
-        sizes = {"vocab_size": meta["vocab_size"], "max_seq_len": self.seq_len}
-        folder = self._start_folder()
-        if folder:
-            model = load_model(folder, tokenizer=self.run.tokenizer, **sizes)
-        else:
-            tokens = {name: meta[name] for name in ("bos_id", "eos_id", "pad_id")}
-            model = build_model(self.run.model, **sizes, **tokens, seed=self.run.config.seed)
-        return model.train()
-
-    def _start_folder(self) -> Path | None:
-        kind = self.run.model.start.kind
-        if kind != "scratch" and self.run.start is None:
-            raise ValueError(f"model.start is of kind {kind}, but `start`, the folder of that model, is not given")
-        return self.run.start if kind != "scratch" else None
-
-    def _start_digest(self) -> str | None:
-        folder = self._start_folder()
-        return weights_digest(folder) if folder else None
-
-    def _held_to(self) -> StartModel | None:
-        folder = self._start_folder()
-        if not self.config.kl_to_start:
-            return None
-        if folder is None:
-            raise ValueError("pretrain.kl_to_start has no model to hold on to: model.start is scratch; set it to 0")
-        return StartModel(self.model, bos_id=self.shards.meta["bos_id"], own_tokens=own_tokens(folder, self.model))
-
-    def _anneal_shards(self) -> TokenShards | None:
-        """Raises ValueError when the run file does not say where they lie, or their ids mean other text."""
-        if self.config.anneal is None:
-            return None
-        if self.run.anneal is None:
-            raise ValueError(
-                f"pretrain.anneal names {self.config.anneal.artifact} but `anneal`, the folder where it lies, is not "
-                "given"
-            )
-        shards = TokenShards(self.run.anneal)
-        check_same_tokenizer(self.shards, shards)
-        return shards
 
     def _new_telemetry(self, flops: float) -> Telemetry:
         device, stated = self.ranks.device, self.run.resources.peak_tflops

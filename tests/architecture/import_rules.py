@@ -11,7 +11,7 @@ from pathlib import Path
 
 ORCHESTRATION = ("prefect", "mlflow")
 FLOWS_MAY_IMPORT = ("gristmill.schema", "gristmill.config", "gristmill.artifacts", "gristmill.pipeline")
-SHARED_TASK_MODULES = ("tasks.stage", "tasks.launch", "tasks.tracking")
+SHARED_TASK_MODULES = ("tasks.stage", "tasks.launch", "tasks.tracking", "tasks.gpu_slot", "tasks.progress_artifact")
 DRAWERS = ("utils", "util", "common", "helpers", "helper", "misc", "core")
 HEAVY = ("torch", "transformers", "trl", "peft", "mlflow", "prefect", "pandas", "pyarrow", "trafilatura", "fasttext")
 

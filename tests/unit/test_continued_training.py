@@ -100,6 +100,19 @@ def test_a_vocabulary_trained_anew_forces_a_restart_and_the_plan_says_so(crawl, 
     assert refusal("pipeline", config(crawl, going_on(model)), frozenset()) == because
 
 
+def test_stages_learn_from_the_rows_of_an_earlier_run_where_their_data_names_it(crawl, first_night):
+    earlier = publish(plan(crawl)["examples"].recipe, {"sft.jsonl": ""})
+    second_night(crawl)
+    another = "examples.max_preference_pairs=7"
+    named = f"{{kind: artifact, artifact: {earlier}}}"
+    steps = plan(crawl, another, f"sft.data={named}", f"align.data={named}")
+    rows = {step.label: step.recipe.inputs.get("examples") for step in steps.values() if step.recipe}
+    assert rows["sft"] == rows["align"] == earlier
+    assert rows["reward_model"] == rows["evaluate[sft]"] != earlier
+    missing = plan(crawl, "sft.data={kind: artifact, artifact: examples/examples-000000000000}")
+    assert missing["sft"].state == "blocked"
+
+
 def test_a_restart_that_is_asked_for_is_planned(crawl, first_night):
     second_night(crawl)
     steps = plan(crawl, "model.start={kind: scratch}")

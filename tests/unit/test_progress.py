@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from gristmill.progress import progress, relay
+from gristmill.progress import Moment, progress, relay, watched
 
 
 @pytest.fixture
@@ -42,3 +42,19 @@ def test_what_was_there_before_reaches_the_process_that_shows_it(clock, capsys, 
     log = io.StringIO()
     assert relay(lines(), log) == []
     assert capsys.readouterr().err.splitlines()[1] == "train: 600 of 1,000 (60%) tokens, 50 s, 100 s left"
+
+
+def test_who_watches_sees_every_step_and_the_output_stays_the_same(capsys: pytest.CaptureFixture[str]):
+    def work() -> str:
+        with progress("dedup", total=10, unit="pages", done=2) as bar:
+            bar.advance(3, note="part-1")
+            bar.advance(5)
+        return capsys.readouterr().err
+
+    alone = work()
+    seen: list[Moment] = []
+    with watched(seen.append):
+        assert work() == alone
+    assert seen == [Moment("dedup", 5, 10, "pages", "part-1"), Moment("dedup", 10, 10, "pages", "")]
+    work()
+    assert len(seen) == 2

@@ -8,37 +8,14 @@ from pydantic import (
     AfterValidator,
     Field,
     NonNegativeFloat,
-    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     model_validator,
 )
 
+from gristmill.align.online.prompts_config import AskingConfig
 from gristmill.fingerprint import content_digest
 from gristmill.schema import Schema, StageConfig
-
-
-class ExamplePrompts(Schema):
-    """The prompts of the instruction rows that the stage `examples` made; the answer there is the reference."""
-
-    kind: Literal["examples"] = "examples"
-
-
-class JsonlPrompts(Schema):
-    """A JSON-lines file (or `.gz`), one prompt a row."""
-
-    kind: Literal["jsonl"] = "jsonl"
-    path: Annotated[Path, AfterValidator(Path.absolute)]
-    """The file; a relative path counts from where the command is started."""
-    prompt: str = "{prompt}"
-    """What is asked, with the row's fields in braces: `{Body}. {Question}`."""
-    reference: str | None = None
-    """The right answer, likewise: `{answer}`; null: there is none."""
-    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Share of rows that never train and measure the result; a row's content decides, so copies stay together."""
-
-
-Prompts = Annotated[ExamplePrompts | JsonlPrompts, Field(discriminator="kind")]
 
 
 class Reward(Schema):
@@ -165,17 +142,9 @@ class MonitorConfig(StageConfig):
     """Share of repeated word triples in sampled answers."""
 
 
-class OnlineConfig(StageConfig):
+class OnlineConfig(AskingConfig):
     """What GRPO, RLOO and PPO have in common: sample answers, reward them, make the better ones likelier."""
 
-    prompts: Prompts = ExamplePrompts()
-    """What is asked."""
-    chat: bool = True
-    """Prompts go through the model's chat template; false: they are continued as they stand (base models)."""
-    few_shot: NonNegativeInt = 0
-    """Solved rows of the training part before each prompt; needs references."""
-    stop: str | None = None
-    """Text that ends an answer beside the model's own end, such as a line break; not part of the answer."""
     rewards: list[AnyReward] = [RewardModelReward(), FinishedReward(weight=0.5)]
     """What is rewarded."""
     monitors: MonitorConfig = MonitorConfig()
@@ -186,8 +155,6 @@ class OnlineConfig(StageConfig):
     """Prompts of a round."""
     group_size: PositiveInt = 8
     """Answers sampled of each prompt."""
-    max_new_tokens: PositiveInt = 48
-    """Longest answer."""
     temperature: PositiveFloat = 1.0
     """Of the sampling, and of the distribution that is learned."""
     updates_per_step: PositiveInt = 1
@@ -211,12 +178,8 @@ class OnlineConfig(StageConfig):
     """Precision of matrix products in learning; sampling and weights are float32."""
     tokens_per_pass: PositiveInt = 2048
     """Tokens of one forward pass in learning; fewer need less memory."""
-    held_out_prompts: PositiveInt = 100
-    """Held-out prompts answered greedily before, after and in between."""
     eval_every_steps: PositiveInt = 10
     """Rounds between measurements on held-out prompts, and of the KL divergence where `kl_coef` is 0."""
-    seed: int = Field(default=0, ge=0)
-    """Decides the order of prompts and the sampled answers; bootstrap intervals too."""
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
@@ -230,15 +193,19 @@ class OnlineConfig(StageConfig):
         return self
 
     @property
+    def earlier_rows(self) -> None:
+        """Prompts come from this run's examples, or a file."""
+        return None
+
+    @property
     def asks_reward_model(self) -> bool:
         """Whether anything is scored by the stage `reward_model`."""
         return any(isinstance(reward, RewardModelReward) for reward in (*self.rewards, *self.monitors.judge))
 
     def identity(self) -> dict[str, Any]:
         """The configuration with a file's content in place of its path."""
-        decisive = self.model_dump(mode="json", exclude={"tokens_per_pass"})
-        if isinstance(self.prompts, JsonlPrompts):
-            decisive["prompts"]["path"] = content_digest(self.prompts.path)
+        decisive = super().identity()
+        del decisive["tokens_per_pass"]
         for reward in (*decisive["rewards"], *decisive["monitors"]["judge"]):
             if reward.get("model"):
                 reward["model"] = content_digest(Path(reward["model"]))

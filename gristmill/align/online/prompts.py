@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gristmill.align.online.config import JsonlPrompts, OnlineConfig
+from gristmill.align.online.prompts_config import AskingConfig, JsonlPrompts
 from gristmill.evaluate.chat_format import encode_prompts
 from gristmill.jsonl import read_jsonl
 
@@ -30,7 +30,7 @@ class Prompt:
 
 
 def read_prompts(
-    config: OnlineConfig, examples: Path | None, tokenizer: "Tokenizer", *, room: int
+    config: AskingConfig, examples: Path | None, tokenizer: "Tokenizer", *, room: int
 ) -> tuple[list[Prompt], list[Prompt], int]:
     """Prompts to train on and held-out ones, encoded, and how many were left out as too long.
 
@@ -90,7 +90,7 @@ def _filled(template: str, row: dict[str, Any], where: str) -> str:
 
 
 def _encoded(
-    prompts: list[Prompt], shown: Sequence[Prompt], config: OnlineConfig, tokenizer: "Tokenizer"
+    prompts: list[Prompt], shown: Sequence[Prompt], config: AskingConfig, tokenizer: "Tokenizer"
 ) -> list[Prompt]:
     unsolved = [prompt.row_id for prompt in shown if prompt.reference is None]
     if unsolved:

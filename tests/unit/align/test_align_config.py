@@ -2,14 +2,15 @@ from pathlib import Path
 
 import pytest
 
-from gristmill.align.config import DpoConfig, JsonlRows, SftConfig
+from gristmill.align.config import DpoConfig, KtoConfig, SftConfig
+from gristmill.align.rows_config import ArtifactRows, FileRows, HubRows
 from gristmill.schema import SourceUnavailable
 
 
 def test_the_same_rows_under_another_path_are_the_same_stage(tmp_path: Path):
     for name in ("a.jsonl", "b.jsonl"):
         (tmp_path / name).write_text('{"instruction": "x", "output": "y"}\n')
-    first, second = (SftConfig(data=JsonlRows(path=tmp_path / name)) for name in ("a.jsonl", "b.jsonl"))
+    first, second = (SftConfig(data=FileRows(paths=[str(tmp_path / name)])) for name in ("a.jsonl", "b.jsonl"))
     assert first.identity() == second.identity()
     (tmp_path / "b.jsonl").write_text('{"instruction": "x", "output": "z"}\n')
     assert first.identity() != second.identity()
@@ -17,7 +18,7 @@ def test_the_same_rows_under_another_path_are_the_same_stage(tmp_path: Path):
 
 def test_a_missing_file_blocks_the_plan_instead_of_being_guessed(tmp_path: Path):
     with pytest.raises(SourceUnavailable, match=r"gone\.jsonl"):
-        SftConfig(data=JsonlRows(path=tmp_path / "gone.jsonl")).identity()
+        SftConfig(data=FileRows(paths=[str(tmp_path / "gone.jsonl")])).identity()
 
 
 def test_how_often_to_log_and_how_to_split_a_batch_decide_no_weight():
@@ -28,3 +29,41 @@ def test_how_often_to_log_and_how_to_split_a_batch_decide_no_weight():
 def test_a_batch_is_a_whole_number_of_forward_passes():
     with pytest.raises(ValueError, match="micro_rows=24 does not divide batch_rows=32"):
         SftConfig(micro_rows=24)
+
+
+def test_rows_of_the_hub_are_told_apart_by_commit_without_asking_it():
+    first, second = (SftConfig(data=HubRows(hub="maker/rows", revision=digit * 40)) for digit in "12")
+    assert first.identity() != second.identity()
+
+
+def test_an_earlier_artifact_is_an_input_and_not_part_of_the_configuration():
+    named = SftConfig(data=ArtifactRows(artifact="examples/examples-0123456789ab"))
+    assert named.identity() == SftConfig().identity()
+    assert named.earlier_rows == "examples/examples-0123456789ab"
+
+
+def test_a_declared_licence_is_part_of_what_is_computed(tmp_path: Path):
+    (tmp_path / "a.jsonl").write_text("{}\n")
+    paths = [str(tmp_path / "a.jsonl")]
+    stated = SftConfig(data=FileRows(paths=paths, license="MIT")).identity()
+    assert stated != SftConfig(data=FileRows(paths=paths)).identity()
+    assert str(tmp_path) not in str(stated)
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"loss": "ipo", "length_normalized": True}, "length_normalized is a setting of loss=sigmoid"),
+        ({"loss": "robust"}, "label_noise=0.0 with loss=robust"),
+        ({"label_noise": 0.1}, "label_noise=0.1 with loss=sigmoid"),
+    ],
+)
+def test_settings_of_another_loss_are_refused(settings: dict, complaint: str):
+    with pytest.raises(ValueError, match=complaint):
+        DpoConfig(**settings)
+
+
+def test_kto_compares_rows_of_one_forward_pass_so_their_number_counts():
+    assert KtoConfig(micro_rows=16).identity() != KtoConfig(micro_rows=32).identity()
+    with pytest.raises(ValueError, match="micro_rows=1: KTO estimates"):
+        KtoConfig(micro_rows=1)

@@ -2,15 +2,22 @@ import gzip
 import json
 from pathlib import Path
 
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from tiny_chat_model import answer, question
 
-from gristmill.align.config import ExampleRows, JsonlRows
-from gristmill.align.data import read_conversations, read_pairs
+from gristmill.align.data import Dropped, read_conversations, read_labelled, read_pairs, write_dropped
+from gristmill.align.rows_config import ArtifactRows, ExampleRows, FileRows, HubRows
+from gristmill.schema import SourceUnavailable
+
+REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 
-def write(path: Path, *rows: object) -> JsonlRows:
+def write(path: Path, *rows: object) -> FileRows:
     path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
-    return JsonlRows(path=path, held_out=0.5)
+    return FileRows(paths=[str(path)], held_out=0.5)
 
 
 def alpaca(number: int) -> dict[str, str]:
@@ -25,77 +32,164 @@ def test_alpaca_fields_become_a_question_with_its_input_and_an_answer(tmp_path: 
     assert len(by_question) == 20
 
 
-def test_copies_of_a_row_are_all_held_out_or_all_train(tmp_path: Path):
+def test_a_row_is_read_once_and_its_copies_are_counted(tmp_path: Path):
     rows = [{**alpaca(n % 20), "id": n} for n in range(60)]
     read = read_conversations(write(tmp_path / "a.jsonl", *rows), None)
-    train = {row.messages[1]["content"] for row in read.train}
-    held_out = {row.messages[1]["content"] for row in read.held_out}
+    assert len(read.train) + len(read.held_out) == 20
+    assert {row.reason for row in read.dropped} == {"duplicate"}
+    assert [row.row for row in read.dropped] == [f"a.jsonl:{number}" for number in range(21, 61)]
+    assert read.rows == 60
+
+
+def test_all_answers_to_a_prompt_train_or_all_are_held_out(tmp_path: Path):
+    rows = [{"prompt": f"p{n % 20}", "completion": f"answer {n}"} for n in range(100)]
+    read = read_conversations(write(tmp_path / "a.jsonl", *rows), None)
+    train, held_out = ({row.messages[0]["content"] for row in part} for part in (read.train, read.held_out))
+    assert len(read.train) + len(read.held_out) == 100
     assert not train & held_out
-    assert len(train | held_out) == 20
 
 
-def test_examples_come_with_their_own_held_out_rows(examples: Path):
-    read = read_conversations(ExampleRows(), examples)
+def test_of_a_row_in_both_files_of_an_artifact_the_held_out_copy_is_kept(tmp_path: Path):
+    rows = [{"messages": [question(name), answer(name)]} for name in ("a", "b", "c")]
+    write(tmp_path / "sft.jsonl", *rows)
+    write(tmp_path / "sft_held_out.jsonl", *rows[:2])
+    read = read_conversations(ExampleRows(), tmp_path)
+    assert [len(read.train), len(read.held_out)] == [1, 2]
+    assert read.dropped == [Dropped("sft.jsonl:1", "duplicate"), Dropped("sft.jsonl:2", "duplicate")]
+
+
+@pytest.mark.parametrize("source", [ExampleRows(), ArtifactRows(artifact="examples/examples-0123456789ab")])
+def test_an_artifact_comes_with_its_own_held_out_rows(examples: Path, source: ExampleRows | ArtifactRows):
+    read = read_conversations(source, examples)
     assert [len(read.train), len(read.held_out)] == [8, 4]
-    assert read.train[0].row_id == "sort"
+    assert read.train[0].messages == [question("sort"), answer("Return the sort of a list, in order.")]
+    assert read.details() == {"formats": {"messages": 12}, "data_license": None}
 
 
-def test_gzip_is_read_and_a_truncated_one_is_named(tmp_path: Path):
+def test_every_kind_of_file_holds_the_same_rows(tmp_path: Path):
+    rows = [alpaca(n) for n in range(20)]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "a.jsonl").write_text(lines)
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    (tmp_path / "c.json").write_text(json.dumps(rows))
+    (tmp_path / "d.json.gz").write_bytes(gzip.compress(json.dumps(rows).encode()))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "e.parquet")
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/rows/f.jsonl", lines.encode())
+    places = [*(str(path) for path in sorted(tmp_path.iterdir())), "memory://rows/f.jsonl", "memory://rows/*.jsonl"]
+    found = [read_conversations(FileRows(paths=[place], held_out=0.5), None) for place in places]
+    texts = [[row.messages for row in (*split.train, *split.held_out)] for split in found]
+    assert len(texts) == 7
+    assert all(one == texts[0] for one in texts)
+    assert FileRows(paths=["memory://rows/f.jsonl"]).content() == FileRows(paths=["memory://rows/*.jsonl"]).content()
+
+
+def test_several_files_are_read_in_their_order_and_copies_between_them_dropped(tmp_path: Path):
+    write(tmp_path / "a.jsonl", *[alpaca(n) for n in range(20)])
+    write(tmp_path / "b.jsonl", *[alpaca(n) for n in range(10, 30)])
+    read = read_conversations(FileRows(paths=[str(tmp_path / "*.jsonl")], held_out=0.3), None)
+    assert len(read.train) + len(read.held_out) == 30
+    assert [row.row for row in read.dropped] == [f"b.jsonl:{number}" for number in range(1, 11)]
+
+
+def test_a_truncated_gzip_is_named(tmp_path: Path):
     path = tmp_path / "a.jsonl.gz"
     whole = gzip.compress("".join(json.dumps(alpaca(n)) + "\n" for n in range(500)).encode())
-    path.write_bytes(whole)
-    assert len(read_conversations(JsonlRows(path=path), None).train) > 400
     path.write_bytes(whole[:-200])
     with pytest.raises(ValueError, match=r"a\.jsonl\.gz: damaged gzip after line \d+"):
-        read_conversations(JsonlRows(path=path), None)
+        read_conversations(FileRows(paths=[str(path)]), None)
 
 
-def test_empty_answers_are_left_out_and_counted(tmp_path: Path):
+def test_empty_answers_are_left_out_counted_and_listed(tmp_path: Path):
     source = write(tmp_path / "a.jsonl", *[alpaca(n) for n in range(20)], {"instruction": "x", "output": " "})
-    assert read_conversations(source, None).dropped == {"empty_answer": 1}
+    dropped = read_conversations(source, None).dropped
+    assert write_dropped(dropped, tmp_path) == {"empty_answer": 1}
+    assert (tmp_path / "dropped.jsonl").read_text() == '{"row": "a.jsonl:21", "reason": "empty_answer"}\n'
 
 
 @pytest.mark.parametrize(
-    ("row", "complaint"),
+    ("name", "content", "complaint"),
     [
-        ("{not json", r"a\.jsonl:2: expected a JSON object on one line"),
-        ([1], r"a\.jsonl:2: expected a JSON object, found a list"),
-        ({"text": "x"}, r"a\.jsonl:2: expected `messages`, or Alpaca's .* found the keys text"),
-        ({"messages": [{"role": "bot", "content": "x"}]}, r"a\.jsonl:2: messages: expected a role out of system"),
-        ({"messages": [{"role": "user", "content": "x"}]}, r"a\.jsonl:2: the last message is the user's"),
-        ({"instruction": 3, "output": "x"}, r"a\.jsonl:2: instruction must be text, found a int"),
+        ("a.jsonl", b'{"instruction": "x", "output": "y"}\n{not json\n', r"a\.jsonl:2: expected a JSON object on one"),
+        ("a.jsonl", b"[1]\n", r"a\.jsonl:1: expected a JSON object, found a list"),
+        ("a.json", b'[{"instruction": "x", "output": "y"}, 3]', r"a\.json:2: expected a JSON object, found a int"),
+        ("a.json", b'{"instruction": "x"}', r"a\.json: expected a list of JSON objects, found one dict"),
+        ("a.parquet", b"PAR1 no", r"a\.parquet: damaged Parquet after row 0"),
+        ("a.csv", b"x,y\n", r"a\.csv: expected a file of rows that ends with one of \.jsonl"),
+        ("a.json", b'[{"text": "x"}]', r"a\.json:1: found the fields text; expected `messages`"),
     ],
 )
-def test_a_row_that_is_no_conversation_is_named_by_file_and_line(tmp_path: Path, row: object, complaint: str):
-    source = write(tmp_path / "a.jsonl", alpaca(1), row)
+def test_a_file_that_is_no_list_of_rows_is_named(tmp_path: Path, name: str, content: bytes, complaint: str):
+    (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=complaint):
-        read_conversations(source, None)
+        read_conversations(FileRows(paths=[str(tmp_path / name)]), None)
 
 
-def test_pairs_come_as_strings_as_alpaca_fields_or_as_messages(tmp_path: Path):
-    rows = [
-        {"prompt": "p", "chosen": "good", "rejected": "bad"},
-        {"instruction": "p", "input": "", "output": "unused", "chosen": "good", "rejected": "bad"},
-        {
-            "prompt": [{"role": "user", "content": "p"}],
-            "chosen": [{"role": "assistant", "content": "good"}],
-            "rejected": [{"role": "assistant", "content": "bad"}],
-        },
-    ]
-    numbered = [json.loads(json.dumps(row).replace('"p"', f'"p{n}"')) for n in range(10) for row in rows]
-    read = read_pairs(write(tmp_path / "a.jsonl", *numbered), None)
-    pairs = [*read.train, *read.held_out]
-    assert len(pairs) == 30
-    assert {(pair.chosen["content"], pair.rejected["content"]) for pair in pairs} == {("good", "bad")}
-    assert {pair.prompt[0]["content"] for pair in pairs} == {f"p{n}" for n in range(10)}
+def test_null_fields_of_parquet_are_as_if_absent(tmp_path: Path):
+    rows = [{"prompt": f"p{n}", "completion": "yes", "messages": None} for n in range(20)]
+    schema = pa.schema([("prompt", pa.string()), ("completion", pa.string()), ("messages", pa.string())])
+    pq.write_table(pa.Table.from_pylist(rows, schema), tmp_path / "a.parquet")
+    read = read_conversations(FileRows(paths=[str(tmp_path / "a.parquet")], held_out=0.5), None)
+    assert read.details()["formats"] == {"prompt": 20}
 
 
-def test_a_pair_of_equal_answers_teaches_nothing_and_is_counted(tmp_path: Path):
-    rows = [{"prompt": str(n), "chosen": "a", "rejected": "b"} for n in range(20)]
+def test_pairs_and_labels_come_from_the_same_file(tmp_path: Path):
+    rows = [{"prompt": f"p{n}", "chosen": "good", "rejected": "bad"} for n in range(20)]
     source = write(tmp_path / "a.jsonl", *rows, {"prompt": "x", "chosen": "a", "rejected": "a"})
-    assert read_pairs(source, None).dropped == {"equal_answers": 1}
+    pairs, labels = read_pairs(source, None), read_labelled(source, None)
+    assert len(pairs.train) + len(pairs.held_out) == 20
+    assert pairs.dropped == labels.dropped == [Dropped("a.jsonl:21", "equal_answers")]
+    assert [(one.completion["content"], one.desirable) for one in labels.train[:2]] == [("good", True), ("bad", False)]
+    assert len(labels.train) == 2 * len(pairs.train)
 
 
 def test_a_file_too_small_to_hold_anything_out_says_so(tmp_path: Path):
     with pytest.raises(ValueError, match=r"a\.jsonl: . rows to train on and . held out"):
         read_conversations(write(tmp_path / "a.jsonl", alpaca(1)), None)
+
+
+@pytest.fixture
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The hub's local cache with one commit of one data set, as `hf download` leaves it; no network."""
+    import huggingface_hub.constants
+
+    snapshot = tmp_path / "hub/datasets--maker--rows/snapshots" / REVISION
+    (snapshot / "data").mkdir(parents=True)
+    (snapshot / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n# Rows\n")
+    write(snapshot / "data/train.jsonl", *[alpaca(n) for n in range(20)])
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    return snapshot
+
+
+def test_a_data_set_of_the_hub_is_read_from_the_local_cache_and_its_card_states_the_licence(hub_cache: Path):
+    source = HubRows(hub="maker/rows", revision=REVISION, files=["data/train*"], held_out=0.5)
+    read = read_conversations(source, None)
+    assert read.details() == {"formats": {"alpaca": 20}, "data_license": "CC-BY-4.0"}
+    declared = source.model_copy(update={"license": "MIT"})
+    assert read_conversations(declared, None).license == "MIT"
+
+
+def test_a_data_set_that_is_not_there_says_how_to_bring_it(hub_cache: Path):
+    with pytest.raises(SourceUnavailable, match="hf download maker/others --repo-type dataset --revision 0123"):
+        read_conversations(HubRows(hub="maker/others", revision=REVISION), None)
+    with pytest.raises(SourceUnavailable, match=r"maker/rows at 0123456 has none of the files \*\.csv"):
+        read_conversations(HubRows(hub="maker/rows", revision=REVISION, files=["*.csv"]), None)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "read", "found", "dropped"),
+    [
+        ("sft/rasbt_instruction", read_conversations, {"alpaca": 1100}, {}),
+        ("sft/gpteacher_code", read_conversations, {"alpaca": 1526}, {}),
+        ("sft/dolly_hhrlhf_small", read_conversations, {"prompt": 584}, {}),
+        ("preference/rasbt_preference", read_pairs, {"alpaca": 1094}, {"equal_answers": 6}),
+        ("preference/dpo_en_ultrafeedback_style", read_pairs, {"sharegpt": 295}, {"duplicate": 5}),
+        ("preference/hh_harmless_base", read_pairs, {"hh-rlhf": 1255}, {"empty_answer": 3, "out_of_turn": 6}),
+    ],
+)
+def test_published_files_are_recognized(name: str, read, found: dict, dropped: dict, tmp_path: Path, shared_data: Path):
+    split = read(FileRows(paths=[str(shared_data / f"{name}.jsonl.gz")]), None)
+    assert split.details()["formats"] == found
+    assert write_dropped(split.dropped, tmp_path) == dropped

@@ -9,9 +9,12 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
-from gristmill.align.config import SftConfig
+from gristmill.align.config import DpoConfig, SftConfig
+from gristmill.align.dpo import run_dpo
+from gristmill.align.rows_config import FileRows
 from gristmill.align.sft import run_sft
 from gristmill.align.sft_trainer import AnswerTrainer
+from gristmill.model.origin import data_licenses
 from gristmill.report import Report
 from gristmill.schema import Resources
 
@@ -109,3 +112,21 @@ def test_padding_with_the_end_of_turn_token_is_refused(tiny_model: Path, example
     (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "pad_token": "<|im_end|>"}))
     with pytest.raises(ValueError, match="needs a token of its own"):
         fine_tune(folder, examples, tmp_path / "out")
+
+
+def test_a_declared_licence_stays_with_the_model_and_with_those_made_from_it(tiny_model: Path, tmp_path: Path):
+    rows = [{"instruction": f"Say {n}", "output": str(n)} for n in range(40)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, rows[0]]))
+    data = FileRows(paths=[str(tmp_path / "a.jsonl")], license="CC-BY-NC-4.0", held_out=0.2)
+    config = SftConfig(data=data, epochs=1, batch_rows=8, micro_rows=8)
+    report = fine_tune(tiny_model, tmp_path, tmp_path / "first", config)
+    assert report.details["data_license"] == "CC-BY-NC-4.0"
+    assert report.dropped == {"duplicate": 1}
+    assert (report.rows_in, report.details["formats"]) == (41, {"alpaca": 40})
+    assert json.loads((tmp_path / "first/dropped.jsonl").read_text()) == {"row": "a.jsonl:41", "reason": "duplicate"}
+    pairs = [{"prompt": f"Say {n}", "chosen": str(n), "rejected": "no"} for n in range(40)]
+    (tmp_path / "b.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
+    config = DpoConfig(data=FileRows(paths=[str(tmp_path / "b.jsonl")], license="MIT", held_out=0.2))
+    (tmp_path / "second").mkdir()
+    run_dpo(tmp_path / "first", None, None, tmp_path / "second", config, CPU)
+    assert data_licenses(tmp_path / "second") == {"sft": "CC-BY-NC-4.0", "align": "MIT"}

@@ -12,8 +12,9 @@ from markdown_it import MarkdownIt
 
 from gristmill.data_report.facts import Facts, gather
 from gristmill.data_report.histograms import Histogram, Line
-from gristmill.data_report.page import draw, percent, render, visible, write_page
+from gristmill.data_report.page import draw, render, write_page
 from gristmill.data_report.summary import markdown, plain
+from gristmill.html.shown import percent, visible
 from gristmill.scope import scope_of_run
 
 

@@ -2,11 +2,13 @@ import json
 import math
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from gristmill.dedup.leaks import LEAK_SCHEMA
 from gristmill.evaluate.config import EvaluateConfig, JsonlItems, MultipleChoice
 from gristmill.evaluate.run import run_evaluate
 from gristmill.report import Report
@@ -16,9 +18,9 @@ CPU = Resources(threads=1, device="cpu")
 CONFIG = EvaluateConfig(samples=["What does `list.sort` do?"], sample_tokens=4)
 
 
-def measure(model: Path, examples: Path, out: Path, *, parent: Path | None = None) -> Report:
+def measure(model: Path, examples: Path, out: Path, *, parent: Path | None = None, clean: Path | None = None) -> Report:
     out.mkdir()
-    report = run_evaluate(model, None, examples, parent, out, CONFIG, CPU)
+    report = run_evaluate(model, None, examples, parent, out, CONFIG, CPU, decontaminated=clean)
     (out / "result.json").write_text(report.model_dump_json())
     return report
 
@@ -38,6 +40,24 @@ def test_a_model_compared_with_itself_differs_by_exactly_nothing(tiny_model: Pat
     metrics = measure(tiny_model, examples, tmp_path / "child", parent=tmp_path / "parent").metrics
     names = ("", "_ci_low", "_ci_high")
     assert [metrics[f"docs_choice_accuracy_minus_parent{name}"] for name in names] == [0, 0, 0]
+
+
+def test_scores_are_given_without_the_items_that_decontamination_found_too(
+    tiny_model: Path, examples: Path, tmp_path: Path
+):
+    (tmp_path / "clean").mkdir()
+    rows = [
+        {"benchmark": "examples", "item_id": key, "row": row} for row, key in ((1, "sort"), (1, "sort"), (3, "join"))
+    ]
+    rows += [{"benchmark": "another", "item_id": "split", "row": 4}]
+    leaks = [dict.fromkeys(LEAK_SCHEMA.names) | row for row in rows]
+    pq.write_table(pa.Table.from_pylist(leaks, LEAK_SCHEMA), tmp_path / "clean" / "leaks.parquet")
+    metrics = measure(tiny_model, examples, tmp_path / "out", clean=tmp_path / "clean").metrics
+    items = pq.read_table(tmp_path / "out" / "items.parquet").to_pylist()
+    others = [item["correct"] for item in items if item["id"] not in ("sort", "join")]
+    assert metrics["docs_choice_found_n"] == 2
+    assert len(others) == 10
+    assert metrics["docs_choice_accuracy_without_found"] == pytest.approx(sum(others) / 10)
 
 
 def test_a_number_that_is_not_finite_is_no_metric_but_is_said(tiny_model: Path, examples: Path, tmp_path: Path):

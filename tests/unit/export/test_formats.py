@@ -14,7 +14,7 @@ from gristmill.export.formats import export_model
 from gristmill.export.huggingface import license_of
 from gristmill.export.weights import Weights
 from gristmill.model.gguf_files import read_metadata
-from gristmill.model.origin import Origin, read_origin, write_origin
+from gristmill.model.origin import Origin, data_licenses, note_data_license, read_origin, write_origin
 
 
 @pytest.fixture
@@ -82,6 +82,15 @@ def test_the_origin_of_an_adapted_model_and_its_licence_travel(folder: Path, tmp
     gguf = read_metadata(export_model(folder, tmp_path / "out", to="gguf", name="tiny", source="x").path)
     assert gguf.get("general.license") == (license if stated else None)
     assert gguf["general.base_model.0.name"] == origin.name
+
+
+def test_declared_licences_of_rows_stand_in_the_card_and_go_along(folder: Path, tmp_path: Path):
+    note_data_license(folder, "sft", "CC-BY-NC-4.0")
+    note_data_license(folder, "align", "MIT")
+    note_data_license(folder, "reward_model", None)
+    made = export_model(folder, tmp_path / "out", to="hf", name="tiny", source="x")
+    assert data_licenses(made.path) == {"sft": "CC-BY-NC-4.0", "align": "MIT"}
+    assert "it was tuned with: sft: CC-BY-NC-4.0; align: MIT" in (made.path / "README.md").read_text()
 
 
 @pytest.mark.parametrize("card", ["# none", "---\nlicense: [a]\n---\n", "---\n{: ]\n---\n", "---\n- 1\n---\n"])

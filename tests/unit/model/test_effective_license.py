@@ -70,7 +70,7 @@ def test_base_data_and_generators_come_from_the_lineage(made: tuple[ArtifactStor
         ({"allow": ["MIT"], "generators": {"judge-9000": "MIT"}}, "smol, and it is under Apache-2.0"),
         (
             {"generators": {"judge-9000": "MIT"}, "allow_data": ["PSF-2.0", "CC0-1.0"]},
-            "3 training documents are under 'CC-BY-SA-4.0'",
+            r"\(3 documents\) are under 'CC-BY-SA-4.0'",
         ),
     ],
 )

@@ -153,3 +153,12 @@ def _planned(tmp_path: Path, said: dict[str, Any] | None) -> dict[str, Any]:
         config = PipelineConfig.model_validate(settings)
         train(config, data(config))
     return {step.label: step for step in planned.steps}
+
+
+def test_a_judge_of_the_model_s_own_answers_waits_for_the_fine_tuned_model(judged: Path, tmp_path: Path):
+    steps = _planned(
+        tmp_path, {"kind": "ai_feedback", "judge": {"kind": "endpoint", "url": "https://x.org", "model": "m"}}
+    )
+    assert steps["preferences"].recipe.inputs["model"] == steps["sft"].address
+    steps = _planned(tmp_path, {"reviews": [str(judged)]})
+    assert "model" not in steps["preferences"].recipe.inputs

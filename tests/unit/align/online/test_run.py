@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 from gristmill.align.online import config as kinds
 from gristmill.align.online.config import (
     GrpoConfig,
-    JsonlPrompts,
     MonitorConfig,
     OnlineConfig,
     PpoConfig,
@@ -21,6 +20,7 @@ from gristmill.align.online.config import (
 from gristmill.align.online.learner import Learner
 from gristmill.align.online.monitors import Monitors, RewardHacked
 from gristmill.align.online.prompts import Prompt, read_prompts
+from gristmill.align.online.prompts_config import JsonlPrompts
 from gristmill.align.online.rollout import Answer, Endings, sample
 from gristmill.align.online.run import run_online
 from gristmill.evaluate.checkpoints import load_model, load_tokenizer

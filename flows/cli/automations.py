@@ -1,0 +1,126 @@
+"""What Prefect's server does by itself: close runs that fell silent, and tell people what happened.
+
+GRISTMILL_WEBHOOK_URL   where failures, crashes and promotions are posted, as {"text": …}; unset: nowhere
+GRISTMILL_WEBHOOK_PRIVATE=1   lets that be an address in a private network
+
+The server posts, so the address is checked there, at the moment of the connection: a name that leads to a private
+address is refused whatever it led to before.
+"""
+
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from gristmill.errors import ConfigError
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.events.schemas.automations import AutomationCore
+
+HEARTBEAT_EVERY_S = 60
+SILENT_AFTER_S = 300
+PREFIX = "gristmill: "
+WEBHOOK_BLOCK = "gristmill-webhook"
+
+
+def ensure_automations() -> None:
+    """Bring the server's automations of gristmill to what this version and the environment say. Raises ConfigError."""
+    from prefect.client.orchestration import get_client
+
+    webhook = _webhook()
+    with get_client(sync_client=True) as client:
+        for wanted in (_silent_runs(), *(_notifications(webhook) if webhook else ())):
+            _ensure(client, wanted)
+
+
+def _ensure(client: "SyncPrefectClient", wanted: "AutomationCore") -> None:
+    there = client.read_automations_by_name(wanted.name)
+    if not there:
+        client.create_automation(wanted)
+    elif there[0].model_dump(include={"trigger", "actions"}) != wanted.model_dump(include={"trigger", "actions"}):
+        client.update_automation(there[0].id, wanted)
+
+
+def _silent_runs() -> "AutomationCore":
+    from prefect.client.schemas.objects import StateType
+    from prefect.events.actions import ChangeFlowRunState
+    from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+
+    ends = ("Completed", "Failed", "TimedOut", "Cancelled", "Crashed", "Cached", "RolledBack", "Paused")
+    return AutomationCore(
+        name=f"{PREFIX}close silent runs",
+        description=f"A run that gave no sign of life for {SILENT_AFTER_S} s is closed as Crashed.",
+        trigger=EventTrigger(
+            after={"prefect.flow-run.heartbeat"},
+            expect={"prefect.flow-run.heartbeat", *(f"prefect.flow-run.{end}" for end in ends)},
+            match={"prefect.resource.id": "prefect.flow-run.*"},
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=timedelta(seconds=SILENT_AFTER_S),
+        ),
+        actions=[
+            ChangeFlowRunState(
+                name=None,
+                force=False,
+                state=StateType.CRASHED,
+                message=f"no sign of life for {SILENT_AFTER_S} s: its process, machine or network is gone",
+            )
+        ],
+    )
+
+
+def _notifications(webhook: UUID) -> "Iterator[AutomationCore]":
+    from prefect.events.actions import CallWebhook
+    from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+
+    run = '{"text": {{ (flow_run.name ~ " " ~ flow_run.state.name ~ ": " ~ (flow_run.state.message or "")) | tojson }}}'
+    told = {
+        "tell of failures": ({"prefect.flow-run.Failed", "prefect.flow-run.TimedOut", "prefect.flow-run.Crashed"}, run),
+        "tell of promotions": ({"gristmill.champion.moved"}, _sentence("is champion now")),
+        "tell of challengers": ({"gristmill.challenger.waits"}, _sentence("passed the gate and waits for approval")),
+    }
+    for name, (events, payload) in told.items():
+        yield AutomationCore(
+            name=f"{PREFIX}{name}",
+            trigger=EventTrigger(
+                expect=events,
+                for_each={"prefect.resource.id"},
+                posture=Posture.Reactive,
+                threshold=1,
+                within=timedelta(0),
+            ),
+            actions=[CallWebhook(block_document_id=webhook, payload=payload)],
+        )
+
+
+def _sentence(what: str) -> str:
+    version = 'event.resource["prefect.resource.name"] ~ " version " ~ event.payload["version"]'
+    return f'{{"text": {{{{ ({version} ~ " {what}") | tojson }}}}}}'
+
+
+def _webhook() -> UUID | None:
+    """The block on the server with the address to post to; None where the environment names none."""
+    url = os.environ.get("GRISTMILL_WEBHOOK_URL")
+    if not url:
+        return None
+    from prefect.blocks.webhook import Webhook
+    from prefect.types import SecretDict
+    from prefect.utilities.urls import validate_restricted_url
+    from pydantic import SecretStr
+
+    private = os.environ.get("GRISTMILL_WEBHOOK_PRIVATE") == "1"
+    if not private:
+        try:
+            validate_restricted_url(url)
+        except ValueError:
+            # the address may hold a token, so it is not repeated
+            raise ConfigError(
+                "GRISTMILL_WEBHOOK_URL is no http(s) address outside private networks, or its name is not known; "
+                "correct it, or set GRISTMILL_WEBHOOK_PRIVATE=1 if it is meant to lie in one"
+            ) from None
+    headers = SecretDict({"Content-Type": "application/json"})
+    block = Webhook(url=SecretStr(url), headers=headers, allow_private_urls=private)
+    return UUID(str(block.save(WEBHOOK_BLOCK, overwrite=True)))

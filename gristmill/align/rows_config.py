@@ -1,0 +1,104 @@
+"""Where rows for fine-tuning and alignment come from."""
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from gristmill.fingerprint import content_digest
+from gristmill.schema import Schema, SourceUnavailable
+
+
+class ExampleRows(Schema):
+    """The rows that the stage `examples` made (or `preferences`), with their own held-out rows."""
+
+    kind: Literal["examples"] = "examples"
+
+
+class ArtifactRows(Schema):
+    """The rows of an examples artifact that an earlier run made, with their own held-out rows."""
+
+    kind: Literal["artifact"] = "artifact"
+    artifact: Annotated[str, Field(pattern=r"^examples/[\w-]+$")]
+    """Its address, such as `examples/preferences-60d09ddec826`."""
+
+
+class OwnRows(Schema):
+    """Rows of any format that docs/alignment.md lists; which one it is, each row shows."""
+
+    license: str = "unknown"
+    """Licence of the rows, SPDX where there is one; it stays with every model that is made with them."""
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Share of rows that never train and measure the result. The prompt decides, so all answers to it stay together."""
+
+    @abstractmethod
+    def content(self) -> Any:
+        """What stands for the rows in a key. Raises SourceUnavailable when they cannot be looked at."""
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path else str(Path(path).absolute())
+
+
+class FileRows(OwnRows):
+    """Files: `.jsonl`, `.json` (a list of objects), either with `.gz`, or `.parquet`."""
+
+    kind: Literal["files"] = "files"
+    paths: Annotated[list[Annotated[str, AfterValidator(_absolute)]], Field(min_length=1)]
+    """Local or fsspec paths (`s3://…`, `https://…`) or globs; relative ones count from where the command is started."""
+
+    def content(self) -> list[str]:
+        """Each file's digest, wherever it lies; of a remote one what its server says of its version."""
+        return [_digest(location) for location in located(self.paths)]
+
+
+class HubRows(OwnRows):
+    """Files of a data set on the Hugging Face hub, from the hub's local cache or downloaded."""
+
+    kind: Literal["hub"] = "hub"
+    hub: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
+    """Its id, such as `tatsu-lab/alpaca`."""
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+    """Its commit, 40 hexadecimal digits; a name such as `main` would mean other rows some day."""
+    files: Annotated[list[str], Field(min_length=1)] = ["*.parquet", "*.jsonl", "*.jsonl.gz"]
+    """Which of its files: names or globs, folders included (`data/train-*.parquet`)."""
+    license: str = "card"
+    """Licence of the rows; `card`: what its card states."""
+
+    def content(self) -> dict[str, Any]:
+        return {"hub": self.hub, "revision": self.revision, "files": self.files}
+
+
+Rows = Annotated[ExampleRows | ArtifactRows | FileRows | HubRows, Field(discriminator="kind")]
+
+
+def located(paths: list[str]) -> list[str]:
+    """The files that paths and globs name, in order of the paths, those of a glob sorted.
+
+    Raises SourceUnavailable where there is none, or a server does not answer.
+    """
+    from fsspec.core import url_to_fs
+
+    found: list[str] = []
+    for path in paths:
+        try:
+            filesystem, bare = url_to_fs(path)
+            matches = sorted(filesystem.glob(bare)) if "*" in bare else [bare] if filesystem.exists(bare) else []
+        except Exception as error:  # each file system has exceptions of its own
+            raise SourceUnavailable(f"data.paths: cannot look at {path} ({type(error).__name__}: {error})") from error
+        if not matches:
+            raise SourceUnavailable(f"data.paths: there is no file {path}; correct the path in the configuration")
+        found += [filesystem.unstrip_protocol(match) if "://" in path else match for match in matches]
+    return found
+
+
+def _digest(location: str) -> str:
+    if "://" not in location:
+        return content_digest(Path(location))
+    from fsspec.core import url_to_fs
+
+    filesystem, bare = url_to_fs(location)
+    facts = filesystem.info(bare)
+    stated = next((facts[key] for key in ("ETag", "etag", "md5Hash", "content_md5") if facts.get(key)), None)
+    return str(stated or filesystem.ukey(bare)).strip('"')

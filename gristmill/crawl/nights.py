@@ -1,0 +1,94 @@
+"""A series of crawls: what earlier runs brought, and what there is beside that.
+
+The book of a series is `nights/SERIES.jsonl` in the store's folder on this machine, a line for each night that was
+ingested, cleaned and deduplicated to the end. A night that was cut off has no line, so its files are new again, and the
+same address continues its drafts. A file is known by its content, wherever it lies; a source of another kind (a crawl
+of Common Crawl, a dump) by its identity as a whole. Pages that come again in a new file are the matter of `dedup`.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from gristmill.crawl.config import IngestConfig, Source, WarcSource
+from gristmill.promotion.journal import Journal
+
+FOLDER = "nights"
+
+
+@dataclass(frozen=True)
+class Night:
+    """A finished night. documents, known: addresses of what `dedup` and `known` made; seen: what it was made from."""
+
+    name: str
+    documents: str
+    known: str
+    seen: list[str]
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """What no earlier night has. seen: the same, as a book remembers it."""
+
+    ingest: IngestConfig
+    seen: list[str]
+
+
+class Series:
+    """The book of one series."""
+
+    def __init__(self, root: Path, name: str) -> None:
+        self._journal = Journal(root, name, folder=FOLDER)
+
+    def nights(self) -> list[Night]:
+        """Oldest first."""
+        names = Night.__dataclass_fields__
+        return [Night(**{name: entry[name] for name in names}) for entry in self._journal.read()]
+
+    def add(self, night: Night, *, run: str) -> None:
+        """The night is over."""
+        self._journal.append("night", run=run, **vars(night))
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """One process of this machine at a time brings a night; the kernel lets go when it dies."""
+        with self._journal.held():
+            yield
+
+
+def next_name(nights: Sequence[Night]) -> str:
+    return f"n{len(nights) + 1:04d}"
+
+
+def unseen(ingest: IngestConfig, nights: Sequence[Night]) -> Unseen | None:
+    """The sources, without what a night has brought; None when nothing is left.
+
+    Raises as the sources' identities do: ValueError for a path with nothing there, SourceUnavailable.
+    """
+    brought = {fact for night in nights for fact in night.seen}
+    sources: list[Source] = []
+    seen: list[str] = []
+    for source in ingest.sources:
+        left = _files_unseen(source, brought) if isinstance(source, WarcSource) else _whole(source, brought)
+        if left:
+            sources.append(left[0])
+            seen.extend(left[1])
+    # a weight is a matter of the mix, which has all sources; without it some may be left out here
+    bare = [source.model_copy(update={"weight": None}) for source in sources]
+    return Unseen(IngestConfig(sources=bare), seen) if bare else None
+
+
+def _files_unseen(source: WarcSource, brought: set[str]) -> tuple[Source, list[str]] | None:
+    from gristmill.crawl.warc_files import find_warc_files, fingerprints
+
+    files = find_warc_files(source.paths, source=source.name)
+    contents = [f"{source.name} {facts.get('sha256') or facts['etag']}" for facts in fingerprints(files)]
+    new = {file.location: content for file, content in zip(files, contents, strict=True) if content not in brought}
+    return (source.model_copy(update={"paths": list(new)}), list(new.values())) if new else None
+
+
+def _whole(source: Source, brought: set[str]) -> tuple[Source, list[str]] | None:
+    fact = f"{source.name} {json.dumps(source.identity(), sort_keys=True)}"
+    return None if fact in brought else (source, [fact])

@@ -1,0 +1,1 @@
+"""What all reports that are one HTML file have in common: shell, style, safe text, drawings."""

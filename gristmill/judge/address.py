@@ -1,0 +1,56 @@
+"""Where a judge's address really leads, looked up before anything is sent there.
+
+A name is resolved by us and the connection goes to the address that was checked, so that a name server cannot answer
+the check with one address and the connection with another. Networks that are not public are for those who allow them;
+link-local addresses, where clouds keep their credentials, are for nobody.
+"""
+
+import ipaddress
+import socket
+from urllib.parse import urlsplit
+
+from gristmill.errors import SourceUnavailable
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+def checked_address(url: str, *, allow_private: bool) -> Address:
+    """The address to connect to.
+
+    Raises ValueError where any of the host's addresses is refused, or http would carry a key over the internet;
+    SourceUnavailable when the name is unknown.
+    """
+    parts = urlsplit(url)
+    assert parts.hostname
+    try:
+        found = socket.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise SourceUnavailable(f"the judge's host {parts.hostname} is not known here ({error})") from error
+    addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+    for address in addresses:
+        _check(address, parts.hostname, allow_private=allow_private)
+    if parts.scheme == "http" and any(_inner(address).is_global for address in addresses):
+        raise ValueError(f"the judge's url is http, and {parts.hostname} is a public host; use https")
+    return addresses[0]
+
+
+def _check(address: Address, host: str, *, allow_private: bool) -> None:
+    inner = _inner(address)
+    if inner.is_link_local or inner.is_multicast or inner.is_unspecified:
+        raise ValueError(f"the judge's host {host} leads to {address}, which no judge has; correct its url")
+    if not inner.is_global and not allow_private:
+        raise ValueError(
+            f"the judge's host {host} leads to {address}, on this machine or a private network; if it is yours, set "
+            "allow_private: true beside the url"
+        )
+
+
+def _inner(address: Address) -> Address:
+    """An IPv4 address that is wrapped in an IPv6 one."""
+    if isinstance(address, ipaddress.IPv6Address):
+        if address in _NAT64:
+            return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        return address.ipv4_mapped or address.sixtofour or address
+    return address

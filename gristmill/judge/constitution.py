@@ -1,0 +1,126 @@
+"""Constitutional AI: the answer is criticized by a principle and revised, and the revision is preferred to it.
+
+The first half of Bai et al. 2022 (arXiv:2212.08073), whose revisions train a model by SFT; here first answer and
+revision are a pair too, so that DPO and a reward model can learn from them. A revision is not known to be better: the
+report says what the toxicity classifier finds before and after, and `judged.jsonl` has the texts to read.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from gristmill.judge.asked import sample
+from gristmill.judge.config import ConstitutionConfig
+from gristmill.judge.feedback import Made
+from gristmill.judge.questions import Judge, Question
+from gristmill.judge.templates import CRITIQUE, REVISE, Message, Template, transcript
+from gristmill.review.preferences import message
+from gristmill.schema import Schema
+from gristmill.yaml import load_yaml
+
+
+class Principle(Schema):
+    """What an answer is criticized for, and how it is put right."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    critique: str = Field(min_length=1)
+    revision: str = Field(min_length=1)
+
+
+class Constitution(Schema):
+    """A file of principles."""
+
+    principles: Annotated[list[Principle], Field(min_length=1)]
+
+
+def constitutional(policy: Judge, reviser: Judge, prompts: Sequence[list[Message]], config: ConstitutionConfig) -> Made:
+    """Pairs of revision and first answer, in the format of `preferences.jsonl`. Raises JudgeFailed."""
+    principles = load_yaml(config.constitution, [], Constitution).principles
+    drawn = np.random.default_rng(config.seed).integers(len(principles), size=(len(prompts), config.revisions))
+    first = [texts[0] for texts in sample(policy, prompts, config, each=1)]
+    rows: list[dict[str, Any]] = [
+        {"prompt": prompt, "first": text, "revised": text, "rounds": [], "outcome": "" if text else "empty_answer"}
+        for prompt, text in zip(prompts, first, strict=True)
+    ]
+    for turn in range(config.revisions):
+        going = [(row, principles[draws[turn]]) for row, draws in zip(rows, drawn, strict=True) if not row["outcome"]]
+        asked = [{"request": principle.critique} for _, principle in going]
+        critiques = _asked(reviser, CRITIQUE, [row for row, _ in going], asked, config)
+        for (row, principle), critique in zip(going, critiques, strict=True):
+            row["rounds"].append({"principle": principle.name, "critique": critique, "revision": None})
+            row["outcome"] = "" if critique else "no_critique"
+        going = [(row, principle) for row, principle in going if not row["outcome"]]
+        asked = [{"request": principle.revision} for _, principle in going]
+        revisions = _asked(reviser, REVISE, [row for row, _ in going], asked, config)
+        for (row, _), revision in zip(going, revisions, strict=True):
+            row["rounds"][-1]["revision"] = revision
+            row["revised"], row["outcome"] = (revision, "") if revision else (row["revised"], "no_revision")
+    for row in rows:
+        if not row["outcome"]:
+            row["outcome"] = "equal_answers" if row["revised"] == row["first"] else "revised"
+    pairs = [
+        {
+            "id": f"constitution-{number}",
+            "prompt": row["prompt"],
+            "chosen": [message(row["revised"])],
+            "rejected": [message(row["first"])],
+        }
+        for number, row in enumerate(rows)
+        if row["outcome"] == "revised"
+    ]
+    dropped = Counter(row["outcome"] for row in rows if row["outcome"] != "revised")
+    used = Counter(turn["principle"] for row in rows for turn in row["rounds"])
+    return pairs, rows, dropped, {"principles": dict(sorted(used.items()))}
+
+
+def toxicity_change(rows: Sequence[dict[str, Any]], *, seed: int, threshold: float = 0.5) -> dict[str, float]:
+    """Mean score of first answers and of what stands there afterwards, the paired difference with its interval, and
+    the shares above the threshold. Answers that were not revised count as unchanged; empty ones do not count.
+
+    The classifier knows words more than meanings (gristmill/filters/models/toxicity.en.card.md). Empty below 2 rows.
+    """
+    from gristmill.evaluate.statistics import paired_difference
+
+    answered = [row for row in rows if row["first"]]
+    if len(answered) < 2:
+        return {}
+    score = _toxicity()
+    before, after = (np.array([score(row[part]) for row in answered]) for part in ("first", "revised"))
+    return {
+        "toxicity_before": float(before.mean()),
+        "toxicity_after": float(after.mean()),
+        **paired_difference(after, before, seed=seed).metrics("toxicity_change"),
+        "toxic_share_before": float((before > threshold).mean()),
+        "toxic_share_after": float((after > threshold).mean()),
+        "toxicity_n": len(answered),
+    }
+
+
+def _asked(
+    reviser: Judge,
+    template: Template,
+    rows: Sequence[dict[str, Any]],
+    words: Sequence[dict[str, str]],
+    config: ConstitutionConfig,
+) -> list[str]:
+    """The reviser's texts; empty where it had nothing to say, or no room to say it."""
+    questions = []
+    for row, said in zip(rows, words, strict=True):
+        material = {"conversation": transcript(row["prompt"]), "answer": row["revised"]}
+        if template is REVISE:
+            material["critique"] = row["rounds"][-1]["critique"]
+        questions.append(Question(tuple(template.filled(material=material, **said)), config.reviser.max_tokens))
+    replies = reviser.ask(questions, label=f"constitution: {template.name}")
+    return [(reply.text or "").strip() for reply in replies]
+
+
+def _toxicity() -> Callable[[str], float]:
+    from gristmill.filters.classifier import TASKS, Classifier
+    from gristmill.filters.classifier_config import MODELS
+
+    path: Path = MODELS / "toxicity.en.ftz"
+    return Classifier.load(path, TASKS["toxicity"]).score

@@ -1,0 +1,138 @@
+"""deployments.yaml: what it may say, what becomes of it in Prefect, and what is tried again."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from flows.cli import schedule
+from flows.cli.deployed import patiently
+from flows.cli.deployments import Deployments
+from gristmill.errors import ConfigError, SourceUnavailable
+from gristmill.yaml import load_yaml
+from tasks.stage import StageFailed
+
+SHIPPED = Path(__file__).parents[3] / "pipeline_configs" / "deployments.yaml"
+
+
+def shipped() -> dict[str, Any]:
+    wanted = load_yaml(SHIPPED, (), Deployments)
+    return {each.name: (wanted, each) for each in wanted.deployments}
+
+
+def test_the_shipped_file_has_the_four_deployments():
+    found = {name: (each.flow, each.cron) for name, (_, each) in shipped().items()}
+    assert found == {
+        "nightly-crawl": ("crawl", "30 1 * * *"),
+        "weekly-train": ("pipeline", "0 4 * * sun"),
+        "promote": ("promote", None),
+        "maintenance": ("maintenance", "0 12 * * *"),
+    }
+
+
+def test_a_run_becomes_a_deployment_with_its_clock_its_form_and_no_overlap():
+    made = schedule._deployment(*shipped()["nightly-crawl"])
+    assert made.flow_name == "crawl"
+    assert made.entrypoint == "flows.cli.deployed.crawl"
+    assert made.concurrency_limit == 1
+    assert made.concurrency_options
+    assert made.concurrency_options.collision_strategy.value == "ENQUEUE"
+    assert made.tags == ["crawl", "gristmill"]
+    (clock,) = made.schedules or []
+    assert clock.schedule.model_dump(include={"cron", "timezone"}) == {
+        "cron": "30 1 * * *",
+        "timezone": "Europe/Berlin",
+    }
+    assert made.parameters["settings"]["config"] == "nightly"
+    form = made._parameter_openapi_schema.model_dump()["definitions"]["RunSettings"]["properties"]
+    assert form["overrides"]["description"] == "Settings that differ, each as `a.b=value`."
+
+
+def test_a_promotion_waits_for_the_event_of_a_challenger():
+    made = schedule._deployment(*shipped()["promote"])
+    (trigger,) = made.triggers
+    assert trigger.model_dump()["expect"] == {"gristmill.challenger.waits"}
+    assert not made.schedules
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"timezone": "Europe/Atlantis"}, "'Europe/Atlantis' names no time zone"),
+        ({"deployments": [{"name": "m", "flow": "maintenance", "cron": "61 1 * * *"}]}, "is no cron schedule"),
+        ({"deployments": [{"name": "n", "flow": "crawl", "settings": {"config": "nigthly"}}]}, "no such configuration"),
+        (
+            {"deployments": [{"name": "n", "flow": "crawl", "settings": {"config": "web", "overrides": ["mix.x=1"]}}]},
+            "mix",
+        ),
+        ({"deployments": [{"name": "p", "flow": "promote"}, {"name": "p", "flow": "promote"}]}, "two deployments"),
+    ],
+)
+def test_a_mistake_is_found_before_anything_is_scheduled(change: dict[str, Any], complaint: str, tmp_path: Path):
+    from ruamel.yaml import YAML
+
+    with (tmp_path / "d.yaml").open("w") as file:
+        YAML(typ="safe").dump({"deployments": [], **change}, file)
+    with pytest.raises(ConfigError, match=complaint):
+        load_yaml(tmp_path / "d.yaml", (), Deployments)
+
+
+def test_only_names_a_deployment_that_is_there():
+    with pytest.raises(ConfigError, match="there are nightly-crawl, weekly-train, promote, maintenance"):
+        schedule._load(SHIPPED, ("nightly",))
+    assert [each.name for each in schedule._load(SHIPPED, ("promote",)).deployments] == ["promote"]
+
+
+class Attempts:
+    """Fails with these errors in turn, then works."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors, self.made = list(errors), 0
+
+    def __call__(self) -> None:
+        self.made += 1
+        if self.errors:
+            raise self.errors.pop(0)
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    slept: list[float] = []
+    monkeypatch.setattr("flows.cli.deployed.time.sleep", slept.append)
+    return slept
+
+
+def test_what_is_away_is_tried_again_after_growing_pauses(pauses: list[float]):
+    attempt = Attempts(
+        SourceUnavailable("no network"),
+        StageFailed("ingest", httpx.ConnectTimeout("slow")),
+        StageFailed("register", ConnectionResetError()),
+    )
+    said: list[str] = []
+    patiently(attempt, [60, 240, 960], say=said.append)
+    assert attempt.made == 4
+    assert pauses == [60, 240, 960]
+    assert said[0] == "no network; tried again in 60 s"
+
+
+def test_the_last_attempt_says_what_is_wrong(pauses: list[float]):
+    attempt = Attempts(*[SourceUnavailable(f"away {n}") for n in range(3)])
+    with pytest.raises(SourceUnavailable, match="away 2"):
+        patiently(attempt, [1, 2], say=str)
+    assert attempt.made == 3
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("lr=-1"),
+        StageFailed("pretrain", OSError(28, "No space left on device")),
+        StageFailed("sft", RuntimeError("was ended by SIGKILL")),
+    ],
+)
+def test_what_would_fail_again_fails_at_once(error: Exception, pauses: list[float]):
+    attempt = Attempts(error)
+    with pytest.raises(type(error)):
+        patiently(attempt, [60], say=str)
+    assert (attempt.made, pauses) == (1, [])

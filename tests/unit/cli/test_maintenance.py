@@ -1,0 +1,82 @@
+"""What maintenance deletes, finds and backs up; each part without Prefect."""
+
+import os
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from flows.cli.backup import back_up
+from flows.cli.maintenance import collect, verify
+from gristmill.report import Report
+from gristmill.store import ArtifactStore, Recipe
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GRISTMILL_HOME", str(tmp_path))
+    monkeypatch.delenv("GRISTMILL_STORE", raising=False)
+    return tmp_path
+
+
+def publish(home: Path) -> Path:
+    store = ArtifactStore(home)
+    recipe = Recipe(kind="documents", stage="filter", version=1, config={}, inputs={})
+    with store.building(recipe.address) as draft:
+        (draft / "part-00000.parquet").write_bytes(b"rows")
+        facts = {"label": "filter", "run": "r", "seconds": 0.0, "resources": {}, "code": {}, "git_commit": None}
+        store.publish(draft, recipe, Report(rows_in=1, rows_out=1), **facts)
+    return home / recipe.address
+
+
+def test_only_drafts_that_nobody_touched_for_long_are_deleted(home: Path):
+    long_ago = time.time() - 20 * 86_400
+    for name, when in (("checkpoint.sft-000000000000", long_ago), ("checkpoint.align-000000000000", None)):
+        draft = home / ".drafts" / name
+        draft.mkdir(parents=True)
+        (home / ".locks").mkdir(exist_ok=True)
+        (draft / "model.safetensors").write_bytes(b"weights")
+        if when:
+            os.utime(draft / "model.safetensors", (when, when))
+            os.utime(draft, (when, when))
+    assert collect(14) == ["deleted the draft checkpoint.sft-000000000000"]
+    assert [path.name for path in (home / ".drafts").iterdir()] == ["checkpoint.align-000000000000"]
+    assert collect(14) == []
+
+
+def test_a_changed_byte_is_named(home: Path):
+    folder = publish(home)
+    assert verify() == ["1 artifacts are as published"]
+    (folder / "part-00000.parquet").write_bytes(b"rowz")
+    with pytest.raises(RuntimeError, match=r"part-00000\.parquet does not have the sha256 its record says"):
+        verify()
+
+
+def test_a_backup_holds_a_database_that_is_written_to_and_the_books(home: Path):
+    (home / "mlflow" / "artifacts" / "1").mkdir(parents=True)
+    (home / "mlflow" / "artifacts" / "1" / "model.safetensors").write_bytes(b"weights")
+    (home / "nights").mkdir()
+    (home / "nights" / "crawl.jsonl").write_text('{"name": "n0001"}\n')
+    with closing(sqlite3.connect(home / "mlflow" / "mlflow.db")) as live:
+        live.execute("pragma journal_mode=wal")
+        live.execute("create table versions (name text)")
+        live.execute("insert into versions values ('gristmill')")
+        live.commit()
+        live.execute("insert into versions values ('not committed')")
+        back_up(home, home, keep=2)
+    (folder,) = (home / "backups").iterdir()
+    with closing(sqlite3.connect(folder / "mlflow.db")) as copy:
+        assert copy.execute("select name from versions").fetchall() == [("gristmill",)]
+    assert (folder / "mlflow-artifacts" / "1" / "model.safetensors").read_bytes() == b"weights"
+    assert (folder / "books" / "nights" / "crawl.jsonl").read_text() == '{"name": "n0001"}\n'
+
+
+def test_the_oldest_backups_make_room(home: Path):
+    for name in ("20261124-120000", "20261125-120000", "20261125-130000.part"):
+        (home / "backups" / name).mkdir(parents=True)
+    back_up(home, home, keep=2)
+    left = sorted(path.name for path in (home / "backups").iterdir())
+    assert left[:2] == ["20261125-120000", "20261125-130000.part"]
+    assert len(left) == 3

@@ -1,0 +1,111 @@
+"""What a night of a series brings: files no earlier one has, by content; and the documents of all nights together."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from gristmill.crawl.config import IngestConfig
+from gristmill.crawl.nights import Night, Series, next_name, unseen
+from gristmill.text.corpus import run_corpus
+from gristmill.text.documents import read_documents
+
+
+@pytest.fixture
+def crawl(tmp_path: Path, record: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GRISTMILL_HOME", str(tmp_path / "home"))
+    folder = tmp_path / "crawl"
+    folder.mkdir()
+    for name in ("a", "b"):
+        (folder / f"{name}.warc.gz").write_bytes(record(f"https://{name}.org/", name.encode()))
+    return folder
+
+
+def sources(crawl: Path) -> IngestConfig:
+    web = {"kind": "warc", "name": "web", "weight": 1.0, "paths": [f"{crawl}/*.warc.gz"]}
+    pages = {"kind": "jsonl", "name": "pages", "weight": 2.0, "paths": [f"{crawl}/pages.jsonl"]}
+    return IngestConfig.model_validate({"sources": [web, pages] if (crawl / "pages.jsonl").exists() else [web]})
+
+
+def night(name: str, seen: list[str]) -> Night:
+    return Night(name, f"documents/dedup-{name}", f"signatures/known-{name}", seen)
+
+
+def files(found: Any) -> list[str]:
+    return [Path(path).name for source in found.ingest.sources for path in source.paths]
+
+
+def test_a_night_brings_only_files_that_no_earlier_one_has(crawl: Path, record: Any):
+    first = unseen(sources(crawl), [])
+    assert first
+    assert files(first) == ["a.warc.gz", "b.warc.gz"]
+    nights = [night("n0001", first.seen)]
+    assert unseen(sources(crawl), nights) is None
+    (crawl / "c.warc.gz").write_bytes(record("https://c.org/", b"c"))
+    second = unseen(sources(crawl), nights)
+    assert second
+    assert files(second) == ["c.warc.gz"]
+    nights.append(night("n0002", second.seen))
+    assert unseen(sources(crawl), nights) is None
+
+
+def test_a_file_is_known_by_its_content(crawl: Path, record: Any):
+    first = unseen(sources(crawl), [])
+    assert first
+    nights = [night("n0001", first.seen)]
+    (crawl / "a.warc.gz").rename(crawl / "moved.warc.gz")
+    assert unseen(sources(crawl), nights) is None
+    (crawl / "b.warc.gz").write_bytes(record("https://b.org/", b"another page by now"))
+    changed = unseen(sources(crawl), nights)
+    assert changed
+    assert files(changed) == ["b.warc.gz"]
+
+
+def test_a_source_of_another_kind_is_brought_whole_and_again_when_it_changed(crawl: Path):
+    first = unseen(sources(crawl), [])
+    assert first
+    nights = [night("n0001", first.seen)]
+    (crawl / "pages.jsonl").write_text('{"text": "One page."}\n')
+    second = unseen(sources(crawl), nights)
+    assert second
+    assert [source.name for source in second.ingest.sources] == ["pages"]
+    assert second.ingest.sources[0].weight is None
+    nights.append(night("n0002", second.seen))
+    assert unseen(sources(crawl), nights) is None
+    (crawl / "pages.jsonl").write_text('{"text": "One page."}\n{"text": "Another."}\n')
+    third = unseen(sources(crawl), nights)
+    assert third
+    assert [source.name for source in third.ingest.sources] == ["pages"]
+
+
+def test_the_book_keeps_its_nights_in_order_and_names_the_next(tmp_path: Path):
+    series = Series(tmp_path, "web")
+    assert series.nights() == []
+    made = [night("n0001", ["web 1"]), night("n0002", ["web 2", "pages 3"])]
+    for each in made:
+        series.add(each, run="nightly-20261126-013000")
+    assert Series(tmp_path, "web").nights() == made
+    assert Series(tmp_path, "docs").nights() == []
+    assert next_name(made) == "n0003"
+
+
+def test_the_corpus_holds_every_document_of_every_night_in_order(tmp_path: Path, write_documents: Any):
+    one = write_documents("one", [{"text": f"a {n}"} for n in range(5)], shards=2)
+    two = write_documents("two", [{"text": "b", "url": "https://b.org/"}])
+    out = tmp_path / "out"
+    report = run_corpus({"n0001": one, "n0002": two}, out)
+    expected = [*read_documents(one), *read_documents(two)]
+    assert list(read_documents(out)) == expected
+    assert (report.rows_in, report.rows_out, report.details) == (6, 6, {"nights": {"n0001": 5, "n0002": 1}})
+    verdicts = pq.read_table(out / "verdicts.parquet").to_pylist()
+    assert [row["doc_id"] for row in verdicts] == [row["doc_id"] for row in expected]
+    assert {row["decision"] for row in verdicts} == {"kept"}
+
+
+def test_nights_with_other_columns_are_refused_by_name(tmp_path: Path, write_documents: Any):
+    one = write_documents("one", [{"text": "a"}])
+    two = write_documents("two", [{"text": "b", "lix": 3.0}], more={"lix": pa.float64()})
+    with pytest.raises(ValueError, match=r"night n0002 have other columns than those of n0001 \(lix\)"):
+        run_corpus({"n0001": one, "n0002": two}, tmp_path / "out")
