@@ -48,13 +48,20 @@ def train(config: PipelineConfig, grist: Grist) -> Flour:
     if config.preferences:
         asked = tuned if config.preferences.kind != "people" else None
         judged = preferences(examples=made, config=config.preferences, model=asked)
-    judge = reward_model(model=tuned, examples=_rows(config.reward_model, judged), config=config.reward_model)
-    aligned = align(model=tuned, examples=_rows(config.align, judged), reward_model=judge, config=config.align)
+    scorer, judge = config.reward_models
+    scores = reward_model(model=tuned, examples=_rows(scorer, judged), config=scorer)
+    aligned = align(
+        model=tuned,
+        examples=_rows(config.align, judged),
+        reward_model=scores,
+        config=config.align,
+        judge_model=reward_model["judge"](model=tuned, examples=_rows(judge, judged), config=judge) if judge else None,
+    )
     aligned_scores = evaluate["align"](
         model=aligned, tokens=tokens, examples=made, decontaminated=clean, parent=tuned_scores, config=config.evaluate
     )
     if config.test_time:
-        test_time(model=aligned, examples=made, reward_model=judge, config=config.test_time)
+        test_time(model=aligned, examples=made, reward_model=scores, config=config.test_time)
     return Flour(aligned, aligned_scores)
 
 

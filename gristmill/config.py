@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from gristmill.ablation.config import AblationConfig, TextBitsConfig
 from gristmill.addresses import has_credentials
 from gristmill.align.config import AlignConfig, DpoConfig, RewardModelConfig, SftConfig
+from gristmill.align.online.config import OnlineConfig
 from gristmill.crawl.config import IngestConfig
 from gristmill.crawl.nights_config import NightsConfig
 from gristmill.dedup.config import DedupConfig, KnownConfig, SignaturesConfig
@@ -206,6 +207,14 @@ class PipelineConfig(Schema):
                 change = type(section).model_validate(_merged(section.model_dump(), change))
             sections[name] = change
         return PipelineConfig(**sections)
+
+    @property
+    def reward_models(self) -> tuple[RewardModelConfig, RewardModelConfig | None]:
+        """The one whose scores are learned from, and the one that judges; with two, each has a half of the pairs."""
+        if not (isinstance(self.align, OnlineConfig) and self.align.asks_judge_model):
+            return self.reward_model, None
+        first, second = (self.reward_model.model_copy(update={"half": half}) for half in (0, 1))
+        return first, second
 
     @property
     def mixture(self) -> MixConfig:

@@ -26,8 +26,10 @@ def align(
     examples: Examples,
     reward_model: Checkpoint,
     config: AlignConfig,
+    judge_model: Checkpoint | None = None,
     resources: Resources = Resources(),
 ) -> Report:
     """Optimize the policy by preferences (DPO, ORPO, KTO), or by rewards of answers it samples (GRPO, RLOO, PPO)."""
     inputs = {"model": model, "examples": examples, "reward_model": reward_model}
+    inputs |= {"judge_model": judge_model} if judge_model else {}
     return launch(PROGRAMS[config.algorithm], out, inputs=inputs, config=config, resources=resources)

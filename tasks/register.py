@@ -27,9 +27,10 @@ def register(out: Path, model: Checkpoint, evaluation: Evaluation, config: Regis
     from gristmill.cards.cards import make_cards
     from gristmill.model.effective_license import allowed_license
 
-    store = current_session().store
-    found = allowed_license(store, model.address, config.licenses)
-    cards = make_cards(store, model.address, evaluation.address, name=config.model).with_tags(found.tags)
+    here = current_session()
+    found = allowed_license(here.store, model.address, config.licenses)
+    cards = make_cards(here.store, model.address, evaluation.address, name=config.model, prices=here.prices)
+    cards = cards.with_tags(found.tags)
     cards.write(out)
     version = tracking.register_model(model, cards, name=config.model)
     made = {"model": config.model, "version": version, "checkpoint": model.address, "evaluation": evaluation.address}

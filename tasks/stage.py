@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar
 
 from gristmill.artifacts import Artifact, Checkpoint
+from gristmill.ledger.config import PricesConfig
 from gristmill.ledger.meter import Ledger
 from gristmill.provenance import changed_modules, git_commit, reachable_code
 from gristmill.recipe_changes import changes
@@ -85,6 +86,7 @@ class Session:
     variant: str | None = None
     """Stands in the label of each stage that has no instance of its own: `filter[raw]`."""
     ledger: Ledger = field(default_factory=Ledger)
+    prices: PricesConfig = field(default_factory=PricesConfig)
 
     def step_of(self, address: str) -> Step | None:
         return next((step for step in self.steps if step.address == address), None)

@@ -64,6 +64,7 @@ def new_session(name: str, config: PipelineConfig, refresh: frozenset[str]) -> S
         planning=False,
         run=name,
         resources=config.resources,
+        prices=config.prices,
         refresh=refresh,
         earlier=workspace.earlier_recipes(),
         warn=lambda text: print(f"note: {text}", file=sys.stderr),

@@ -88,6 +88,9 @@ class RewardModelConfig(TrainingConfig):
     """Peak learning rate."""
     center_rewards: NonNegativeFloat = 0.01
     """Weight of (reward of chosen + reward of rejected)², which keeps rewards around 0 (arXiv:2312.09244)."""
+    half: Literal[0, 1] | None = None
+    """Learn from this half of the training pairs; a hash of the prompt tells them apart. Null: from all. The pipeline
+    sets it where a second reward model judges the first (`kind: judge_model` among the monitors of `align`)."""
 
 
 class PreferenceConfig(TrainingConfig):
@@ -222,5 +225,7 @@ class OnlineRun(Run):
     """Folder of the examples artifact, where `config.prompts` asks for it."""
     reward_model: Path | None = None
     """Folder of the reward model, where a reward asks for it."""
+    judge_model: Path | None = None
+    """Folder of the reward model that learned from other pairs, where a monitor asks for it."""
     config: GrpoConfig | ReinforceConfig | PpoConfig = Field(default=GrpoConfig(), discriminator="algorithm")
     """What is computed."""

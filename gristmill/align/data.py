@@ -60,6 +60,11 @@ def read_pairs(source: AnyRows, examples: Path | None) -> Split[Pair]:
     return _read(source, examples, "preferences", lambda row, where: _one(formats.pair(row, where)))
 
 
+def half_of(pairs: list[Pair], half: int | None) -> list[Pair]:
+    """Those pairs whose prompt falls into this half (0 or 1); all of them for None."""
+    return [pair for pair in pairs if half is None or (_share(pair.prompt, salt="half") < 0.5) == (half == 0)]
+
+
 def read_labelled(source: AnyRows, examples: Path | None) -> Split[Labelled]:
     """Labelled answers for KTO, preference pairs as two each. Raises ValueError as `read_pairs` does."""
     return _read(source, examples, "preferences", formats.labelled)
@@ -127,9 +132,9 @@ def _content(row: Conversation | Pair | Labelled) -> Any:
     return [row.prompt, row.completion, row.desirable]
 
 
-def _share(prompt: list[Message]) -> float:
-    """A number from 0 to 1 that a prompt decides."""
-    return int.from_bytes(_digest(prompt)[:8]) / 2**64
+def _share(prompt: list[Message], *, salt: str = "") -> float:
+    """A number from 0 to 1 that a prompt decides, another one for each salt."""
+    return int.from_bytes(_digest([salt, *prompt] if salt else prompt)[:8]) / 2**64
 
 
 def _digest(content: Any) -> bytes:

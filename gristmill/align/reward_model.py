@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gristmill.align.config import RewardModelConfig, RewardModelRun
-from gristmill.align.data import read_pairs, write_dropped
+from gristmill.align.data import half_of, read_pairs, write_dropped
 from gristmill.evaluate.statistics import mean_interval, paired_difference
 from gristmill.model.origin import note_data_license
 from gristmill.program import run_program
 from gristmill.report import Report
 from gristmill.schema import Resources
+
+CALIBRATION_BINS = 10
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -43,7 +45,7 @@ def run_reward_model(
     scorer, tokenizer = load_reward_model(model, device, seed=config.seed, quantization=quantization)
     trl_adapter.check_tokenizer(tokenizer)
     limit = trl_adapter.context_length(scorer, config)
-    train_pairs, train_dropped = encode_pairs(tokenizer, pairs.train, max_tokens=limit)
+    train_pairs, train_dropped = encode_pairs(tokenizer, half_of(pairs.train, config.half), max_tokens=limit)
     held_out, held_out_dropped = encode_pairs(tokenizer, pairs.held_out[: config.held_out_rows], max_tokens=limit)
     dropped = pairs.dropped + train_dropped + held_out_dropped
 
@@ -99,6 +101,22 @@ def pair_metrics(
         "length_baseline_accuracy": float(by_length.mean()),
         **paired_difference(right, by_length, seed=seed).metrics("held_out_accuracy_minus_length"),
         "held_out_reward_margin": float((scores[:, 0] - scores[:, 1]).mean()),
+        "held_out_length_correlation": _correlation(scores[:, 0] - scores[:, 1], _more_tokens(held_out)),
+        **_calibration(scores[:, 0] - scores[:, 1], right, seed=seed),
+    }
+
+
+def _calibration(margins: np.ndarray, right: np.ndarray, *, seed: int) -> dict[str, float]:
+    """How sure the model is of the answer that it prefers, σ(|margin|), beside how often it is right; and the mean
+    distance of the two over `CALIBRATION_BINS` parts of equally many pairs, from the least sure to the surest: the
+    expected calibration error (Guo et al. 2017, arXiv:1706.04599). [pairs] each."""
+    sure = 1 / (1 + np.exp(-np.abs(margins)))
+    parts = np.array_split(np.argsort(sure, kind="stable"), min(CALIBRATION_BINS, len(sure)))
+    error = sum(len(part) * abs(sure[part].mean() - right[part].mean()) for part in parts) / len(sure)
+    return {
+        "held_out_confidence": float(sure.mean()),
+        **paired_difference(sure, right, seed=seed).metrics("held_out_overconfidence"),
+        "held_out_calibration_error": float(error),
     }
 
 
@@ -108,7 +126,21 @@ def _preferred(margins: np.ndarray) -> np.ndarray:
 
 def _longer(pairs: "list[Branches]") -> np.ndarray:
     """+1 where chosen has more tokens, −1 where it has fewer. [pairs]"""
-    return np.array([np.sign(len(pair.completions[0]) - len(pair.completions[1])) for pair in pairs])
+    return np.sign(_more_tokens(pairs))
+
+
+def _more_tokens(pairs: "list[Branches]") -> np.ndarray:
+    """Tokens of chosen less those of rejected. [pairs]"""
+    return np.array([len(pair.completions[0]) - len(pair.completions[1]) for pair in pairs])
+
+
+def _correlation(margins: np.ndarray, more_tokens: np.ndarray) -> float:
+    """Spearman's, near 1 where the reward is little else than length; 0 where one of both does not vary."""
+    from scipy.stats import spearmanr
+
+    if np.ptp(margins) == 0 or np.ptp(more_tokens) == 0:
+        return 0.0
+    return float(spearmanr(margins, more_tokens).statistic)
 
 
 if __name__ == "__main__":

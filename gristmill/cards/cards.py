@@ -12,6 +12,7 @@ from gristmill.cards.facts import CardFacts, gather
 from gristmill.cards.limits import limits_of
 from gristmill.cards.markdown import inline
 from gristmill.html.shown import count, duration, number
+from gristmill.ledger.config import PricesConfig
 from gristmill.store import ArtifactStore
 
 FOLDER = Path(__file__).parent
@@ -35,9 +36,9 @@ class Cards:
             (folder / name).write_text(text, encoding="utf-8")
 
 
-def make_cards(store: ArtifactStore, checkpoint: str, evaluation: str, *, name: str) -> Cards:
-    """Cards of a model that is to be registered under `name`."""
-    facts = gather(store, checkpoint, evaluation, name=name)
+def make_cards(store: ArtifactStore, checkpoint: str, evaluation: str, *, name: str, prices: PricesConfig) -> Cards:
+    """Cards of a model that is to be registered under `name`; what it cost is stated at these prices."""
+    facts = gather(store, checkpoint, evaluation, name=name, prices=prices)
     files = {
         MODEL_CARD: _render("model_card.md.j2", facts),
         DATA_CARD: _render("data_card.md.j2", facts),

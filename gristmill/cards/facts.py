@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gristmill.ledger.config import PricesConfig
 from gristmill.model.origin import Origin, data_licenses, read_origin
 from gristmill.report import Report
 from gristmill.run_report.cost import StageCost, stage_costs
@@ -138,7 +139,7 @@ class CardFacts:
         )
 
 
-def gather(store: ArtifactStore, checkpoint: str, evaluation: str, *, name: str) -> CardFacts:
+def gather(store: ArtifactStore, checkpoint: str, evaluation: str, *, name: str, prices: PricesConfig) -> CardFacts:
     """Raises FileNotFoundError or BrokenArtifact where the checkpoint or its evaluation is not whole."""
     scope = scope_of_artifact(store, checkpoint)
     records = {record.address: record for record in scope.records}
@@ -147,7 +148,8 @@ def gather(store: ArtifactStore, checkpoint: str, evaluation: str, *, name: str)
     model = records[checkpoint]
     pages, languages = _pages(scope)
     settings = {record.address: record.recipe.config for record in scope.records}
-    run = {"stages": [{"stage": r.label, "state": "built", "seconds": r.seconds, "key": a} for a, r in records.items()]}
+    stages = [{"stage": r.label, "state": "built", "seconds": r.seconds, "key": a} for a, r in records.items()]
+    run = {"stages": stages, "prices": prices.model_dump()}
     return CardFacts(
         name=name,
         checkpoint=checkpoint,

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gristmill.ledger.account import JOULES_PER_KWH, priced
+from gristmill.ledger.config import PricesConfig
 from gristmill.scope import holds
 from gristmill.store import ArtifactStore, Record
 
@@ -29,16 +31,17 @@ class StageCost:
 
 
 def stage_costs(store: ArtifactStore, run: Mapping[str, Any], records: Mapping[str, Record]) -> Sequence[StageCost]:
-    """In the order of the run's stages. records: by address, of those that are still there."""
+    """In the order of the run's stages, at the run's prices. records: by address, of those that are still there."""
+    at = PricesConfig.model_validate(run.get("prices", {}))
     costs = []
     for stage in run["stages"]:
         record = records.get(stage["key"])
         seconds = record.seconds if record else stage["seconds"]
         here = stage["seconds"] if stage["state"] == "built" else 0.0
-        price = record.resources.get("price_per_hour") if record else None
-        nodes = record.resources.get("nodes", 1) if record else 1
-        money = None if price is None else price * nodes * seconds / 3600
-        costs.append(StageCost(stage["stage"], stage["state"], seconds, here, None, _energy(store, record), money))
+        known = priced(record.costs, at) if record and record.costs else None
+        energy = _energy(store, record) if known is None or known.kwh is None else known.kwh * JOULES_PER_KWH
+        cpu_seconds, money = (known.costs.cpu_seconds, known.money) if known else (None, None)
+        costs.append(StageCost(stage["stage"], stage["state"], seconds, here, cpu_seconds, energy, money))
     return costs
 
 

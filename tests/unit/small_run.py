@@ -12,11 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gristmill.evaluate.pairing import write_items
+from gristmill.ledger.costs import Costs
 from gristmill.report import Report
 from gristmill.store import ArtifactStore, Recipe, Record
 
 RUN = "night-20260102-030000"
 RIGHT = {"align": "abc", "champion": "ad"}
+PRICES = {"machine_hour": 7.2}
 METRICS = [
     {"step": 1, "train_bits_per_byte": 4.0, "energy_j": 10.0},
     {"step": 2, "train_bits_per_byte": "not finite"},
@@ -60,15 +62,24 @@ class SmallRun:
                 pq.write_table(pa.Table.from_pylist(rows), draft / "verdicts.parquet")
             made = report or Report(rows_in=1, rows_out=1)
             (draft / "result.json").write_text(made.model_dump_json())
-            resources = {"price_per_hour": 3.6, "nodes": 2, "threads": 1}
-            facts = {"label": label, "run": self.name, "seconds": 100.0, "resources": resources, "git_commit": "c0ffee"}
+            used = Costs(seconds=100.0, cpu_seconds=150.0, peak_memory_bytes=1, bytes_read=1, bytes_written=1)
+            facts = {"label": label, "run": self.name, "seconds": 100.0, "resources": {}, "git_commit": "c0ffee"}
+            facts["costs"] = used
             self.records[label] = self.store.publish(draft, recipe, made, **facts)
         self.stages.append({"stage": label, "state": "built", "seconds": 100.0, "key": recipe.address})
         return recipe.address
 
     def run(self, **more: Any) -> dict[str, Any]:
         facts = {"schema_version": 1, "flow": "pipeline", "config": "night", "run": self.name, "error": None}
-        return {**facts, "seconds": 700.0, "stages": self.stages, "scores": {}, "model": None, "stopped": None} | more
+        return {
+            **facts,
+            "seconds": 700.0,
+            "stages": self.stages,
+            "scores": {},
+            "model": None,
+            "stopped": None,
+            "prices": PRICES,
+        } | more
 
     def remember(self, **more: Any) -> dict[str, Any]:
         """Write what `gristmill run` writes."""

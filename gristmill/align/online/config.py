@@ -31,6 +31,12 @@ class RewardModelReward(Reward):
     kind: Literal["reward_model"] = "reward_model"
 
 
+class JudgeModelReward(Reward):
+    """The score of a second reward model, which learned from the other half of the pairs: for `monitors.judge`."""
+
+    kind: Literal["judge_model"] = "judge_model"
+
+
 class NumberReward(Reward):
     """1 where the last number in the answer is the last one of the reference (GSM8K's rule), else 0."""
 
@@ -113,6 +119,7 @@ class RandomReward(Reward):
 
 AnyReward = Annotated[
     RewardModelReward
+    | JudgeModelReward
     | NumberReward
     | ExactReward
     | PatternReward
@@ -188,6 +195,11 @@ class OnlineConfig(AskingConfig):
                 f"updates_per_step={self.updates_per_step} does not divide prompts_per_step={self.prompts_per_step}; "
                 "an update takes whole groups"
             )
+        if any(isinstance(reward, JudgeModelReward) for reward in self.rewards):
+            raise ValueError(
+                "rewards names judge_model, which is there to judge what `rewards` makes of the policy; put it among "
+                "monitors.judge"
+            )
         if not any(reward.weight for reward in self.rewards):
             raise ValueError("rewards is empty or has no weight other than 0, so there is nothing to learn; give one")
         return self
@@ -201,6 +213,11 @@ class OnlineConfig(AskingConfig):
     def asks_reward_model(self) -> bool:
         """Whether anything is scored by the stage `reward_model`."""
         return any(isinstance(reward, RewardModelReward) for reward in (*self.rewards, *self.monitors.judge))
+
+    @property
+    def asks_judge_model(self) -> bool:
+        """Whether a second reward model judges."""
+        return any(isinstance(reward, JudgeModelReward) for reward in self.monitors.judge)
 
     def identity(self) -> dict[str, Any]:
         """The configuration with a file's content in place of its path."""

@@ -1,7 +1,7 @@
 """Rewards: functions from answers to numbers, composed by weights. What they measure stands in their configurations."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,14 +26,19 @@ class Rewards:
     """The weighted sum of some rewards."""
 
     def __init__(
-        self, configs: Sequence[kinds.AnyReward], *, max_new_tokens: int, seed: int, scorer: "Scorer | None" = None
+        self,
+        configs: Sequence[kinds.AnyReward],
+        *,
+        max_new_tokens: int,
+        seed: int,
+        scorers: "Mapping[str, Scorer] | None" = None,
     ) -> None:
-        """scorer: scores of a reward model, where one is asked for."""
+        """scorers: scores of the reward models that are asked for, by kind of reward."""
         self._parts = [
             (
                 f"{config.kind}_{number}" if number else config.kind,
                 config.weight,
-                _score(config, max_new_tokens, seed, scorer),
+                _score(config, max_new_tokens, seed, scorers or {}),
             )
             for number, config in _numbered(configs)
         ]
@@ -62,11 +67,12 @@ def _numbered(configs: Sequence[kinds.AnyReward]) -> list[tuple[int, kinds.AnyRe
     ]
 
 
-def _score(config: kinds.AnyReward, max_new_tokens: int, seed: int, scorer: Scorer | None) -> Score:
+def _score(config: kinds.AnyReward, max_new_tokens: int, seed: int, scorers: Mapping[str, Scorer]) -> Score:
     match config:
-        case kinds.RewardModelReward():
-            if scorer is None:
-                raise ValueError("a reward is of kind reward_model but no reward model was given")
+        case kinds.RewardModelReward() | kinds.JudgeModelReward():
+            if config.kind not in scorers:
+                raise ValueError(f"a reward is of kind {config.kind} but no such model was given")
+            scorer = scorers[config.kind]
             return lambda answers: np.array(scorer([[*answer.prompt.ids, *answer.ids] for answer in answers]))
         case kinds.NumberReward():
             return _each(lambda answer: final_number(answer.text) == final_number(_reference(answer)) is not None)

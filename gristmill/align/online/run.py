@@ -31,7 +31,14 @@ SAMPLES_SHOWN = 8
 
 
 def run_online(
-    model: Path, examples: Path | None, reward_model: Path | None, out: Path, config: OnlineConfig, resources: Resources
+    model: Path,
+    examples: Path | None,
+    reward_model: Path | None,
+    out: Path,
+    config: OnlineConfig,
+    resources: Resources,
+    *,
+    judge_model: Path | None = None,
 ) -> Report:
     """Optimize the policy in folder `model` against `config.rewards`; write a model folder and metrics.jsonl to `out`.
 
@@ -58,13 +65,17 @@ def run_online(
     room = policy.config.get_text_config().max_position_embeddings - config.max_new_tokens
     train, held_out, too_long = read_prompts(config, examples, tokenizer, room=room)
     asked = {"max_new_tokens": config.max_new_tokens, "seed": config.seed}
-    scorer = None
-    if config.asks_reward_model:
-        if reward_model is None:
-            raise ValueError("a reward is of kind reward_model but no reward model was given")
-        scorer = reward_model_scorer(reward_model, tokenizer, device)
-    rewarded = Rewards(config.rewards, **asked, scorer=scorer)
-    judge = Rewards(config.monitors.judge, **asked, scorer=scorer) if config.monitors.judge else None
+    scorers = {}
+    for kind, folder, is_asked in (
+        ("reward_model", reward_model, config.asks_reward_model),
+        ("judge_model", judge_model, config.asks_judge_model),
+    ):
+        if is_asked and folder is None:
+            raise ValueError(f"a reward is of kind {kind} but no such model was given")
+        if is_asked and folder:
+            scorers[kind] = reward_model_scorer(folder, tokenizer, device)
+    rewarded = Rewards(config.rewards, **asked, scorers=scorers)
+    judge = Rewards(config.monitors.judge, **asked, scorers=scorers) if config.monitors.judge else None
     own_ends = [*stop_ids(policy), *(end_of_turn(tokenizer) if config.chat else [])]
     endings = Endings(frozenset(own_ends), config.stop)
 
@@ -201,5 +212,7 @@ if __name__ == "__main__":
     run_program(
         "gristmill.align.online.run",
         OnlineRun,
-        lambda run, out: run_online(run.model, run.examples, run.reward_model, out, run.config, run.resources),
+        lambda run, out: run_online(
+            run.model, run.examples, run.reward_model, out, run.config, run.resources, judge_model=run.judge_model
+        ),
     )

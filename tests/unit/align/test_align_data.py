@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from tiny_chat_model import answer, question
 
-from gristmill.align.data import Dropped, read_conversations, read_labelled, read_pairs, write_dropped
+from gristmill.align.data import Dropped, half_of, read_conversations, read_labelled, read_pairs, write_dropped
 from gristmill.align.rows_config import ArtifactRows, ExampleRows, FileRows, HubRows
 from gristmill.schema import SourceUnavailable
 
@@ -193,3 +193,12 @@ def test_published_files_are_recognized(name: str, read, found: dict, dropped: d
     split = read(FileRows(paths=[str(shared_data / f"{name}.jsonl.gz")]), None)
     assert split.details()["formats"] == found
     assert write_dropped(split.dropped, tmp_path) == dropped
+
+
+def test_halves_share_no_prompt_and_lose_none(tmp_path: Path):
+    rows = [{"prompt": f"{number // 2}", "chosen": f"a{number}", "rejected": "b"} for number in range(80)]
+    pairs = read_pairs(write(tmp_path / "pairs.jsonl", *rows), None).train
+    first, second = half_of(pairs, 0), half_of(pairs, 1)
+    assert len(first) + len(second) == len(pairs) == len(half_of(pairs, None))
+    assert min(len(first), len(second)) > len(pairs) / 4
+    assert not {json.dumps(pair.prompt) for pair in first} & {json.dumps(pair.prompt) for pair in second}

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 from transformers import AutoModelForSequenceClassification
 
 from gristmill.align.config import RewardModelConfig
@@ -38,3 +39,16 @@ def test_the_length_rule_learns_its_direction_from_training_pairs():
     metrics = pair_metrics(np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 0.0]]), held_out, shorter_wins, seed=0)
     assert metrics["length_baseline_accuracy"] == pytest.approx((1 + 0 + 0.5) / 3)
     assert metrics["held_out_accuracy"] == pytest.approx((1 + 1 + 0.5) / 3)
+
+
+def test_confidence_is_compared_with_how_often_it_is_right():
+    # margins of logit(.8) four times, right three times: as sure as .8, right .75; and one sure error of logit(.9)
+    margins = [np.log(4), np.log(4), np.log(4), -np.log(4), -np.log(9)]
+    scores = np.array([[margin, 0.0] for margin in margins])
+    pairs = [Branches([0], [[1] * tokens, [1]]) for tokens in (5, 4, 3, 2, 1)]
+    metrics = pair_metrics(scores, pairs, pairs, seed=0)
+    assert metrics["held_out_confidence"] == pytest.approx((4 * 0.8 + 0.9) / 5)
+    assert metrics["held_out_overconfidence"] == pytest.approx((4 * 0.8 + 0.9) / 5 - 3 / 5)
+    # five pairs are five parts: three miss by .2, one by .8, one by .9
+    assert metrics["held_out_calibration_error"] == pytest.approx((3 * 0.2 + 0.8 + 0.9) / 5)
+    assert metrics["held_out_length_correlation"] == pytest.approx(spearmanr(margins, (4, 3, 2, 1, 0)).statistic)

@@ -16,9 +16,11 @@ from gristmill.cards.facts import CardFacts, Decontamination, Source, gather
 from gristmill.cards.limits import limits_of
 from gristmill.cards.markdown import inline
 from gristmill.html.shown import visible
+from gristmill.ledger.config import PricesConfig
 from gristmill.model.origin import Origin
 from gristmill.run_report.scores import Cell, ScoreRow, Scores
 
+PRICES = PricesConfig(machine_hour=7.2)
 HOSTILE = [
     "<script>alert(1)</script> & <b>",
     "`code` **bold** __strong__ _em_ ~~gone~~ $x$",
@@ -32,7 +34,7 @@ def facts(tmp_path: Path) -> CardFacts:
     """A model whose pages are those of tests/unit/audited_store.py."""
     store = make_store(tmp_path)
     evaluation = address_of(store, "evaluate")
-    return gather(store, address_of(store, "sft"), evaluation, name="miller")
+    return gather(store, address_of(store, "sft"), evaluation, name="miller", prices=PRICES)
 
 
 def test_sources_and_languages_are_the_pages_that_went_on(facts: CardFacts):
@@ -45,7 +47,13 @@ def test_sources_and_languages_are_the_pages_that_went_on(facts: CardFacts):
 def test_parents_lineage_and_settings(tmp_path: Path):
     first, second = make_run(tmp_path), make_run(tmp_path, beta=0.2, name="night-20260103-030000")
     one, same, other = (
-        gather(made.store, made.records["align"].address, made.records["evaluate[align]"].address, name="miller")
+        gather(
+            made.store,
+            made.records["align"].address,
+            made.records["evaluate[align]"].address,
+            name="miller",
+            prices=PRICES,
+        )
         for made in (first, make_run(tmp_path), second)
     )
     address = {label: record.address for label, record in first.records.items()}
@@ -57,13 +65,13 @@ def test_parents_lineage_and_settings(tmp_path: Path):
     assert one.masked == {"email": 3}
     assert one.seconds == 5 * 100
     assert one.kilojoules == 7.2
-    assert one.money == pytest.approx(5 * 3.6 * 2 * 100 / 3600)
+    assert one.money == pytest.approx(5 * 7.2 * 100 / 3600)
 
 
 def test_the_cards_say_what_was_dropped_scored_and_spent(tmp_path: Path):
     made = make_run(tmp_path)
     files = make_cards(
-        made.store, made.records["align"].address, made.records["evaluate[align]"].address, name="miller"
+        made.store, made.records["align"].address, made.records["evaluate[align]"].address, name="miller", prices=PRICES
     ).files
     assert set(files) == {MODEL_CARD, DATA_CARD, LICENCE}
     assert "| extract | 10 | 8 | pages | min_words 2 |" in files[DATA_CARD]
@@ -78,9 +86,9 @@ def test_nothing_recorded_is_said_to_be_not_recorded(tmp_path: Path):
     made = SmallRun(tmp_path)
     model = made.publish("checkpoint", "sft", {})
     evaluation = made.publish("evaluation", "evaluate[sft]", {"model": model})
-    found = gather(made.store, model, evaluation, name="miller")
+    found = gather(made.store, model, evaluation, name="miller", prices=PRICES)
     found = replace(found, costs=[replace(cost, money=None) for cost in found.costs])
-    text = make_cards(made.store, model, evaluation, name="miller").files[DATA_CARD]
+    text = make_cards(made.store, model, evaluation, name="miller", prices=PRICES).files[DATA_CARD]
     assert "| not recorded | | | |" in text
     assert "No masked text is recorded." in text
     assert (found.kilojoules, found.money, found.parameters) == (None, None, None)

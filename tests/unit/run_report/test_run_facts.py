@@ -139,9 +139,10 @@ def test_costs_are_time_price_and_the_last_energy(tmp_path: Path):
     made.stages[0] |= {"state": "reused", "seconds": 0.0}
     costs = {cost.stage: cost for cost in gather(made.store, made.run(), []).costs}
     assert (costs["ingest"].seconds, costs["ingest"].seconds_here) == (100.0, 0.0)
-    assert costs["pretrain"].money == pytest.approx(3.6 * 2 * 100 / 3600)
+    assert costs["pretrain"].money == pytest.approx(7.2 * 100 / 3600)
     assert costs["pretrain"].energy_j == 7200.0
     assert costs["sft"].energy_j is None
+    assert costs["sft"].cpu_seconds == 150.0
 
 
 def test_settings_that_differ_from_the_last_good_run_of_the_same_kind(tmp_path: Path):

@@ -110,7 +110,10 @@ def test_an_answer_in_the_language_of_the_question_is_told_from_others():
 
 def test_a_reward_that_is_not_finite_stops_the_run():
     broken = Rewards(
-        [kinds.RewardModelReward()], max_new_tokens=8, seed=0, scorer=lambda rows: [float("nan")] * len(rows)
+        [kinds.RewardModelReward()],
+        max_new_tokens=8,
+        seed=0,
+        scorers={"reward_model": lambda rows: [float("nan")] * len(rows)},
     )
     with pytest.raises(ValueError, match="reward_model gave a number that is not finite"):
         broken([answer("a")])

@@ -2,12 +2,14 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification
 
 from gristmill.align.online import config as kinds
 from gristmill.align.online.config import (
@@ -191,3 +193,20 @@ def test_a_group_needs_two_answers_unless_there_is_a_critic():
     with pytest.raises(ValueError, match="one answer has no group"):
         GrpoConfig(group_size=1)
     assert PpoConfig(group_size=1).group_size == 1
+
+
+def test_a_second_reward_model_judges_and_rewards_nobody(tiny_model: Path, examples: Path, tmp_path: Path):
+    with pytest.raises(ValueError, match=r"put it among monitors\.judge"):
+        GrpoConfig(rewards=[kinds.JudgeModelReward()])
+    settings = {**SMALL, "steps": 1, "monitors": MonitorConfig(judge=[kinds.JudgeModelReward()])}
+    with pytest.raises(ValueError, match="of kind judge_model but no such model was given"):
+        run_online(tiny_model, examples, None, tmp_path, GrpoConfig(**settings), RESOURCES)
+    judge = AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=1, pad_token_id=1)
+    judge.save_pretrained(tmp_path / "judge")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tiny_model / name, tmp_path / "judge" / name)
+    (tmp_path / "out").mkdir()
+    run_online(
+        tiny_model, examples, None, tmp_path / "out", GrpoConfig(**settings), RESOURCES, judge_model=tmp_path / "judge"
+    )
+    assert "held_out_judge" in json.loads((tmp_path / "out" / "metrics.jsonl").read_text().splitlines()[-1])
