@@ -16,6 +16,7 @@ from flows.cli import workspace
 from flows.cli.artifacts import app as artifacts
 from flows.cli.classifier import app as classifier
 from flows.cli.compare import compare
+from flows.cli.estimate import app as estimate
 from flows.cli.export import export
 from flows.cli.forget import forget
 from flows.cli.judge import judge
@@ -37,7 +38,7 @@ app = App(
     name="gristmill", help="From a web crawl to a registered, aligned language model.", version=gristmill.__version__
 )
 config_app = App(name="config", help="Look at configurations.")
-for group in (report, artifacts, classifier, tokenizer, review, config_app):
+for group in (report, artifacts, classifier, tokenizer, review, estimate, config_app):
     app.command(group)
 for command in (trace, compare, forget, seen, profile, export, promote, judge, schedule, deploy):
     app.command(command)
