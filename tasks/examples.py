@@ -9,7 +9,7 @@ from gristmill.text.config import SplitConfig
 from tasks.stage import stage
 
 
-@stage(produces=Examples, version=1)
+@stage(produces=Examples, version=2)
 def examples(out: Path, config: ExamplesConfig, split: SplitConfig) -> Report:
     """Make SFT rows and preference pairs from the training split, benchmark items from the held-out one."""
     from gristmill.examples.python_docs import run_examples

@@ -54,6 +54,8 @@ class Pair:
     prompt: list[Message]
     chosen: Message
     rejected: Message
+    fault: str | None = None
+    """What is wrong with the rejected answer, where the row's field `fault` says so."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,8 @@ def pair(row: Row, where: str) -> Pair | Reason:
         return "empty_answer"
     if chosen[-1] == rejected[-1]:
         return "equal_answers"
-    return Pair(where, name, prompt, chosen[-1], rejected[-1])
+    fault = row.get("fault")
+    return Pair(where, name, prompt, chosen[-1], rejected[-1], fault if isinstance(fault, str) else None)
 
 
 def labelled(row: Row, where: str) -> list[Labelled] | Reason:

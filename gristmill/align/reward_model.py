@@ -4,6 +4,7 @@ The language model's output matrix gives way to one number, read at the end of t
 `…ForSequenceClassification` with one label.
 """
 
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,12 @@ from gristmill.program import run_program
 from gristmill.report import Report
 from gristmill.schema import Resources
 
-CALIBRATION_BINS = 10
-
 if TYPE_CHECKING:
     from datasets import Dataset
 
     from gristmill.evaluate.branches import Branches
+
+CALIBRATION_BINS = 10
 
 
 def run_reward_model(
@@ -67,7 +68,8 @@ def run_reward_model(
         base=model,
         reload=lambda: load_reward_model(model, device, seed=config.seed)[0],
     )
-    scores = rewards(scorer, [[*pair.prompt, *answer] for pair in held_out for answer in pair.completions])
+    ids = [[*pair.prompt, *answer] for pair in held_out for answer in pair.completions]
+    scores = np.array(rewards(scorer, ids)).reshape(-1, 2)
     trl_adapter.save_checkpoint(scorer, model, out, tokenizer, config.adapter)
     note_data_license(out, "reward_model", pairs.license)
     return Report(
@@ -75,8 +77,8 @@ def run_reward_model(
         rows_out=len(train_pairs),
         unit="pairs",
         dropped=write_dropped(dropped, out),
-        metrics=pair_metrics(np.array(scores).reshape(-1, 2), held_out, train_pairs, seed=config.seed),
-        details={"held_out_pairs": len(held_out), **pairs.details()},
+        metrics=pair_metrics(scores, held_out, train_pairs, seed=config.seed),
+        details={"held_out_pairs": len(held_out), **pairs.details(), **accuracy_by_fault(scores, held_out)},
     )
 
 
@@ -118,6 +120,16 @@ def _calibration(margins: np.ndarray, right: np.ndarray, *, seed: int) -> dict[s
         **paired_difference(sure, right, seed=seed).metrics("held_out_overconfidence"),
         "held_out_calibration_error": float(error),
     }
+
+
+def accuracy_by_fault(scores: np.ndarray, held_out: "list[Branches]") -> dict[str, Any]:
+    """How often the chosen answer scores higher, by what is wrong with the other; nothing where no row says that."""
+    right: dict[str, list[float]] = defaultdict(list)
+    for pair, value in zip(held_out, _preferred(scores[:, 0] - scores[:, 1]).tolist(), strict=True):
+        if pair.fault:
+            right[pair.fault].append(value)
+    found = {fault: {"accuracy": float(np.mean(each)), "n": len(each)} for fault, each in sorted(right.items())}
+    return {"held_out_accuracy_by_fault": found} if found else {}
 
 
 def _preferred(margins: np.ndarray) -> np.ndarray:

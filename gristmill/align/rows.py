@@ -48,7 +48,8 @@ def encode_pairs(
         (start, stop), (_, rejected_stop) = chosen.answers()[-1], rejected.answers()[-1]
         assert chosen.ids[:start] == rejected.ids[:start], "the prompt's tokens depend on the answer"
         if max(stop, rejected_stop) <= max_tokens:
-            fitting.append(Branches(chosen.ids[:start], [chosen.ids[start:stop], rejected.ids[start:rejected_stop]]))
+            answers = [chosen.ids[start:stop], rejected.ids[start:rejected_stop]]
+            fitting.append(Branches(chosen.ids[:start], answers, pair.fault))
         else:
             dropped.append(Dropped(pair.row, TOO_LONG))
     return _some(fitting, max_tokens), dropped

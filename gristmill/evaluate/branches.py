@@ -10,6 +10,8 @@ class Branches:
 
     prompt: Sequence[int]
     completions: Sequence[Sequence[int]]
+    fault: str | None = None
+    """What is wrong with the second of a pair, where that is known."""
 
     @property
     def length(self) -> int:

@@ -21,6 +21,9 @@ class ExamplesConfig(StageConfig):
     """Instruction rows at most; none: all there are."""
     max_preference_pairs: PositiveInt | None = None
     """Preference pairs at most; none: all there are."""
+    damaged_pairs: float = Field(default=0.5, ge=0, le=1)
+    """Share of the preference pairs whose rejected answer is the right one damaged: cut off, repeating itself, or with
+    its words out of order. In the others it is another function's, which small models hardly tell apart."""
     min_summary_words: PositiveInt = 4
     """A kept summary has at least so many words."""
     max_summary_words: PositiveInt = 30

@@ -1,7 +1,7 @@
 """Examples from docstrings: what does this function do? To train on, and held out to be judged by.
 
     sft.jsonl, sft_held_out.jsonl                    the question and the docstring's first sentence
-    preferences.jsonl, preferences_held_out.jsonl    that sentence against another function's
+    preferences.jsonl, preferences_held_out.jsonl    that sentence against another function's, or itself damaged
     benchmark.jsonl                                  that sentence among three other functions'
     held_out.jsonl                                   docstrings of all functions in the benchmark, which
                                                      `decontaminate` cuts out of the pages that train
@@ -22,7 +22,8 @@ import numpy as np
 from gristmill.crawl.docstrings import iter_modules
 from gristmill.examples.config import ExamplesConfig
 from gristmill.examples.copies import Copies
-from gristmill.examples.functions import Function, usable_functions
+from gristmill.examples.damage import MIN_WORDS, damaged
+from gristmill.examples.functions import Function, seeded_digest, usable_functions
 from gristmill.examples.matching import pools
 from gristmill.examples.overlap import BASELINES, expected_accuracy
 from gristmill.progress import progress
@@ -60,8 +61,8 @@ def run_examples(out: Path, config: ExamplesConfig, *, split: SplitConfig) -> Re
     rows = {
         "sft": [_sft_row(function, config) for function in sft],
         "sft_held_out": [_sft_row(function, config) for function in validation],
-        "preferences": [_preference_row(match) for match in preferences],
-        "preferences_held_out": [_preference_row(match) for match in preferences_held_out],
+        "preferences": [_preference_row(match, config) for match in preferences],
+        "preferences_held_out": [_preference_row(match, config) for match in preferences_held_out],
         "benchmark": _benchmark_rows(benchmark, config),
         "held_out": [_held_out_row(function) for function in held_out],
     }
@@ -70,7 +71,8 @@ def run_examples(out: Path, config: ExamplesConfig, *, split: SplitConfig) -> Re
     metrics = {f"rows_{name}": float(len(lines)) for name, lines in rows.items()}
     for name, score in BASELINES.items():
         metrics[f"baseline_{name}"] = _guessed(score, benchmark)
-        metrics[f"preference_{name}"] = _guessed(score, preferences)
+        if others := [match for match in preferences if not _is_damaged(match, config)]:
+            metrics[f"preference_{name}"] = _guessed(score, others)
     return Report(
         rows_in=sum(len(module.entries) for module in modules),
         rows_out=len(train) + len(validation) + len(held_out),
@@ -164,13 +166,23 @@ def _sft_row(function: Function, config: ExamplesConfig) -> dict[str, Any]:
     }
 
 
-def _preference_row(match: Match) -> dict[str, Any]:
+def _preference_row(match: Match, config: ExamplesConfig) -> dict[str, Any]:
+    wrong, fault = match.wrong[0].summary, "another_function"
+    if _is_damaged(match, config):
+        wrong, fault = damaged(match.function.summary, seed=config.seed)
     return {
         "id": match.function.qualname,
         "prompt": _asked(match.function),
         "chosen": [_said(match.function.summary)],
-        "rejected": [_said(match.wrong[0].summary)],
+        "rejected": [_said(wrong)],
+        "fault": fault,
     }
+
+
+def _is_damaged(match: Match, config: ExamplesConfig) -> bool:
+    share = int.from_bytes(seeded_digest(config.seed, f"damaged {match.function.qualname}")[:8]) / 2**64
+    has_words = len(match.function.summary.split()) >= MIN_WORDS
+    return has_words and share < config.damaged_pairs
 
 
 def _benchmark_rows(matches: Sequence[Match], config: ExamplesConfig) -> list[dict[str, Any]]:

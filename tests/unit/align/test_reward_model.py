@@ -8,7 +8,7 @@ from scipy.stats import spearmanr
 from transformers import AutoModelForSequenceClassification
 
 from gristmill.align.config import RewardModelConfig
-from gristmill.align.reward_model import pair_metrics, run_reward_model
+from gristmill.align.reward_model import accuracy_by_fault, pair_metrics, run_reward_model
 from gristmill.align.rewards import rewards
 from gristmill.evaluate.branches import Branches
 from gristmill.schema import Resources
@@ -39,6 +39,18 @@ def test_the_length_rule_learns_its_direction_from_training_pairs():
     metrics = pair_metrics(np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 0.0]]), held_out, shorter_wins, seed=0)
     assert metrics["length_baseline_accuracy"] == pytest.approx((1 + 0 + 0.5) / 3)
     assert metrics["held_out_accuracy"] == pytest.approx((1 + 1 + 0.5) / 3)
+
+
+def test_accuracy_is_told_apart_by_what_is_wrong_with_the_rejected_answer():
+    held_out = [Branches([0], [[1], [2]], fault) for fault in ("cut", "cut", "another_function", None)]
+    scores = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0], [1.0, 0.0]])
+    assert accuracy_by_fault(scores, held_out) == {
+        "held_out_accuracy_by_fault": {
+            "another_function": {"accuracy": 0.5, "n": 1},
+            "cut": {"accuracy": 0.5, "n": 2},
+        }
+    }
+    assert accuracy_by_fault(scores[3:], held_out[3:]) == {}
 
 
 def test_confidence_is_compared_with_how_often_it_is_right():

@@ -93,7 +93,9 @@ def test_wrong_choices_share_as_many_stems_with_the_name_as_the_right_one(made):
     for item in rows["benchmark"]:
         for overlap in (STEMS, OWN_STEMS):
             assert len({overlap(item["id"], choice) for choice in item["choices"]}) == 1
-    for pair in rows["preferences"]:
+    others = [pair for pair in rows["preferences"] if pair["fault"] == "another_function"]
+    assert 0.4 < len(others) / len(rows["preferences"]) < 0.6
+    for pair in others:
         assert STEMS(pair["id"], pair["chosen"][0]["content"]) == STEMS(pair["id"], pair["rejected"][0]["content"])
 
 
