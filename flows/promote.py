@@ -13,7 +13,7 @@ from tasks.tracking import champion_before
 
 def promote(config: PipelineConfig, grist: Grist, flour: Flour) -> Promotion:
     """Register the model, score the champion on the same items, and let the gate decide."""
-    registration = register(model=flour.model, evaluation=flour.evaluation, config=config.registry)
+    registration = register(model=flour.model, evaluation=flour.evaluation, config=config.registration)
     over = champion_before(config.registry.model, flour.model.address)
     champion = None
     if over:

@@ -26,6 +26,7 @@ from gristmill.scaling.config import ScalingConfig
 from gristmill.scaling.ladder import Rung, ladder
 from gristmill.schema import Resources, Schema
 from gristmill.serve.config import RegisterConfig
+from gristmill.synthesize.config import SynthesizeConfig
 from gristmill.test_time.config import TestTimeConfig
 from gristmill.text.config import ExtractConfig, SplitConfig
 from gristmill.tokens.config import (
@@ -60,6 +61,7 @@ class PipelineConfig(Schema):
     model: ModelConfig = ModelConfig()
     licenses: LicensesConfig = LicensesConfig()
     pretrain: PretrainConfig = PretrainConfig()
+    synthesize: SynthesizeConfig | None = None
     sft: SftConfig = SftConfig()
     reward_model: RewardModelConfig = RewardModelConfig()
     preferences: PreferencesConfig | FeedbackConfig | ConstitutionConfig | None = Field(
@@ -119,6 +121,8 @@ class PipelineConfig(Schema):
                 "train_tokenizer.vocab_size=auto follows from the shape of a new model, but model.start is an existing "
                 "one; keep its vocabulary with train_tokenizer: {kind: artifact, artifact: …}"
             )
+        if self.registry.licenses is not None:
+            raise ValueError("register.licenses is filled in by the pipeline; set licenses")
         if self.mix.source_weights:
             raise ValueError(
                 "mix.source_weights is filled in by the pipeline; give each source a weight: ingest.sources[].weight"
@@ -130,6 +134,11 @@ class PipelineConfig(Schema):
             )
         _ = self.decontamination  # raises where two sets of items have one name
         return self
+
+    @property
+    def registration(self) -> RegisterConfig:
+        """`register` with the licences that are allowed."""
+        return self.registry.model_copy(update={"licenses": self.licenses})
 
     @property
     def tokenizer(self) -> TokenizerConfig:

@@ -6,6 +6,7 @@ continued after a crash skips what is committed. Results come back in the shards
 
 import json
 import multiprocessing
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from gristmill.progress import progress
+from gristmill.train.interrupts import follow_parent
 
 S = TypeVar("S")
 
@@ -102,7 +104,8 @@ def run_here(
         return
     # spawn, not fork: the parent may hold threads (Prefect's, Arrow's) whose locks a fork would copy in a locked state
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(shards)), mp_context=context) as pool:
+    alive = {"initializer": _end_with, "initargs": (os.getpid(),)}
+    with ProcessPoolExecutor(min(workers, len(shards)), mp_context=context, **alive) as pool:
         futures = {pool.submit(function, shard): name for name, shard in shards}
         try:
             for future in as_completed(futures):
@@ -110,3 +113,11 @@ def run_here(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _end_with(parent: int) -> None:
+    """What a worker does first. One whose parent was killed would wait for its next shard for ever: the others hold
+    the pipe open."""
+    follow_parent()
+    if os.getppid() != parent:  # it died before the kernel was asked
+        os._exit(1)

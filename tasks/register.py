@@ -23,13 +23,16 @@ def _still_registered(record: Record, folder: Path) -> str | None:
 
 @stage(produces=Registration, version=2, check=_still_registered)
 def register(out: Path, model: Checkpoint, evaluation: Evaluation, config: RegisterConfig) -> Report:
-    """Log the model with its cards to MLflow's registry and point the alias `challenger` at it."""
+    """Log the model with its cards to MLflow's registry, if its licences are allowed, and point `challenger` at it."""
     from gristmill.cards.cards import make_cards
+    from gristmill.model.effective_license import allowed_license
 
     here = current_session()
+    found = allowed_license(here.store, model.address, config.licenses)
     cards = make_cards(here.store, model.address, evaluation.address, name=config.model, prices=here.prices)
+    cards = cards.with_tags(found.tags)
     cards.write(out)
     version = tracking.register_model(model, cards, name=config.model)
     made = {"model": config.model, "version": version, "checkpoint": model.address, "evaluation": evaluation.address}
     (out / "registration.json").write_text(json.dumps(made, indent=2))
-    return Report(rows_in=1, rows_out=1, unit="models", details=made)
+    return Report(rows_in=1, rows_out=1, unit="models", details={**made, "licenses": found.model_dump()})

@@ -16,6 +16,7 @@ from flows.cli import workspace
 from flows.cli.artifacts import app as artifacts
 from flows.cli.classifier import app as classifier
 from flows.cli.compare import compare
+from flows.cli.estimate import app as estimate
 from flows.cli.export import export
 from flows.cli.forget import forget
 from flows.cli.judge import judge
@@ -37,12 +38,12 @@ app = App(
     name="gristmill", help="From a web crawl to a registered, aligned language model.", version=gristmill.__version__
 )
 config_app = App(name="config", help="Look at configurations.")
-for group in (report, artifacts, classifier, tokenizer, review, config_app):
+for group in (report, artifacts, classifier, tokenizer, review, estimate, config_app):
     app.command(group)
 for command in (trace, compare, forget, seen, profile, export, promote, judge, schedule, deploy):
     app.command(command)
 
-FlowName = Literal["pipeline", "crawl", "data", "pretrain", "scaling", "ablation"]
+FlowName = Literal["pipeline", "crawl", "data", "pretrain", "classify", "scaling", "ablation"]
 Config = Annotated[
     str, Parameter(name=["--config", "-c"], help="A name from pipeline_configs/ or a path to a .yaml file.")
 ]

@@ -1,7 +1,7 @@
 """The cards as Markdown and the tags of a registered version."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,9 @@ class Cards:
     files: dict[str, str]
     tags: dict[str, str]
     summary: str
+
+    def with_tags(self, more: dict[str, str]) -> "Cards":
+        return replace(self, tags=self.tags | more)
 
     def write(self, folder: Path) -> None:
         for name, text in self.files.items():

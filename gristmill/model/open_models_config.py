@@ -11,12 +11,17 @@ from gristmill.store import ArtifactStore, Recipe
 
 
 class LicensesConfig(Schema):
-    """Licences of the open models that a run may start from. Those of texts belong to their sources."""
+    """Under which licences a run may start from an open model, and a model may be registered."""
 
     allow: list[str] = Field(
         default=["Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "ISC", "CC0-1.0", "CC-BY-4.0"], min_length=1
     )
-    """SPDX ids, or a hub's own names such as `llama3.2`; `unknown` for a model that states none."""
+    """Of the model to start from, and of those that answered or judged: SPDX ids, or a hub's own names such as
+    `llama3.2`; `unknown` for a model that states none."""
+    allow_data: list[str] | None = None
+    """Of training texts, as their sources state them; null: any, and they are listed with the registered model."""
+    generators: dict[str, str] = {}
+    """Name of a judge's model, as its configuration has it → its licence: an endpoint does not state it."""
 
 
 class OpenModelConfig(StageConfig):
