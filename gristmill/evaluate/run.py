@@ -18,6 +18,8 @@ from gristmill.progress import progress
 from gristmill.report import Report
 from gristmill.schema import Resources
 
+SAMPLES = "samples.jsonl"
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -80,9 +82,14 @@ def run_evaluate(
     if decontaminated:
         metrics |= without_found(rows, _names_in_leaks(config), decontaminated, seed=config.seed)
     write_items(out, rows)
-    _write_samples(out / "samples.jsonl", policy, tokenizer, config)
+    _write_samples(out / SAMPLES, policy, tokenizer, config)
     if parent:
         metrics |= _differences(metrics, parent, out, config, details)
+    if parent and config.judge:
+        from gristmill.judge.samples import judge_samples
+
+        judged, facts = judge_samples(out / SAMPLES, parent / SAMPLES, out, config.judge, resources, seed=config.seed)
+        metrics, details = metrics | judged, details | facts
     finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
     details |= dict.fromkeys(metrics.keys() - finite.keys(), NOT_FINITE)
     return Report(rows_in=len(rows), rows_out=len(rows), unit="items", metrics=finite, details=details)
