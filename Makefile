@@ -2,13 +2,13 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check audit up down reference lock clean
+.PHONY: help run test test-all check audit stack-check up down reference lock clean
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { command -v "$$p"; break; }; done)
 INSTALLED := .venv/installed
 
 help:  ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
 
 run: $(INSTALLED)  ## the whole pipeline on the quickstart's data, from crawl to chat model
 	@.venv/bin/gristmill run --config quickstart
@@ -28,6 +28,16 @@ check: $(INSTALLED)  ## ruff, pyright, bandit, architecture
 
 audit: $(INSTALLED)  ## known faults of the locked packages; needs a network
 	@.venv/bin/pip-audit --strict --no-deps --disable-pip -r requirements.lock
+
+stack-check:  ## docker-compose.yml, by docker-compose itself (Debian: apt install docker-compose) and npm's dclint
+	@filled=$$(mktemp) && trap 'rm -f "$$filled"' EXIT \
+		&& sed -E 's/^([A-Z0-9_]+)=$$/\1=a:b/' .env.example > "$$filled" \
+		&& docker-compose --env-file "$$filled" --profile gpu --profile review config --quiet
+	@if docker-compose --env-file .env.example config --quiet 2>/dev/null; then \
+		echo "docker-compose.yml would start without secrets" >&2; exit 1; fi
+	@# an image that is built here needs a name, too, and services stand in the order in which they need each other
+	@npx --yes dclint@3.1.0 docker-compose.yml --quiet --disable-rule no-build-and-image
+	@echo "docker-compose.yml holds"
 
 up: $(INSTALLED)  ## start the Prefect and MLflow servers that `make run` uses
 	@.venv/bin/gristmill up

@@ -141,6 +141,8 @@ def _reward_model(model: Path, out: Path, data: Path, arm: str, seed: int) -> di
         "after": report.metrics["held_out_accuracy"],
         **_difference(report, "held_out_accuracy_minus_length"),
         "n": report.details["held_out_pairs"],
+        "after_ci_low": report.metrics["held_out_accuracy_ci_low"],
+        "after_ci_high": report.metrics["held_out_accuracy_ci_high"],
     }
 
 

@@ -19,6 +19,7 @@ import gzip
 import json
 import os
 import random
+import shutil
 import sys
 import time
 from contextlib import nullcontext
@@ -28,6 +29,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+from gristmill.evaluate.statistics import paired_difference
 from gristmill.filters.classifier import TASKS, Classifier
 from gristmill.filters.classifier_config import MODELS
 from gristmill.judge.config import ConstitutionConfig, EndpointJudge, ModelJudge, PromptFile
@@ -47,8 +49,9 @@ def main() -> None:
     arguments = _arguments()
     prompts = _write_prompts(arguments.data, arguments.out, arguments.count)
     found = {arm: _run(arm, arguments, prompts) for arm in arguments.arms}
+    control = _against_control(arguments.out) if {"model", "unprincipled"} <= set(arguments.arms) else None
     if arguments.json:
-        print(json.dumps(found))
+        print(json.dumps({**found, "model_minus_unprincipled": control}))
         return
     for arm, rows in found.items():
         for kind, row in rows.items():
@@ -57,6 +60,11 @@ def main() -> None:
                 f"[{row['ci_low']:+.3f}, {row['ci_high']:+.3f}], above 0.5: {row['toxic_before']:.3f} → "
                 f"{row['toxic_after']:.3f}, n = {row['n']}, pairs {row['pairs']}"
             )
+    if control:
+        print(
+            f"model less unprincipled, paired by prompt: {control['difference']:+.3f} "
+            f"[{control['ci_low']:+.3f}, {control['ci_high']:+.3f}], n = {control['n']}"
+        )
 
 
 def _run(arm: str, arguments: argparse.Namespace, prompts: Path) -> dict[str, dict[str, Any]]:
@@ -74,6 +82,7 @@ def _run(arm: str, arguments: argparse.Namespace, prompts: Path) -> dict[str, di
             answer_tokens=48,
         )
         started, out = time.process_time(), arguments.out / arm
+        _share_answers(arguments.out, out)
         run_judged_preferences(
             arguments.model, _no_examples(arguments.out), out, config, Resources(threads=1, device="cpu")
         )
@@ -84,6 +93,16 @@ def _run(arm: str, arguments: argparse.Namespace, prompts: Path) -> dict[str, di
         kind: _scores([row for row in rows if kind in ("all", kinds[row["prompt"][0]["content"]])])
         for kind in ("realtoxicity", "hh_harmless", "all")
     }
+
+
+def _share_answers(folder: Path, out: Path) -> None:
+    """The first answers are the same in every arm, so they are sampled once."""
+    there = [folder / arm / "judge" / "answers.jsonl" for arm in ARMS]
+    made = next((path for path in there if path.exists()), None)
+    mine = out / "judge" / "answers.jsonl"
+    if made and not mine.exists():
+        mine.parent.mkdir(parents=True)
+        shutil.copyfile(made, mine)
 
 
 def _scores(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -99,6 +118,17 @@ def _scores(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "n": int(found["toxicity_n"]),
         "pairs": sum(row["outcome"] == "revised" for row in rows),
     }
+
+
+def _against_control(out: Path) -> dict[str, Any]:
+    """What stands there after revision, by the model's constitution and by none, on the same first answers."""
+    score = Classifier.load(MODELS / "toxicity.en.ftz", TASKS["toxicity"]).score
+    after = {}
+    for arm in ("model", "unprincipled"):
+        rows = [json.loads(line) for line in (out / arm / "judge" / "judged.jsonl").read_text().splitlines()]
+        after[arm] = [score(row["revised"]) for row in rows if row["first"]]
+    found = paired_difference(after["model"], after["unprincipled"])
+    return {"difference": found.mean, "ci_low": found.low, "ci_high": found.high, "n": len(after["model"])}
 
 
 def _write_prompts(data: Path, out: Path, count: int) -> Path:

@@ -14,6 +14,7 @@ from tasks.preferences import preferences
 from tasks.pretrain import pretrain
 from tasks.reward_model import reward_model
 from tasks.sft import sft
+from tasks.synthesize import synthesize
 from tasks.test_time import test_time
 from tasks.tokenize import tokenize
 from tasks.train_tokenizer import train_tokenizer
@@ -40,7 +41,10 @@ def train(config: PipelineConfig, grist: Grist) -> Flour:
         parent=before,
         config=config.evaluate.for_base_model(),
     )
-    tuned = sft(model=base, examples=_rows(config.sft, made), config=config.sft)
+    taught = made
+    if config.synthesize:
+        taught = synthesize(examples=made, config=config.synthesize, decontaminate=config.decontamination)
+    tuned = sft(model=base, examples=_rows(config.sft, taught), config=config.sft)
     tuned_scores = evaluate["sft"](
         model=tuned, tokens=tokens, examples=made, decontaminated=clean, parent=base_scores, config=config.evaluate
     )

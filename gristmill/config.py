@@ -26,6 +26,7 @@ from gristmill.scaling.config import ScalingConfig
 from gristmill.scaling.ladder import Rung, ladder
 from gristmill.schema import Resources, Schema
 from gristmill.serve.config import RegisterConfig
+from gristmill.synthesize.config import SynthesizeConfig
 from gristmill.test_time.config import TestTimeConfig
 from gristmill.text.config import ExtractConfig, SplitConfig
 from gristmill.tokens.config import (
@@ -60,6 +61,7 @@ class PipelineConfig(Schema):
     model: ModelConfig = ModelConfig()
     licenses: LicensesConfig = LicensesConfig()
     pretrain: PretrainConfig = PretrainConfig()
+    synthesize: SynthesizeConfig | None = None
     sft: SftConfig = SftConfig()
     reward_model: RewardModelConfig = RewardModelConfig()
     preferences: PreferencesConfig | FeedbackConfig | ConstitutionConfig | None = Field(

@@ -9,11 +9,13 @@ from gristmill.schema import Resources
 from tasks.launch import launch
 from tasks.stage import stage
 
+PROGRAMS = {"chat": "gristmill.align.sft", "classification": "gristmill.align.classification"}
+
 
 @stage(produces=Checkpoint, version=2)
 def sft(
     out: Path, model: Checkpoint, examples: Examples, config: SftConfig, resources: Resources = Resources()
 ) -> Report:
-    """Supervised fine-tuning on the assistant's tokens."""
+    """Supervised fine-tuning on the assistant's tokens, or of a classifier."""
     inputs = {"model": model, "examples": examples}
-    return launch("gristmill.align.sft", out, inputs=inputs, config=config, resources=resources)
+    return launch(PROGRAMS[config.task], out, inputs=inputs, config=config, resources=resources)

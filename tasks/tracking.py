@@ -309,7 +309,7 @@ def _get(path: str, query: dict[str, str]) -> dict[str, Any]:
         raise SourceUnavailable("no MLflow server is known; start gristmill's own with `gristmill up`")
     shown = without_secrets(uri)
     try:
-        answer = httpx.get(f"{uri.rstrip('/')}/api/2.0/mlflow/{path}", params=query, timeout=10)
+        answer = httpx.get(f"{uri.rstrip('/')}/api/2.0/mlflow/{path}", params=query, timeout=10, auth=_login())
     except httpx.HTTPError as error:
         raise SourceUnavailable(
             f"MLflow at {shown} does not answer ({type(error).__name__}); `gristmill up` starts it"
@@ -322,6 +322,12 @@ def _get(path: str, query: dict[str, str]) -> dict[str, Any]:
     if answer.status_code != 200:
         raise SourceUnavailable(f"MLflow at {shown} answered {answer.status_code} to {path}: {answer.text[:200]}")
     return answer.json()
+
+
+def _login() -> tuple[str, str] | None:
+    """User and password, where the server asks for them; MLflow's own client reads the same variables."""
+    user, password = (os.environ.get(f"MLFLOW_TRACKING_{name}") for name in ("USERNAME", "PASSWORD"))
+    return (user, password) if user and password else None
 
 
 # The registry, written.

@@ -1,16 +1,16 @@
 """What Prefect's server does by itself: close runs that fell silent, and tell people what happened.
 
-GRISTMILL_WEBHOOK_URL   where failures, crashes and promotions are posted, as {"text": …}; unset: nowhere
-GRISTMILL_WEBHOOK_PRIVATE=1   lets that be an address in a private network
-
-The server posts, so the address is checked there, at the moment of the connection: a name that leads to a private
-address is refused whatever it led to before.
+GRISTMILL_WEBHOOK_URL names where failures, crashes and promotions are posted, as {"text": …}; unset: nowhere. An
+address in a private network is refused unless GRISTMILL_PRIVATE_NETWORKS allows it. The server posts, so a public
+address is checked there too, at the moment of the connection: a name that leads to a private one by then is refused.
 """
 
 import os
+import socket
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from gristmill.errors import ConfigError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from prefect.events.schemas.automations import AutomationCore
 
 HEARTBEAT_EVERY_S = 60
-SILENT_AFTER_S = 300
+SILENT_AFTER_S = 240
 PREFIX = "gristmill: "
 WEBHOOK_BLOCK = "gristmill-webhook"
 
@@ -111,16 +111,32 @@ def _webhook() -> UUID | None:
     from prefect.utilities.urls import validate_restricted_url
     from pydantic import SecretStr
 
-    private = os.environ.get("GRISTMILL_WEBHOOK_PRIVATE") == "1"
-    if not private:
-        try:
-            validate_restricted_url(url)
-        except ValueError:
-            # the address may hold a token, so it is not repeated
-            raise ConfigError(
-                "GRISTMILL_WEBHOOK_URL is no http(s) address outside private networks, or its name is not known; "
-                "correct it, or set GRISTMILL_WEBHOOK_PRIVATE=1 if it is meant to lie in one"
-            ) from None
+    private = False
+    try:
+        validate_restricted_url(url)
+    except ValueError:
+        _require_allowed(url)
+        private = True
     headers = SecretDict({"Content-Type": "application/json"})
     block = Webhook(url=SecretStr(url), headers=headers, allow_private_urls=private)
     return UUID(str(block.save(WEBHOOK_BLOCK, overwrite=True)))
+
+
+def _require_allowed(url: str) -> None:
+    """Raise ConfigError unless it is a web address in a private network that is allowed.
+
+    The address may hold a token, so it is not repeated.
+    """
+    from gristmill.addresses import require_public
+
+    parts = urlsplit(url)
+    try:
+        known = parts.scheme in ("http", "https") and socket.getaddrinfo(parts.hostname, None)
+    except OSError:
+        known = False
+    if not known:
+        raise ConfigError("GRISTMILL_WEBHOOK_URL is no http(s) address, or nobody knows its name; correct it")
+    try:
+        require_public(url)
+    except ValueError as error:
+        raise ConfigError(f"GRISTMILL_WEBHOOK_URL: {error}") from None

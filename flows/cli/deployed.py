@@ -122,7 +122,7 @@ def promote(settings: PromoteSettings) -> None:
     by = settings.by
     if by is None:
         told = f"Version {settings.version} of {settings.model} passed the gate. May it become champion?"
-        asked = Approval.with_initial_data(description=told, by="", approve=False)
+        asked = Approval.with_initial_data(description=told, approve=False)
         answer = pause_flow_run(wait_for_input=asked, timeout=settings.wait_s)
         if not answer.approve:
             get_run_logger().info(f"{answer.by} left version {settings.version} of {settings.model} as it is")

@@ -62,6 +62,8 @@ class _Deployment(Schema):
     """Minute, hour, day, month, day of the week, in `timezone`. Null: by hand or by an event."""
     tags: list[str] = []
     """For filters in the UI, beside the flow's name."""
+    pool: str | None = None
+    """Another work pool than that of `gristmill deploy --pool`, such as that of a machine with a GPU."""
 
     @field_validator("cron")
     @classmethod

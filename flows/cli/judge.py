@@ -10,6 +10,7 @@ from typing import Annotated, TypeVar
 from cyclopts import Parameter
 
 from gristmill.errors import ConfigError
+from gristmill.judge.config import CRITERION
 
 T = TypeVar("T")
 
@@ -31,9 +32,7 @@ def judge(
         str | None, Parameter(help="The judge's own name among chosen_model and rejected_model of --pairs.")
     ] = None,
     count: Annotated[int, Parameter(help="Draw so many pairs and so many references.")] = 100,
-    criterion: Annotated[
-        str, Parameter(help="What makes an answer good, in words for the judge.")
-    ] = "the better answer is more helpful, truthful and harmless",
+    criterion: Annotated[str, Parameter(help="What makes an answer good, in words for the judge.")] = CRITERION,
     seed: int = 0,
     as_json: Annotated[bool, Parameter(name="--json", negative="", help="One JSON object on stdout.")] = False,
 ) -> int:

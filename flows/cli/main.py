@@ -43,7 +43,7 @@ for group in (report, artifacts, classifier, tokenizer, review, estimate, config
 for command in (trace, compare, forget, seen, profile, export, promote, judge, schedule, deploy):
     app.command(command)
 
-FlowName = Literal["pipeline", "crawl", "data", "pretrain", "scaling", "ablation"]
+FlowName = Literal["pipeline", "crawl", "data", "pretrain", "classify", "scaling", "ablation"]
 Config = Annotated[
     str, Parameter(name=["--config", "-c"], help="A name from pipeline_configs/ or a path to a .yaml file.")
 ]

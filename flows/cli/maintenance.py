@@ -26,7 +26,7 @@ def _parts(settings: MaintenanceSettings) -> dict[str, Callable[[], list[str]]]:
     root = workspace.root()
     parts: dict[str, Callable[[], list[str]]] = {}
     if settings.sweep:
-        parts["sweep"] = lambda: [f"{name} had no process any more: Crashed" for name in sweep(root)]
+        parts["sweep"] = lambda: [f"{name} had no process any more: Crashed" for name in sweep(workspace.home())]
     if settings.gc:
         parts["gc"] = lambda: collect(settings.drafts_older_than_days)
     if settings.verify:

@@ -45,7 +45,9 @@ def make_plan(
 
 def as_json(flow: str, config: PipelineConfig, config_name: str, steps: list[Step]) -> dict[str, Any]:
     expected = expected_seconds()
-    training = {"training": training_plan(config, workspace.store())} if flow in ("pipeline", "pretrain") else {}
+    training = (
+        {"training": training_plan(config, workspace.store())} if flow in ("pipeline", "pretrain", "classify") else {}
+    )
     return {
         "schema_version": 1,
         "flow": flow,

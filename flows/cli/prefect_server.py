@@ -1,4 +1,9 @@
-"""`python -m flows.cli.prefect_server start …` is `prefect server start …`, with schedules that work on SQLAlchemy 2.1.
+"""`python -m flows.cli.prefect_server start …` is `prefect server start …` with two additions.
+
+It closes runs of its machine whose process is gone, within SWEEP_EVERY_S: whoever started them, nobody else may be left
+to do it. GRISTMILL_SWEEP names the server's own API; where it is not set, nothing is swept.
+
+And schedules work on SQLAlchemy 2.1.
 
 Prefect 3.8.8 inserts scheduled runs in bulk, with keys that SQLAlchemy 2.0 left alone because no column has their
 name. 2.1 takes them for the hybrid properties they are called after, and refuses: no scheduled run is ever made. Added
@@ -6,17 +11,41 @@ here is the setter that 2.1 asks for, which leaves the keys alone as before. To 
 nothing changes on 2.0.
 """
 
+import logging
+import os
 import sys
+import threading
 from typing import Any
+
+from flows.cli import workspace
+
+SWEEP_EVERY_S = 60.0
 
 
 def main() -> None:
     """Entry point; the arguments are those of `prefect server`."""
     leave_hybrids_alone()
+    if api := os.environ.get("GRISTMILL_SWEEP"):
+        threading.Thread(target=_sweep_for_ever, args=(api,), daemon=True).start()
     from prefect.cli import app
 
     sys.argv = ["prefect", "server", *sys.argv[1:]]
     app()
+
+
+def _sweep_for_ever(api: str) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.cli.liveness import sweep
+
+    log, stopped = logging.getLogger("gristmill.sweep"), threading.Event()
+    while not stopped.wait(SWEEP_EVERY_S):
+        try:
+            with temporary_settings({PREFECT_API_URL: api}):
+                for name in sweep(workspace.home()):
+                    log.warning("%s had no process any more: Crashed", name)
+        except Exception:
+            log.exception("could not look for dead runs; tried again in %.0f s", SWEEP_EVERY_S)
 
 
 def leave_hybrids_alone() -> None:

@@ -106,7 +106,7 @@ def work(flow: str, config: PipelineConfig, config_name: str, running: Session, 
     from tasks.tracking import tracked_run
 
     with (
-        alive(running.store.root, str(flow_run.get_id())),
+        alive(workspace.home(), str(flow_run.get_id())),
         session(running),
         tracked_run(running.run, config_name, running.store),
     ):
@@ -147,7 +147,7 @@ def _prepare_server() -> None:
     from flows.cli.liveness import sweep
 
     ensure_automations()
-    for name in sweep(workspace.root()):
+    for name in sweep(workspace.home()):
         print(f"note: {name} had no process any more and is closed as Crashed", file=sys.stderr)
 
 

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,8 +13,6 @@ if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
 
     from flows.cli.deployments import Deployment, Deployments
-
-SWEEP_EVERY_S = 60.0
 
 File = Annotated[
     Path | None, Parameter(name="--deployments", help="Another file than pipeline_configs/deployments.yaml.")
@@ -30,10 +27,11 @@ def schedule(*, deployments: File = None, only: Only = ()) -> int:
     wanted = _load(deployments, only)
     from prefect import serve
 
+    from flows.cli.liveness import sweep
+
     made = prepare(wanted)
-    for name in _sweep_now():
-        print(f"{name} had no process any more: Crashed", file=sys.stderr)
-    threading.Thread(target=_sweep_for_ever, daemon=True).start()
+    for name in sweep(workspace.home()):
+        print(f"{name} had no process any more: Crashed", file=sys.stderr, flush=True)
     for deployment in wanted.deployments:
         print(f"{deployment.name}: {deployment.cron or 'by hand or by an event'}", file=sys.stderr, flush=True)
     serve(*made, limit=wanted.runs_at_once, print_starting_message=False)
@@ -45,15 +43,21 @@ def deploy(
     pool: Annotated[str, Parameter(help="The work pool whose workers start the runs; made where it is missing.")],
     deployments: File = None,
     only: Only = (),
+    working_dir: Annotated[
+        Path | None, Parameter(help="Folder on the workers that relative paths count from; this one when left out.")
+    ] = None,
 ) -> int:
     """Bring deployments.yaml to a Prefect server, where workers of a pool run it."""
     if not _connect():  # before prefect is imported, which reads where its server is
         return 1
     wanted = _load(deployments, only)
-    _ensure_pool(pool)
-    for deployment in prepare(wanted):
-        deployment.apply(work_pool_name=pool)
-        print(f"deployed {deployment.flow_name}/{deployment.name} to the pool {pool}")
+    for each, deployment in zip(wanted.deployments, prepare(wanted), strict=True):
+        chosen = each.pool or pool
+        _ensure_pool(chosen)
+        # a worker starts runs in an empty folder; relative paths of configurations count from here instead
+        deployment.job_variables = {"working_dir": str(working_dir or Path.cwd())}
+        deployment.apply(work_pool_name=chosen)
+        print(f"deployed {deployment.flow_name}/{deployment.name} to the pool {chosen}")
     return 0
 
 
@@ -149,22 +153,3 @@ def _ensure_pool(name: str) -> None:
             client.read_work_pool(name)
         except ObjectNotFound:
             client.create_work_pool(WorkPoolCreate(name=name, type="process"))
-
-
-def _sweep_for_ever() -> None:
-    stopped = threading.Event()
-    while not stopped.wait(SWEEP_EVERY_S):
-        _sweep_now()
-
-
-def _sweep_now() -> list[str]:
-    """Runs whose process is gone. A server that does not answer now is asked again a minute later."""
-    import httpx
-
-    from flows.cli.liveness import sweep
-
-    try:
-        return sweep(workspace.root())
-    except (httpx.HTTPError, OSError) as error:
-        print(f"could not look for dead runs: {error}", file=sys.stderr)
-        return []

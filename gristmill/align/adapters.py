@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from peft import LoraConfig, PeftModel, TaskType
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from gristmill.align.adapter_config import Adapter
@@ -29,6 +29,12 @@ def peft_config(adapter: Adapter | None, task: Literal["answers", "scores"]) -> 
         target_modules=adapter.targets,
         use_dora=adapter.kind == "dora",
     )
+
+
+def attached(model: PreTrainedModel, adapter: Adapter | None, task: Literal["answers", "scores"]) -> Any:
+    """The model with a new adapter beside it, for a trainer that attaches none itself."""
+    config = peft_config(adapter, task)
+    return get_peft_model(model, config) if config else model
 
 
 def quantization(adapter: Adapter | None, device: torch.device) -> BitsAndBytesConfig | None:

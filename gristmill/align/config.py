@@ -7,7 +7,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 
 from gristmill.align.adapter_config import Adapter
 from gristmill.align.online.config import GrpoConfig, PpoConfig, ReinforceConfig
-from gristmill.align.rows_config import ArtifactRows, ExampleRows, FileRows, HubRows, Rows
+from gristmill.align.rows_config import ArtifactRows, ExampleRows, FileRows, HubRows, MixedRows, Rows
 from gristmill.program import Run
 from gristmill.schema import StageConfig
 
@@ -64,6 +64,9 @@ class TrainingConfig(StageConfig):
         if isinstance(self.data, FileRows | HubRows):
             places = {"paths", "hub", "revision", "files"}
             decisive["data"] = self.data.model_dump(mode="json", exclude=places) | {"content": self.data.content()}
+        elif isinstance(self.data, MixedRows):
+            weights = {name: task.weight for name, task in self.data.tasks.items()}
+            decisive["data"] = {"kind": "mix", "weights": weights, "content": self.data.content()}
         elif isinstance(self.data, ArtifactRows):
             decisive["data"] = ExampleRows().model_dump(mode="json")
         return decisive
@@ -72,6 +75,11 @@ class TrainingConfig(StageConfig):
 class SftConfig(TrainingConfig):
     """Supervised fine-tuning: the loss counts the assistant's tokens alone, the end of its turn among them."""
 
+    data: Rows | MixedRows = ExampleRows()  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Where rows come from: as elsewhere, or a `mix` of tasks."""
+    task: Literal["chat", "classification"] = "chat"
+    """`classification`: the model learns which class a text belongs to, from rows of `text` and `label`, and answers
+    nothing; `gristmill run classify` ends with it."""
     epochs: PositiveFloat = 2.0
     """Passes over the training rows."""
     lr: PositiveFloat = 1e-3
@@ -79,6 +87,15 @@ class SftConfig(TrainingConfig):
     packing: bool = False
     """Lay the rows of a forward pass one behind the other, each blind to the others, where lengths differ much and
     padding would cost. The loss is the same."""
+
+    @model_validator(mode="after")
+    def _classes_come_from_somewhere(self) -> Self:
+        if self.task == "classification" and not isinstance(self.data, FileRows | HubRows):
+            raise ValueError(
+                f"task=classification with data.kind={self.data.kind}: that has no classes; name rows of `text` and "
+                "`label` with data: {kind: files, paths: […]} or {kind: hub, …}"
+            )
+        return self
 
 
 class RewardModelConfig(TrainingConfig):

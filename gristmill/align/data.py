@@ -7,19 +7,19 @@ reason and listed in `dropped.jsonl`: an empty answer, two equal ones, a copy of
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from gristmill.align import formats
-from gristmill.align.formats import Conversation, Labelled, Pair
+from gristmill.align.formats import Conversation, Labelled, LabelledText, Pair
 from gristmill.align.row_files import license_of, read_rows, rows_of
-from gristmill.align.rows_config import ArtifactRows, ExampleRows, FileRows, HubRows
+from gristmill.align.rows_config import ArtifactRows, ExampleRows, FileRows, HubRows, MixedRows
 from gristmill.evaluate.chat_format import Message
 
 AnyRows = ExampleRows | ArtifactRows | FileRows | HubRows
-R = TypeVar("R", Conversation, Pair, Labelled)
+R = TypeVar("R", Conversation, Pair, Labelled, LabelledText)
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,8 @@ class Split(Generic[R]):
     dropped: list[Dropped] = field(default_factory=list)
     license: str | None = None
     """None: rows of an artifact, whose own record says where they come from."""
-
-    @property
-    def rows(self) -> int:
-        return len(self.train) + len(self.held_out) + len(self.dropped)
+    rows: int = 0
+    """Rows that were read."""
 
     def details(self) -> dict[str, Any]:
         """For the report: the formats that were found and the licence that was declared."""
@@ -50,9 +48,37 @@ class Split(Generic[R]):
         return {"formats": dict(sorted(found.items())), "data_license": self.license}
 
 
-def read_conversations(source: AnyRows, examples: Path | None) -> Split[Conversation]:
+def read_conversations(source: AnyRows | MixedRows, examples: Path | None) -> Split[Conversation]:
     """Rows for SFT. Raises ValueError naming file and row, or when either part is empty."""
-    return _read(source, examples, "sft", lambda row, where: _one(formats.conversation(row, where)))
+    if isinstance(source, MixedRows):
+        return _mixed(source)
+    return _read(source, examples, "sft", _instruction)
+
+
+def _instruction(row: dict[str, Any], where: str) -> list[Conversation] | formats.Reason:
+    return _one(formats.conversation(row, where))
+
+
+def _mixed(source: MixedRows) -> Split[Conversation]:
+    """Tasks in their order. Of a row in several the copy of a held-out task is kept, else the first."""
+    seen: set[bytes] = set()
+    held_out_first = sorted(source.tasks, key=lambda name: source.tasks[name].weight > 0)
+    splits = {name: _read(source.tasks[name].rows, None, "sft", _instruction, seen=seen) for name in held_out_first}
+    whole: Split[Conversation] = Split(license=" AND ".join(sorted({str(one.license) for one in splits.values()})))
+    for name, task in source.tasks.items():
+        split = splits[name]
+        train, held_out = ([replace(row, task=name) for row in part] for part in (split.train, split.held_out))
+        whole.held_out += held_out if task.weight else [*held_out, *train]
+        whole.train += _repeated(train, task.weight)
+        whole.dropped += [Dropped(f"{name}: {row.row}", row.reason) for row in split.dropped]
+        whole.rows += split.rows
+    return whole
+
+
+def _repeated(rows: list[Conversation], times: float) -> list[Conversation]:
+    """Each row as often as said; of a fraction of the rows, which their content draws, once more."""
+    whole, rest = divmod(times, 1)
+    return [*rows * int(whole), *(row for row in rows if _share(row.messages, salt="mix") < rest)]
 
 
 def read_pairs(source: AnyRows, examples: Path | None) -> Split[Pair]:
@@ -68,6 +94,11 @@ def half_of(pairs: list[Pair], half: int | None) -> list[Pair]:
 def read_labelled(source: AnyRows, examples: Path | None) -> Split[Labelled]:
     """Labelled answers for KTO, preference pairs as two each. Raises ValueError as `read_pairs` does."""
     return _read(source, examples, "preferences", formats.labelled)
+
+
+def read_labelled_texts(source: FileRows | HubRows) -> Split[LabelledText]:
+    """Rows for a classifier. Raises ValueError as `read_conversations` does."""
+    return _read(source, None, "texts", lambda row, where: _one(formats.labelled_text(row, where)))
 
 
 def write_dropped(dropped: list[Dropped], out: Path) -> dict[str, int]:
@@ -87,22 +118,25 @@ def _read(
     examples: Path | None,
     name: str,
     parse: Callable[[dict[str, Any], str], list[R] | formats.Reason],
+    *,
+    seen: set[bytes] | None = None,
 ) -> Split[R]:
+    """seen: digests of rows that are copies from now on; those that are read are added."""
     split: Split[R] = Split(license=license_of(source) if isinstance(source, FileRows | HubRows) else None)
-    seen: set[bytes] = set()
+    seen = set() if seen is None else seen
     for where, row, held_out in _rows(source, examples, name):
         parsed = parse(row, where)
+        split.rows += 1 if isinstance(parsed, str) else len(parsed)
         if isinstance(parsed, str):
             split.dropped.append(Dropped(where, parsed))
             continue
         for one in parsed:
-            content = _digest(_content(one))
+            content = _digest({**asdict(one), "row": None, "format": None})
             if content in seen:
                 split.dropped.append(Dropped(where, "duplicate"))
                 continue
             seen.add(content)
-            prompt = one.messages[:-1] if isinstance(one, Conversation) else one.prompt
-            is_held_out = _share(prompt) < source.held_out if isinstance(source, FileRows | HubRows) else held_out
+            is_held_out = _share(one.prompt) < source.held_out if isinstance(source, FileRows | HubRows) else held_out
             (split.held_out if is_held_out else split.train).append(one)
     if len(split.train) == 0 or len(split.held_out) < 2:
         raise ValueError(
@@ -124,15 +158,7 @@ def _rows(source: AnyRows, examples: Path | None, name: str) -> Iterator[tuple[s
         yield from ((where, row, held_out) for where, row in read_rows(path))
 
 
-def _content(row: Conversation | Pair | Labelled) -> Any:
-    if isinstance(row, Conversation):
-        return row.messages
-    if isinstance(row, Pair):
-        return [row.prompt, row.chosen, row.rejected]
-    return [row.prompt, row.completion, row.desirable]
-
-
-def _share(prompt: list[Message], *, salt: str = "") -> float:
+def _share(prompt: Sequence[Message] | str, *, salt: str = "") -> float:
     """A number from 0 to 1 that a prompt decides, another one for each salt."""
     return int.from_bytes(_digest([salt, *prompt] if salt else prompt)[:8]) / 2**64
 

@@ -1,4 +1,4 @@
-"""Rows as people publish them, told apart by their fields: each becomes messages, a pair or a labelled answer.
+"""Rows as people publish them, told apart by their fields: each becomes messages, a pair, a labelled answer or text.
 
 Instruction rows: Alpaca, OpenAI's `messages`, ShareGPT's `conversations`, prompt and completion. Preference pairs:
 `chosen` and `rejected` behind a prompt in any of those forms, as two whole conversations, or as two transcripts of
@@ -16,7 +16,7 @@ from typing import Any, Literal
 from gristmill.evaluate.chat_format import ROLES, Message
 
 Row = dict[str, Any]
-Reason = Literal["empty_answer", "equal_answers", "different_prompts", "out_of_turn"]
+Reason = Literal["empty_answer", "equal_answers", "different_prompts", "out_of_turn", "empty_text"]
 
 SHAREGPT_ROLES = {
     "system": "system",
@@ -37,6 +37,12 @@ class Conversation:
     row: str
     format: str
     messages: list[Message]
+    task: str = ""
+    """Of a mix."""
+
+    @property
+    def prompt(self) -> list[Message]:
+        return self.messages[:-1]
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,20 @@ class Labelled:
     prompt: list[Message]
     completion: Message
     desirable: bool
+
+
+@dataclass(frozen=True)
+class LabelledText:
+    """A text, and the class it belongs to."""
+
+    row: str
+    format: str
+    text: str
+    label: str
+
+    @property
+    def prompt(self) -> str:
+        return self.text
 
 
 def conversation(row: Row, where: str) -> Conversation | Reason:
@@ -131,6 +151,17 @@ def labelled(row: Row, where: str) -> list[Labelled] | Reason:
     if not messages[-1]["content"].strip():
         return "empty_answer"
     return [Labelled(where, f"kto {name}", messages[:-1], messages[-1], bool(label))]
+
+
+def labelled_text(row: Row, where: str) -> LabelledText | Reason:
+    """A row of a classifier."""
+    text, label = row.get("text"), row.get("label")
+    if not isinstance(text, str) or not isinstance(label, str | int):
+        raise ValueError(
+            f"{where}: found the fields {_fields(row)} with label {label!r}; expected `text`, and `label`, a name or a "
+            "whole number"
+        )
+    return LabelledText(where, "text and label", text, str(label)) if text.strip() else "empty_text"
 
 
 def _conversation(row: Row, where: str) -> tuple[str, list[Message]]:

@@ -5,7 +5,7 @@ The language model's output matrix gives way to one number, read at the end of t
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -140,7 +140,8 @@ def _correlation(margins: np.ndarray, more_tokens: np.ndarray) -> float:
 
     if np.ptp(margins) == 0 or np.ptp(more_tokens) == 0:
         return 0.0
-    return float(spearmanr(margins, more_tokens).statistic)
+    found: Any = spearmanr(margins, more_tokens)
+    return float(found.statistic)
 
 
 if __name__ == "__main__":

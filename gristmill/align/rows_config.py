@@ -2,9 +2,9 @@
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, NonNegativeFloat, model_validator
 
 from gristmill.fingerprint import content_digest
 from gristmill.schema import Schema, SourceUnavailable
@@ -71,6 +71,33 @@ class HubRows(OwnRows):
 
 
 Rows = Annotated[ExampleRows | ArtifactRows | FileRows | HubRows, Field(discriminator="kind")]
+
+
+class TaskRows(Schema):
+    """One task of a mix."""
+
+    rows: Annotated[FileRows | HubRows, Field(discriminator="kind")]
+    """Where its rows come from."""
+    weight: NonNegativeFloat = 1.0
+    """Times that a row is seen in a pass; .5: half of the rows are. 0: the task trains nothing, and all its rows
+    measure what carries over to it from the others."""
+
+
+class MixedRows(Schema):
+    """Several tasks, each with a weight and measured apart."""
+
+    kind: Literal["mix"] = "mix"
+    tasks: Annotated[dict[str, TaskRows], Field(min_length=1)]
+    """The tasks by name."""
+
+    def content(self) -> dict[str, Any]:
+        return {name: [task.rows.content(), task.rows.license, task.rows.held_out] for name, task in self.tasks.items()}
+
+    @model_validator(mode="after")
+    def _something_trains(self) -> Self:
+        if not any(task.weight for task in self.tasks.values()):
+            raise ValueError("every task of the mix has weight 0, so there is nothing to learn from; give one a weight")
+        return self
 
 
 def located(paths: list[str]) -> list[str]:

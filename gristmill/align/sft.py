@@ -4,15 +4,18 @@ The loss counts the assistant's tokens alone, the end of its turn included. Batc
 little is padding; packed, none is.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gristmill.align.config import SftConfig, SftRun
 from gristmill.align.data import read_conversations, write_dropped
+from gristmill.align.formats import Conversation
+from gristmill.evaluate.chat_format import ChatTokens, printed
 from gristmill.evaluate.statistics import mean_interval, paired_difference, per_token
-from gristmill.model.origin import note_data_license
+from gristmill.model.origin import data_licenses, note_data_license
 from gristmill.program import run_program
 from gristmill.report import Report
 from gristmill.schema import Resources
@@ -23,22 +26,19 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel
 
-    from gristmill.evaluate.chat_format import ChatTokens
-
 
 def run_sft(model: Path, examples: Path | None, out: Path, config: SftConfig, resources: Resources) -> Report:
     """Fine-tune the model in folder `model`; write a model folder, metrics.jsonl and learned.txt to `out`.
 
     learned.txt shows of the first rows, token by token, what is learned. The report compares the loss on held-out
-    answers before and after. Raises ValueError for rows, a tokenizer or a
-    chat template that cannot be learned from.
+    answers before and after, of a mix also task by task. Raises ValueError for rows, a tokenizer or a chat template
+    that cannot be learned from.
     """
     from trl import SFTConfig
 
     from gristmill.align import adapters, trl_adapter
     from gristmill.align.rows import encode_conversations
     from gristmill.align.sft_trainer import AnswerTrainer, packed
-    from gristmill.evaluate.chat_format import printed
     from gristmill.evaluate.checkpoints import load_model, prepare_process
 
     device = prepare_process(resources)
@@ -47,10 +47,13 @@ def run_sft(model: Path, examples: Path | None, out: Path, config: SftConfig, re
     trl_adapter.check_tokenizer(tokenizer)
     limit = trl_adapter.context_length(policy, config)
     train_rows, train_dropped = encode_conversations(tokenizer, rows.train, max_tokens=limit)
-    held_out, held_out_dropped = encode_conversations(
-        tokenizer, rows.held_out[: config.held_out_rows], max_tokens=limit
-    )
-    dropped = rows.dropped + train_dropped + held_out_dropped
+    dropped = rows.dropped + train_dropped
+    held_out: list[ChatTokens] = []
+    tasks: list[str] = []
+    for task in dict.fromkeys(row.task for row in rows.held_out):
+        of_task = [row for row in rows.held_out if row.task == task][: config.held_out_rows]
+        fitting, left_out = encode_conversations(tokenizer, of_task, max_tokens=limit)
+        held_out, tasks, dropped = held_out + fitting, tasks + [task] * len(fitting), dropped + left_out
 
     shown = (printed(tokenizer, row) for row in train_rows[:SHOWN_ROWS])
     (out / "learned.txt").write_text("\n".join(shown) + "\n", encoding="utf-8")
@@ -74,6 +77,9 @@ def run_sft(model: Path, examples: Path | None, out: Path, config: SftConfig, re
     after = _nats(policy, held_out)
     trl_adapter.save_checkpoint(policy, model, out, tokenizer, config.adapter)
     note_data_license(out, "sft", rows.license)
+    if examples and config.data.kind in ("examples", "artifact"):
+        for stage, license in data_licenses(examples).items():  # of rows that a model wrote
+            note_data_license(out, stage, license)
     return Report(
         rows_in=rows.rows,
         rows_out=len(train_rows),
@@ -83,12 +89,13 @@ def run_sft(model: Path, examples: Path | None, out: Path, config: SftConfig, re
         details={
             "learned_tokens": sum(sum(row.learned) for row in train_rows),
             "held_out_rows": len(held_out),
+            **_by_task(before, after, held_out, tasks, rows.train, seed=config.seed),
             **rows.details(),
         },
     )
 
 
-def _dataset(rows: "list[ChatTokens]") -> "Dataset":
+def _dataset(rows: list[ChatTokens]) -> "Dataset":
     from datasets import Dataset
 
     from gristmill.align.sft_trainer import NOT_LEARNED
@@ -101,7 +108,7 @@ def _dataset(rows: "list[ChatTokens]") -> "Dataset":
     )
 
 
-def _nats(model: "PreTrainedModel", rows: "list[ChatTokens]") -> np.ndarray:
+def _nats(model: "PreTrainedModel", rows: list[ChatTokens]) -> np.ndarray:
     """−ln p of what the assistant says, summed in each row. Float64 [rows]."""
     from gristmill.evaluate.logps import completion_logps
 
@@ -112,7 +119,7 @@ def _nats(model: "PreTrainedModel", rows: "list[ChatTokens]") -> np.ndarray:
     return nats
 
 
-def _metrics(before: np.ndarray, after: np.ndarray, rows: "list[ChatTokens]", *, seed: int) -> dict[str, float]:
+def _metrics(before: np.ndarray, after: np.ndarray, rows: list[ChatTokens], *, seed: int) -> dict[str, float]:
     tokens = [sum(row.learned) for row in rows]
     change = paired_difference(per_token(after, tokens), per_token(before, tokens), seed=seed)
     return {
@@ -121,6 +128,29 @@ def _metrics(before: np.ndarray, after: np.ndarray, rows: "list[ChatTokens]", *,
         **change.metrics("held_out_nats_per_token_change"),
         **mean_interval(after < before, seed=seed).metrics("held_out_rows_better"),
     }
+
+
+def _by_task(
+    before: np.ndarray,
+    after: np.ndarray,
+    rows: list[ChatTokens],
+    tasks: list[str],
+    train: Sequence[Conversation],
+    *,
+    seed: int,
+) -> dict[str, Any]:
+    """Of a mix: each task's training rows, copies counted, and its own comparison. tasks: of each held-out row."""
+    if set(tasks) == {""}:
+        return {}
+    found = {}
+    for task in dict.fromkeys(tasks):
+        places = [place for place, one in enumerate(tasks) if one == task]
+        found[task] = {
+            "train_rows": sum(row.task == task for row in train),
+            "held_out_rows": len(places),
+            **_metrics(before[places], after[places], [rows[place] for place in places], seed=seed),
+        }
+    return {"tasks": found}
 
 
 if __name__ == "__main__":

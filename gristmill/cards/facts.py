@@ -98,6 +98,7 @@ class CardFacts:
     masked: dict[str, int]
     alarms: int
     costs: list[StageCost]
+    currency: str
     gone: list[str]
 
     @property
@@ -177,6 +178,7 @@ def gather(store: ArtifactStore, checkpoint: str, evaluation: str, *, name: str,
         masked=_masked(reports),
         alarms=sum(len(report.details.get("alarms") or []) for report in reports.values()),
         costs=list(stage_costs(store, run, records)),
+        currency=prices.currency,
         gone=list(scope.gone),
     )
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from gristmill.evaluate.harness import centred
 from gristmill.evaluate.harness_config import HarnessBenchmark
 from gristmill.evaluate.statistics import CONFIDENCE, RESAMPLES, Interval
 
@@ -33,6 +32,11 @@ def combined_metrics(
             name = f"{benchmark.name}_minus_{benchmark.minus}"
             metrics |= _of_means(lambda mine, other: mine - other, both, seed).metrics(name)
     return metrics, details
+
+
+def centred(accuracy: float, chance: float) -> float:
+    """0 for a blind guess, 1 for all right (DCLM; Li et al. 2024, arXiv:2406.11794)."""
+    return (accuracy - chance) / (1 - chance)
 
 
 def _of_means(statistic: Any, samples: Sequence[Sequence[float]], seed: int) -> Interval:

@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
 from gristmill.evaluate.harness_config import NAME, HarnessBenchmark, HubBenchmark, LocalItems, described
+from gristmill.evaluate.speed_config import SpeedConfig
 from gristmill.fingerprint import content_digest
+from gristmill.judge.config import JudgedSamplesConfig
 from gristmill.program import Run
 from gristmill.schema import Schema, StageConfig
 
@@ -83,6 +85,10 @@ class EvaluateConfig(StageConfig):
     """Prompts whose greedy answers are written to samples.jsonl."""
     sample_tokens: PositiveInt = 48
     """Longest such answer, in tokens."""
+    judge: JudgedSamplesConfig | None = None
+    """Who compares the answers to `samples` with the parent's; null: nobody."""
+    speed: SpeedConfig | None = None
+    """How fast the model answers, and in how much memory; null: not measured."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of matrix products. `bf16` takes half the time on hardware that has it, and moves one choice in a hundred."""
     seed: int = Field(default=0, ge=0)
@@ -102,7 +108,10 @@ class EvaluateConfig(StageConfig):
 
     def identity(self) -> dict[str, Any]:
         """The configuration with a file's content in place of its path."""
-        return self.model_dump(mode="json") | {"benchmarks": [benchmark.identity() for benchmark in self.benchmarks]}
+        decisive = self.model_dump(mode="json", exclude={"judge"})
+        if self.judge:
+            decisive["judge"] = self.judge.identity()
+        return decisive | {"benchmarks": [benchmark.identity() for benchmark in self.benchmarks]}
 
 
 class EvaluateRun(Run):

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gristmill.evaluate.baselines import expected_correct, shared_words, shortness
-from gristmill.evaluate.config import EvaluateConfig
+from gristmill.evaluate.combined import centred, combined_metrics
+from gristmill.evaluate.config import EvaluateConfig, MultipleChoice
 from gristmill.evaluate.harness_config import HarnessBenchmark, HubBenchmark
-from gristmill.evaluate.harness_items import Items, drawn
+from gristmill.evaluate.harness_items import Items, drawn, read_items
 from gristmill.evaluate.multiple_choice import choice_metrics
 from gristmill.evaluate.statistics import Interval, mean_interval
 from gristmill.fingerprint import read_sha256
@@ -30,20 +31,45 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Answered:
-    """Of one benchmark. rows: of items.parquet. facts: how it was asked, for the report's details."""
+    """Of one benchmark or several. rows: of items.parquet. facts: for the report's details: how each was asked."""
 
     rows: list[Row]
     metrics: dict[str, float]
     facts: dict[str, Any]
 
 
-def check_installed(asked: Sequence[HarnessBenchmark | HubBenchmark]) -> None:
-    """Raises ValueError where lm-evaluation-harness is needed and missing."""
+def read_benchmarks(config: EvaluateConfig) -> list[tuple[HarnessBenchmark | HubBenchmark, Items | None]]:
+    """Each benchmark that lm-eval asks, with the items of its file.
+
+    Raises ValueError where a file is none of items, or lm-eval is needed and not installed.
+    """
+    asked = [benchmark for benchmark in config.benchmarks if not isinstance(benchmark, MultipleChoice)]
     if asked and importlib.util.find_spec("lm_eval") is None:
         raise ValueError(
             f"evaluate.benchmarks has {asked[0].name}, which lm-evaluation-harness asks, and that is not installed; "
             "install the extra: pip install 'gristmill[benchmarks]'"
         )
+    return [
+        (benchmark, read_items(benchmark) if isinstance(benchmark, HarnessBenchmark) else None) for benchmark in asked
+    ]
+
+
+def answer_benchmarks(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    asked: Sequence[tuple[HarnessBenchmark | HubBenchmark, Items | None]],
+    config: EvaluateConfig,
+) -> Answered:
+    """Ask all of `read_benchmarks`, one after the other; with the numbers made of several."""
+    answered = {each.name: answer_benchmark(model, tokenizer, each, items, config) for each, items in asked}
+    correct = {name: [row["correct"] for row in found.rows] for name, found in answered.items()}
+    local = [benchmark for benchmark, _ in asked if isinstance(benchmark, HarnessBenchmark)]
+    metrics, facts = combined_metrics(local, correct, seed=config.seed)
+    for found in answered.values():
+        metrics |= found.metrics
+    if answered:
+        facts["benchmarks"] = {name: found.facts for name, found in answered.items()}
+    return Answered([row for found in answered.values() for row in found.rows], metrics, facts)
 
 
 def answer_benchmark(
@@ -166,11 +192,6 @@ def _metrics(
             *(centred(value, benchmark.chance) for value in (accuracy.mean, accuracy.low, accuracy.high))
         ).metrics(f"{name}_centred")
     return metrics
-
-
-def centred(accuracy: float, chance: float) -> float:
-    """0 for a blind guess, 1 for all right (DCLM; Li et al. 2024, arXiv:2406.11794)."""
-    return (accuracy - chance) / (1 - chance)
 
 
 def _perplexity(logps: list[float], seed: int) -> Interval:

@@ -44,10 +44,14 @@ class MeasuredLM(HFLM):
         has_it = add_special_tokens is False or ids[:1] == [self.prefix_token_id]
         return ids if self._prefix == "tokenizer" or has_it else [self.prefix_token_id, *ids]
 
-    def tok_batch_encode(self, strings: list[str], *args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    def tok_batch_encode(
+        self, strings: list[str], left_truncate_len: int | None = None, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         begin = self.tokenizer.decode(self.prefix_token_id) if self._prefix == "always" else ""
         begun = [string if string.startswith(begin) else begin + string for string in strings]
-        return super().tok_batch_encode(begun, *args, **kwargs)
+        room = left_truncate_len or self.max_length
+        self.truncated += sum(len(self.tokenizer.encode(string)) > room for string in begun)
+        return super().tok_batch_encode(begun, left_truncate_len=left_truncate_len, **kwargs)
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         return super().loglikelihood(requests, disable_tqdm=True)

@@ -135,7 +135,8 @@ def prompt_tokens(
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     assert isinstance(start, int), "a tokenizer without bos and eos cannot have made token shards"
     texts = [plain_template.replace("{question}", question) for question in questions]
-    return [[start, *ids] for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+    encoded = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+    return [[start, *ids] for ids in encoded]
 
 
 def _neutral_logps(

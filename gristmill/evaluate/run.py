@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from gristmill.dedup.decontaminate_config import EXAMPLES
 from gristmill.evaluate.config import EvaluateConfig, EvaluateRun, MultipleChoice
-from gristmill.evaluate.harness_config import HarnessBenchmark
 from gristmill.metrics import NOT_FINITE
 from gristmill.program import RESULT, run_program
 from gristmill.progress import progress
 from gristmill.report import Report
 from gristmill.schema import Resources
+
+SAMPLES = "samples.jsonl"
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -40,21 +41,17 @@ def run_evaluate(
     """
     import torch
 
-    from gristmill.evaluate import harness, harness_items
     from gristmill.evaluate.checkpoints import load_model, prepare_process
-    from gristmill.evaluate.combined import combined_metrics
     from gristmill.evaluate.found_items import without_found
+    from gristmill.evaluate.harness import answer_benchmarks, read_benchmarks
     from gristmill.evaluate.multiple_choice import answer_items, choice_metrics, read_items
     from gristmill.evaluate.pairing import write_items
 
     device = prepare_process(resources)
     narrow = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
     choices = [benchmark for benchmark in config.benchmarks if isinstance(benchmark, MultipleChoice)]
-    asked = [benchmark for benchmark in config.benchmarks if not isinstance(benchmark, MultipleChoice)]
-    local = [benchmark for benchmark in asked if isinstance(benchmark, HarnessBenchmark)]
-    harness.check_installed(asked)
     read = {benchmark.name: read_items(benchmark, examples) for benchmark in choices}
-    items = {benchmark.name: harness_items.read_items(benchmark) for benchmark in local}
+    asked = read_benchmarks(config)
     policy, tokenizer = load_model(model, device)
     rows: list[dict[str, Any]] = []
     metrics: dict[str, float] = {}
@@ -67,22 +64,26 @@ def run_evaluate(
             answered = answer_items(policy, tokenizer, read[benchmark.name], benchmark, chat=config.chat)
         metrics |= choice_metrics(answered, seed=config.seed)
         rows += answered
-    correct: dict[str, list[float]] = {}
-    for benchmark in asked:
-        with narrow:
-            found = harness.answer_benchmark(policy, tokenizer, benchmark, items.get(benchmark.name), config)
-        metrics |= found.metrics
-        rows += found.rows
-        details[benchmark.name] = found.facts
-        correct[benchmark.name] = [row["correct"] for row in found.rows]
-    more, about = combined_metrics(local, correct, seed=config.seed)
-    metrics, details = metrics | more, details | about
+    with narrow:
+        found = answer_benchmarks(policy, tokenizer, asked, config)
+    rows, metrics, details = rows + found.rows, metrics | found.metrics, details | found.facts
     if decontaminated:
         metrics |= without_found(rows, _names_in_leaks(config), decontaminated, seed=config.seed)
     write_items(out, rows)
-    _write_samples(out / "samples.jsonl", policy, tokenizer, config)
+    _write_samples(out / SAMPLES, policy, tokenizer, config)
+    if config.speed:
+        from gristmill.evaluate.speed import measure_speed
+
+        del policy
+        speeds, about = measure_speed(model, config.speed, resources)
+        metrics, details = metrics | speeds, details | about
     if parent:
         metrics |= _differences(metrics, parent, out, config, details)
+    if parent and config.judge:
+        from gristmill.judge.samples import judge_samples
+
+        judged, facts = judge_samples(out / SAMPLES, parent / SAMPLES, out, config.judge, resources, seed=config.seed)
+        metrics, details = metrics | judged, details | facts
     finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
     details |= dict.fromkeys(metrics.keys() - finite.keys(), NOT_FINITE)
     return Report(rows_in=len(rows), rows_out=len(rows), unit="items", metrics=finite, details=details)

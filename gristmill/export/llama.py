@@ -2,7 +2,7 @@
 
 import ctypes
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
@@ -63,14 +63,23 @@ class LlamaCppModel:
         return self._model.scores[: len(ids)].copy()
 
     def greedy(self, prompt: Sequence[int], *, max_new_tokens: int) -> list[int]:
-        """The likeliest continuation, token by token, past any end."""
+        """The likeliest continuation, past any end."""
+        return list(self.steps(prompt, max_new_tokens=max_new_tokens))
+
+    def steps(self, prompt: Sequence[int], *, max_new_tokens: int) -> Iterator[int]:
+        """The same, token by token as each is known."""
         self._model.reset()
         self._model.eval(list(prompt))
-        made: list[int] = []
-        while len(made) < max_new_tokens:
-            made.append(int(self._model.scores[self._model.n_tokens - 1].argmax()))
-            self._model.eval(made[-1:])
-        return made
+        for made in range(1, max_new_tokens + 1):
+            token = int(self._model.scores[self._model.n_tokens - 1].argmax())
+            yield token
+            if made < max_new_tokens:
+                self._model.eval([token])
+
+    @property
+    def vocab_size(self) -> int:
+        """How many tokens there are."""
+        return self._model.n_vocab()
 
     def tokens(self, text: str) -> list[int]:
         """Token ids as llama.cpp reads a text, special tokens written in it included."""

@@ -33,7 +33,8 @@ def checked_address(url: str, *, allow_private: bool) -> Address:
         _check(address, parts.hostname, allow_private=allow_private)
     if parts.scheme == "http" and any(_inner(address).is_global for address in addresses):
         raise ValueError(f"the judge's url is http, and {parts.hostname} is a public host; use https")
-    return addresses[0]
+    # IPv4 first: a machine without a route for IPv6 is told of such addresses all the same
+    return min(addresses, key=lambda address: address.version)
 
 
 def _check(address: Address, host: str, *, allow_private: bool) -> None:

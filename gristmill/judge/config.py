@@ -12,6 +12,7 @@ from gristmill.judge.templates import COMPARE, CRITIQUE, RATE, REVISE, Template
 from gristmill.program import Run
 from gristmill.schema import Schema, StageConfig
 
+CRITERION = "the better answer is more helpful, truthful and harmless"
 AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 
 
@@ -94,6 +95,19 @@ class ModelJudge(Schema):
 JudgeConfig = Annotated[EndpointJudge | ModelJudge, Field(discriminator="kind")]
 
 
+class JudgedSamplesConfig(Schema):
+    """A judge compares a model's answers to `samples` with its parent's, in both orders."""
+
+    by: JudgeConfig
+    """Who judges; a `model` needs a path."""
+    criterion: str = CRITERION
+    """What makes an answer good, in words for the judge."""
+
+    def identity(self) -> dict[str, Any]:
+        """What decides verdicts."""
+        return {"by": self.by.identity(), "criterion": self.criterion, "template": COMPARE.identity}
+
+
 class JudgeFile(Schema):
     """A file of its own for a judge, as `gristmill judge` takes it."""
 
@@ -154,7 +168,7 @@ class FeedbackConfig(AskedConfig):
     """Who judges."""
     by: Literal["comparison", "rubric"] = "comparison"
     """`comparison`: both are shown, in both orders, and the verdicts have to agree. `rubric`: each is rated 1–10."""
-    criterion: str = "the better answer is more helpful, truthful and harmless"
+    criterion: str = CRITERION
     """What makes an answer good, in words for the judge."""
     answers_per_prompt: PositiveInt = Field(default=2, multiple_of=2)
     """Answers sampled for a prompt; each two of them are a pair."""
@@ -177,6 +191,9 @@ class ConstitutionConfig(AskedConfig):
     """Who criticizes and revises: the model itself, another one, or an endpoint."""
     revisions: PositiveInt = 1
     """Rounds of critique and revision, each by a principle of its own."""
+    max_repetition: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """Share of a revision's word triples that stood in it before; one with more is left out, as one is that repeats
+    the marks of the question."""
     measure_toxicity: bool = True
     """Score first answers and revisions with the shipped classifier, which knows English alone."""
 

@@ -13,11 +13,12 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
+from gristmill.align.online.rewards import repetition
 from gristmill.judge.asked import sample
 from gristmill.judge.config import ConstitutionConfig
 from gristmill.judge.feedback import Made
 from gristmill.judge.questions import Judge, Question
-from gristmill.judge.templates import CRITIQUE, REVISE, Message, Template, transcript
+from gristmill.judge.templates import CRITIQUE, REVISE, Message, Template, shows_marks, transcript
 from gristmill.review.preferences import message
 from gristmill.schema import Schema
 from gristmill.yaml import load_yaml
@@ -58,7 +59,8 @@ def constitutional(policy: Judge, reviser: Judge, prompts: Sequence[list[Message
         revisions = _asked(reviser, REVISE, [row for row, _ in going], asked, config)
         for (row, _), revision in zip(going, revisions, strict=True):
             row["rounds"][-1]["revision"] = revision
-            row["revised"], row["outcome"] = (revision, "") if revision else (row["revised"], "no_revision")
+            row["outcome"] = _fault(revision, config.max_repetition)
+            row["revised"] = row["revised"] if row["outcome"] else revision
     for row in rows:
         if not row["outcome"]:
             row["outcome"] = "equal_answers" if row["revised"] == row["first"] else "revised"
@@ -98,6 +100,15 @@ def toxicity_change(rows: Sequence[dict[str, Any]], *, seed: int, threshold: flo
         "toxic_share_after": float((after > threshold).mean()),
         "toxicity_n": len(answered),
     }
+
+
+def _fault(revision: str, max_repetition: float) -> str:
+    """Why a text is no revision; empty where it may be one."""
+    if not revision:
+        return "no_revision"
+    if shows_marks(revision):
+        return "shows_marks"
+    return "repetitive" if repetition(revision) > max_repetition else ""
 
 
 def _asked(

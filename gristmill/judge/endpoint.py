@@ -121,9 +121,12 @@ class Endpoint:
             said = found["error"]["message"] if isinstance(found["error"], dict) else found["error"]
         except (ValueError, KeyError, TypeError):
             return ""
-        said, key = " ".join(str(said).split())[:200], self._key or ""
-        parts = {key[start : start + SHORTEST_SECRET] for start in range(max(0, len(key) - SHORTEST_SECRET + 1))}
-        return "" if any(part in said for part in parts) else f" ({said})"
+        said = "".join(letter for letter in " ".join(str(said).split()) if letter.isprintable())
+        if self._key is None:
+            return f" ({said[:200]})"
+        size = min(len(self._key), SHORTEST_SECRET)
+        parts = {self._key[start : start + size] for start in range(len(self._key) - size + 1)}
+        return "" if any(part in said for part in parts) else f" ({said[:200]})"
 
     def _hidden(self, text: str) -> str:
         return text.replace(self._key, "[key]") if self._key else text

@@ -79,6 +79,7 @@ REVISE = Template(
     "it.",
 )
 
+_MARK = re.compile(r"<[^<>\n]{0,40}\b[0-9a-f]{10}>")
 _VERDICT = re.compile(r"^[\W_]*verdict[\W_]*(A|B|tie)[\W_]*$", re.IGNORECASE | re.MULTILINE)
 _SCORE = re.compile(r"^[\W_]*score[\W_]*(10|[1-9])(?:\s*/\s*10)?[\W_]*$", re.IGNORECASE | re.MULTILINE)
 
@@ -94,6 +95,11 @@ def parsed_score(reply: str) -> int | None:
     """1 to 10; None where no line is a score, or several differ."""
     found = {int(score) for score in _SCORE.findall(reply)}
     return found.pop() if len(found) == 1 else None
+
+
+def shows_marks(reply: str) -> bool:
+    """Whether a reply repeats the marks around the material: then it is a copy of the question, no text of its own."""
+    return _MARK.search(reply) is not None
 
 
 def transcript(messages: Sequence[Message]) -> str:

@@ -78,4 +78,9 @@ class PromoteConfig(StageConfig):
     def _a_gate_has_rules(self) -> Self:
         if not self.rules:
             raise ValueError("rules is empty, so every model would pass; give at least one")
+        if all(isinstance(rule, AtLeast | AtMost) and rule.metric.startswith("judge_") for rule in self.rules):
+            raise ValueError(
+                "rules ask for nothing but a judge's opinion (judge_…), and a judge can be biased or talked round; add "
+                "a rule about a benchmark or bits per byte"
+            )
         return self

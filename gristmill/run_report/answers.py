@@ -1,6 +1,7 @@
 """What models answered to the same prompts, and on which items two of them differ."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ class Disagreement:
     difference: Compared
     """First minus second."""
     left_out: int = 0
-    """Items that one of the models may have trained on; they are in none of the numbers."""
+    """Items that one may have trained on, or whose score is not finite; they are in none of the numbers."""
 
 
 def read_asked(samples: Mapping[str, Path]) -> list[Asked]:
@@ -58,7 +59,11 @@ def disagreements(
     found = []
     for benchmark in mine:
         shared = mine[benchmark].keys() & theirs.get(benchmark, {}).keys()
-        ids = sorted(shared - (exposed or {}).get(benchmark, frozenset()))
+        ids = [
+            key
+            for key in sorted(shared - (exposed or {}).get(benchmark, frozenset()))
+            if math.isfinite(mine[benchmark][key]["correct"] + theirs[benchmark][key]["correct"])
+        ]
         if len(ids) < 2:
             continue
         right = [mine[benchmark][key]["correct"] for key in ids]

@@ -8,7 +8,7 @@ from gristmill.metrics import NOT_FINITE
 SHOWN_ROWS = 300
 SHOWN_PLOTS = 6
 BASELINES = {"word_overlap": "word overlap", "shortest": "shortest answer"}
-SAFETY = ("toxic", "safety", "unsafe", "harm", "refus", "winogender", "gap", "fidelity")
+SAFETY = ("toxic", "safety", "unsafe", "harm", "refus", "winogender")
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,10 @@ def verdict_of(run: Mapping[str, Any], promotion: Mapping[str, Any] | None, scor
         "awaiting approval": ("neither", f"Waiting for approval: {model}", f"{passed}. A person has to approve it."),
         "rolled back": ("neither", f"Not promoted: {model}", f"{passed}, but a person rolled this version back."),
     }
-    return Verdict(*outcomes[promotion["state"]], rules, compared)
+    mood, title, says = outcomes[promotion["state"]]
+    if any(stage["stage"] == "promote" and stage["state"] == "reused" for stage in run["stages"]):
+        says += " That was decided by an earlier run, which this one repeats."
+    return Verdict(mood, title, says, rules, compared)
 
 
 def _of_rules(rules: list[dict[str, Any]]) -> list[Compared]:

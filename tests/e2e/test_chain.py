@@ -106,6 +106,22 @@ def test_mlflow_has_a_parent_a_child_for_each_built_stage_and_a_model_that_answe
     assert model["model"].generate(**tokens, max_new_tokens=4).shape[1] == tokens["input_ids"].shape[1] + 4
 
 
+def test_every_run_leaves_its_report_in_the_folder_in_mlflow_and_in_prefect(
+    work: Workplace, first: dict[str, Any], second: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    import mlflow
+
+    for run in (first, second):
+        assert "Promoted: gristmill version 1 is champion" in (work.home / "runs" / f"{run['run']}.html").read_text()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", work.server("mlflow"))
+    runs: Any = mlflow.search_runs(experiment_names=["gristmill"], output_format="list")
+    (parent,) = [run for run in runs if run.info.run_name == first["run"]]
+    assert f"{first['run']}.html" in [each.path for each in mlflow.MlflowClient().list_artifacts(parent.info.run_id)]
+    (flow,) = _prefect(work, "flow_runs", {"flow_runs": {"name": {"any_": [first["run"]]}}})
+    made = _prefect(work, "artifacts", {"artifacts": {"flow_run_id": {"any_": [flow["id"]]}}})
+    assert {artifact["key"] for artifact in made} >= {"report", "funnel", "scores", "data-report"}
+
+
 def test_plan_names_what_differs_and_only_what_follows_is_built(work: Workplace, second: dict[str, Any]):
     plan = json.loads(work("plan", "--config", str(MICRO), "--set", "align.beta=0.2", "--json"))
     built = {stage["stage"]: stage["because"] for stage in plan["stages"] if stage["state"] == "build"}

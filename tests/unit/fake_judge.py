@@ -51,6 +51,8 @@ class FakeJudge:
     faults: list[str] = field(default_factory=list)
     fault: Callable[[int], str] = lambda number: ""
     """Fault of the request with this number, from 0, where `faults` is empty."""
+    said: str = ""
+    """What it says with a fault; where empty, it repeats the key."""
     requests: list[tuple[dict[str, Any], dict[str, str]]] = field(default_factory=list)
 
     def __enter__(self) -> "FakeJudge":
@@ -98,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == "302":
             self._send(302, b"", {"Location": "http://127.0.0.1:9/"})
         elif fault.isdigit():
-            said = f"refused, your key was {headers.get('authorization', '')[7:]}"
+            said = self.judge.said or f"refused, your key was {headers.get('authorization', '')[7:]}"
             self._send(int(fault), json.dumps({"error": {"message": said}}).encode(), {"Retry-After": "0"})
         elif fault:
             self._send(200, b"oops" if fault == "no json" else b'{"data": []}')

@@ -4,7 +4,7 @@ Of four items the model answers a, b and c rightly, the champion a and d: a gain
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from gristmill.store import ArtifactStore, Recipe, Record
 
 RUN = "night-20260102-030000"
 RIGHT = {"align": "abc", "champion": "ad"}
-PRICES = {"machine_hour": 7.2}
+PRICES = {"machine_hour": 7.2, "currency": "CHF"}
 METRICS = [
     {"step": 1, "train_bits_per_byte": 4.0, "energy_j": 10.0},
     {"step": 2, "train_bits_per_byte": "not finite"},
@@ -46,8 +46,9 @@ class SmallRun:
         config: dict[str, Any] | None = None,
         items: Iterable[dict[str, Any]] = (),
         pages: int = 0,
+        fill: Callable[[Path], object] | None = None,
     ) -> str:
-        """pages: kept ones, which have a verdict; two more were dropped."""
+        """pages: kept ones, which have a verdict; two more were dropped. fill: writes more files into the folder."""
         stage = label.partition("[")[0]
         recipe = Recipe(kind=kind, stage=stage, version=1, config=config or {}, inputs=dict(inputs))
         with self.store.building(recipe.address) as draft:
@@ -60,6 +61,8 @@ class SmallRun:
                 kept = {"source": "web", "license": "CC0", "language": "en", "chars": 100}
                 rows = [{**kept, "decision": "dropped" if row < 2 else "kept"} for row in range(pages + 2)]
                 pq.write_table(pa.Table.from_pylist(rows), draft / "verdicts.parquet")
+            if fill:
+                fill(draft)
             made = report or Report(rows_in=1, rows_out=1)
             (draft / "result.json").write_text(made.model_dump_json())
             used = Costs(seconds=100.0, cpu_seconds=150.0, peak_memory_bytes=1, bytes_read=1, bytes_written=1)

@@ -41,6 +41,20 @@ def test_the_flow_that_ends_with_pretraining_is_open_to_it_and_asks_for_a_mask_t
     assert recipe.config["train_tokenizer"]["mask_token"] is True
 
 
+def test_the_flow_that_ends_with_a_classifier_goes_on_from_it(load, tmp_path: Path):
+    (tmp_path / "rows.jsonl").write_text('{"text": "x", "label": "a"}\n')
+    rows = f"sft={{task: classification, data: {{kind: files, paths: [{tmp_path}/rows.jsonl]}}}}"
+    steps = {step.label: step for step in make_plan("classify", load(BERT, rows))}
+    assert refusal("classify", load(BERT, rows), frozenset()) is None
+    assert list(steps)[-2:] == ["pretrain", "sft"]
+    assert steps["sft"].recipe
+    assert steps["sft"].recipe.inputs["model"] == steps["pretrain"].address
+    with pytest.raises(ValueError, match=r"answers nothing.*gristmill run classify"):
+        make_plan("pipeline", load(rows))
+    with pytest.raises(ValueError, match="classify fine-tunes a classifier; set sft"):
+        make_plan("classify", load(BERT))
+
+
 def test_another_family_has_the_tokenizer_it_always_had(load):
     def tokenizer(*overrides: str) -> tuple[str, dict]:
         step = next(step for step in make_plan("pretrain", load(*overrides)) if step.label == "train_tokenizer")

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from gristmill.align.dpo import run_dpo
 from gristmill.align.rows_config import FileRows
 from gristmill.align.sft import run_sft
 from gristmill.align.sft_trainer import AnswerTrainer
-from gristmill.model.origin import data_licenses
+from gristmill.model.origin import data_licenses, note_data_license
 from gristmill.report import Report
 from gristmill.schema import Resources
 
@@ -130,3 +131,11 @@ def test_a_declared_licence_stays_with_the_model_and_with_those_made_from_it(tin
     (tmp_path / "second").mkdir()
     run_dpo(tmp_path / "first", None, None, tmp_path / "second", config, CPU)
     assert data_licenses(tmp_path / "second") == {"sft": "CC-BY-NC-4.0", "align": "MIT"}
+
+
+def test_the_licence_of_rows_that_a_model_wrote_goes_along(tiny_model: Path, examples: Path, tmp_path: Path):
+    written = tmp_path / "examples"
+    shutil.copytree(examples, written)
+    note_data_license(written, "synthesize", "test-terms")
+    fine_tune(tiny_model, written, tmp_path / "out", CONFIG.model_copy(update={"epochs": 1}))
+    assert data_licenses(tmp_path / "out") == {"synthesize": "test-terms"}

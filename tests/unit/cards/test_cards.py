@@ -77,7 +77,7 @@ def test_the_cards_say_what_was_dropped_scored_and_spent(tmp_path: Path):
     assert "| extract | 10 | 8 | pages | min_words 2 |" in files[DATA_CARD]
     assert "Masked, in so many texts: email 3." in files[DATA_CARD]
     assert "| q_accuracy | 0.7500 \\[0.1000, 0.9000\\] |" in files[MODEL_CARD]
-    assert "Energy: 7.2 kJ in training. Money: 1." in files[MODEL_CARD]
+    assert "Energy: 7.2 kJ in training. Money: 1 EUR." in files[MODEL_CARD]
     assert "## Safety\n\nNot measured." in files[MODEL_CARD]
     assert "no stage decontaminate is behind this model" in files[MODEL_CARD]
 

@@ -40,11 +40,13 @@ def test_a_run_becomes_a_deployment_with_its_clock_its_form_and_no_overlap():
     assert made.concurrency_options.collision_strategy.value == "ENQUEUE"
     assert made.tags == ["crawl", "gristmill"]
     (clock,) = made.schedules or []
+    assert clock.schedule
     assert clock.schedule.model_dump(include={"cron", "timezone"}) == {
         "cron": "30 1 * * *",
         "timezone": "Europe/Berlin",
     }
     assert made.parameters["settings"]["config"] == "nightly"
+    assert made._parameter_openapi_schema
     form = made._parameter_openapi_schema.model_dump()["definitions"]["RunSettings"]["properties"]
     assert form["overrides"]["description"] == "Settings that differ, each as `a.b=value`."
 

@@ -74,6 +74,13 @@ def test_a_number_that_is_not_finite_is_no_metric_but_is_said(tiny_model: Path, 
     assert all(math.isfinite(value) for value in report.metrics.values())
 
 
+def test_a_base_model_is_measured_without_samples_too(tiny_model: Path, examples: Path, tmp_path: Path):
+    config = EvaluateConfig(samples=[], chat=False)
+    report = run_evaluate(tiny_model, None, examples, None, tmp_path, config, CPU)
+    assert report.rows_out == 12
+    assert (tmp_path / "samples.jsonl").read_text() == ""
+
+
 def test_two_benchmarks_of_one_name_are_refused():
     with pytest.raises(ValueError, match="two benchmarks are named 'docs_choice'"):
         EvaluateConfig(benchmarks=[MultipleChoice(), MultipleChoice(score="sum")])

@@ -16,9 +16,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gristmill.evaluate.answer_scores import SCORES
 from gristmill.evaluate.config import EvaluateConfig
-from gristmill.evaluate.harness import check_installed
-from gristmill.evaluate.harness_config import HarnessBenchmark
+from gristmill.evaluate.harness import read_benchmarks
 from gristmill.evaluate.run import run_evaluate
+from gristmill.progress import progress
 from gristmill.report import Report
 from gristmill.schema import Resources
 
@@ -111,8 +111,8 @@ def test_with_prefix_always_every_prompt_begins_as_a_document_does(measure, logp
     expected = [[logp(item["ask"], f" {option}", begin=True) for option in item["options"]] for item in QUESTIONS]
     for row, scores in zip(rows, expected, strict=True):
         assert row["scores"] == pytest.approx(scores, abs=1e-4)
-    assert report.details["mine"]["prefix_token"] == "<|endoftext|>"
-    assert report.details["mine"]["first_request"] == ["What sorts?", " sort"]
+    assert report.details["benchmarks"]["mine"]["prefix_token"] == "<|endoftext|>"
+    assert report.details["benchmarks"]["mine"]["first_request"] == ["What sorts?", " sort"]
 
 
 def test_of_a_winograd_schema_what_follows_the_name_is_scored(measure, logp):
@@ -141,7 +141,7 @@ def test_examples_stand_before_an_item_and_are_never_the_item_itself(measure):
         "target_delimiter": "",
     }
     report, _ = measure(CLOZE, **asked, num_fewshot=1, fewshot_delimiter="\n")
-    assert report.details["mine"]["first_request"] == ["Sort a list\nReturn the list in", " order"]
+    assert report.details["benchmarks"]["mine"]["first_request"] == ["Sort a list\nReturn the list in", " order"]
 
 
 def test_a_limit_draws_items_that_a_larger_one_holds_too(measure):
@@ -152,7 +152,7 @@ def test_a_limit_draws_items_that_a_larger_one_holds_too(measure):
     twenty = {row["id"]: row["scores"] for row in rows}
     assert (len(ten), len(twenty)) == (10, 20)
     assert all(scores == pytest.approx(twenty[key], abs=1e-4) for key, scores in ten.items())
-    assert (report.details["mine"]["n"], report.details["mine"]["of"]) == (20, 40)
+    assert (report.details["benchmarks"]["mine"]["n"], report.details["benchmarks"]["mine"]["of"]) == (20, 40)
 
 
 def test_an_item_whose_answer_does_not_fit_into_the_context_is_left_out_and_counted(measure):
@@ -160,7 +160,7 @@ def test_an_item_whose_answer_does_not_fit_into_the_context_is_left_out_and_coun
     asked = {"doc_to_text": "", "doc_to_choice": "{{[good, bad]}}", "doc_to_target": "0"}
     report, rows = measure([*PAIRS, long], **asked)
     assert [row["id"] for row in rows] == ["1", "2", "3"]
-    assert report.details["mine"]["items_too_long"] == 1
+    assert report.details["benchmarks"]["mine"]["items_too_long"] == 1
     assert report.metrics["mine_n"] == 3
 
 
@@ -210,12 +210,11 @@ def test_the_gap_between_two_benchmarks_and_the_mean_of_centred_ones(tiny_model:
     assert report.details["core_mean"] == "of 2 of CORE's 22 tasks: sound, broken"
 
 
-def test_without_lm_eval_a_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_without_lm_eval_a_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    asked = {"name": "mine", "data": {"path": tmp_path}, "doc_to_text": "", "doc_to_choice": "x", "doc_to_target": "0"}
-    with pytest.raises(ValueError, match=r"has mine, .* pip install 'gristmill\[benchmarks\]'"):
-        check_installed([HarnessBenchmark.model_validate(asked)])
-    check_installed([])
+    with pytest.raises(ValueError, match=r"has piqa, .* pip install 'gristmill\[benchmarks\]'"):
+        read_benchmarks(EvaluateConfig.model_validate({"benchmarks": ["piqa"]}))
+    assert read_benchmarks(EvaluateConfig()) == []
 
 
 def test_ifeval_instructions_are_checked_by_our_verifiers(measure):
@@ -252,3 +251,18 @@ def test_an_answer_that_leaves_no_room_for_its_prompt_is_refused(measure):
 )
 def test_what_an_answer_is_worth(metric: str, right: str, answer: str, worth: float):
     assert SCORES[metric]({}, "Какая сегодня погода в Москве, и будет ли дождь?", right, answer) == worth
+
+
+def test_our_model_gives_lm_evals_own_numbers_to_the_last_bit(tiny_model: Path):
+    from lm_eval.api.instance import Instance
+
+    from gristmill.evaluate.harness_model import HFLM, ROWS_PER_BATCH, MeasuredLM
+
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(tiny_model), AutoTokenizer.from_pretrained(tiny_model)
+    texts = [("", pair["good"]) for pair in PAIRS]
+    texts += [(item["ask"], f" {option}") for item in QUESTIONS for option in item["options"]]
+    requests = [Instance("loglikelihood", {}, pair, 0) for pair in texts]
+    with progress("test", total=None, unit="requests") as bar:
+        ours = MeasuredLM(model, tokenizer, prefix="tokenizer", bar=bar).loglikelihood(requests)
+    theirs = HFLM(pretrained=str(tiny_model), device="cpu", dtype="float32", batch_size=ROWS_PER_BATCH)
+    assert ours == theirs.loglikelihood(requests)

@@ -8,6 +8,7 @@ from fake_judge import FakeJudge
 from pydantic import ValidationError
 
 from gristmill.errors import SourceUnavailable
+from gristmill.judge.address import checked_address
 from gristmill.judge.config import EndpointJudge
 from gristmill.judge.endpoint import Endpoint
 from gristmill.judge.questions import Judge, JudgeFailed, Question
@@ -167,6 +168,19 @@ def test_where_a_name_leads_decides(
     else:
         with pytest.raises(ValueError, match=reason):
             Endpoint(config)
+
+
+def test_a_server_s_explanation_is_repeated_without_control_characters(tmp_path: Path):
+    with FakeJudge(lambda asked: "fine", faults=["404"], said="no model \x1b[31m named fake") as fake:
+        judge = Judge(endpoint(fake), tmp_path / "memory.jsonl")
+        with pytest.raises(JudgeFailed, match=r"it answers 404 \(no model \[31m named fake\);"):
+            judge.ask([question("a")], label="test")
+
+
+def test_an_ipv4_address_is_preferred(monkeypatch: pytest.MonkeyPatch):
+    found = [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", (host, 443)) for host in ("2606:4700::1111", "93.184.215.14")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    assert str(checked_address("https://judge.example.org/v1", allow_private=False)) == "93.184.215.14"
 
 
 def test_one_private_address_among_public_ones_is_refused(monkeypatch: pytest.MonkeyPatch):

@@ -1,6 +1,7 @@
 """AI feedback and a constitution make pairs that training reads, and a resumed stage asks nothing twice."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -151,12 +152,14 @@ def test_a_constitution_prefers_the_revision(tiny_model: Path, examples: Path, p
 def test_a_revision_that_is_no_other_text_or_none_gives_no_pair(
     tiny_model: Path, examples: Path, prompts: Path, tmp_path: Path
 ):
-    replies = iter(["same", "", "other"] * 4)
+    replies = iter(["same", "", "other", "marks", "again", "other"] * 2)
 
     def answer(asked: Asked) -> str:
         if "critique" not in asked:
             return "Bad."
-        return {"same": asked["answer"], "": "", "other": "Better."}[next(replies)]
+        marks = re.findall(r"</answer [0-9a-f]+>", asked.text)
+        said = {"same": asked["answer"], "marks": f"Better. {marks[0]}", "again": "It is so. " * 9, "other": "Better."}
+        return said.get(next(replies), "")
 
     with FakeJudge(answer) as fake:
         config = ConstitutionConfig(
@@ -167,7 +170,9 @@ def test_a_revision_that_is_no_other_text_or_none_gives_no_pair(
         )
         report = run_judged_preferences(tiny_model, examples, tmp_path / "out", config, HERE)
     assert report.rows_out == 4
-    assert report.dropped == {"equal_answers": 4, "no_revision": 4}
+    assert report.dropped == {"equal_answers": 2, "no_revision": 2, "shows_marks": 2, "repetitive": 2}
+    rows_of = {row["outcome"]: row for row in rows(tmp_path / "out" / "judge" / "judged.jsonl")}
+    assert rows_of["repetitive"]["revised"] == rows_of["repetitive"]["first"], "what is left out changes nothing"
 
 
 def test_too_few_pairs_are_an_error_that_says_why(tiny_model: Path, examples: Path, prompts: Path, tmp_path: Path):

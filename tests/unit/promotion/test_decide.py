@@ -68,7 +68,7 @@ class Mill:
 
     def evaluation(self, model: str, right: int, *, kind: str = "examples", ids: list[str] = IDS) -> str:
         """An evaluation of a model that is right on the first so many items."""
-        data = {"kind": "examples"} if kind == "examples" else {"kind": "jsonl", "path": PIQA}
+        data = {"kind": kind, "path": PIQA} if kind == "jsonl" else {"kind": kind}
         name = "docs_choice" if kind == "examples" else "piqa"
 
         def result(draft: Path) -> None:
@@ -178,3 +178,10 @@ def test_a_record_that_is_gone_leaves_nothing_known(mill: Mill):
     unknown = find_exposure(mill.store, [evaluation], accept_open_weights=False)["docs_choice"].unknown
     assert unknown
     assert model in unknown
+
+
+def test_no_comparison_rests_on_items_of_the_hub_which_nobody_kept_out_of_the_training_text(mill: Mill):
+    evaluations = [mill.evaluation(mill.model(name, piqa=True), 100, kind="hub") for name in ("new", "old")]
+    exposed = find_exposure(mill.store, evaluations, accept_open_weights=False)["piqa"]
+    assert exposed.items == frozenset(IDS)
+    assert exposed.numbers("piqa", N) == {"piqa_exposed_share": 1.0, "piqa_found_share": 0.0}

@@ -1,5 +1,6 @@
 """Two models side by side: which is right where, which settings differ, and how they are named."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,15 @@ def test_benchmarks_without_items_in_common_are_not_compared(tmp_path: Path):
     found = compare(made.store, ("mine", made.records["evaluate[align]"].address), ("other", other))
     assert found.items == []
     assert "no two items" in render_page(TEMPLATE, facts=found)
+
+
+def test_an_item_without_a_finite_score_is_left_out(tmp_path: Path):
+    made = make_run(tmp_path)
+    lost = [item | {"correct": math.nan if item["id"] == "b" else item["correct"]} for item in items_of("abcd")]
+    model = made.records["pretrain"].address
+    other = made.publish("evaluation", "evaluate[pretrain]", {"model": model}, report=scored("abcd"), items=lost)
+    (row,) = compare(made.store, ("all", other), ("mine", made.records["evaluate[align]"].address)).items
+    assert (row.n, row.left_out, row.only_first) == (3, 1, 1)
 
 
 def test_a_checkpoint_stands_for_its_newest_evaluation(two: tuple[SmallRun, SmallRun]):

@@ -36,13 +36,20 @@ def test_the_funnel_has_counts_reasons_and_the_share_of_all_pages(tmp_path: Path
     ],
 )
 def test_the_verdict_is_the_gates(state: str, mood: str, title: str):
-    found = verdict_of({"flow": "pipeline"}, verdict(state == "promoted", state=state), {})
+    found = verdict_of({"flow": "pipeline", "stages": []}, verdict(state == "promoted", state=state), {})
     assert (found.mood, found.title) == (mood, title)
     (compared,) = found.compared
     assert (compared.against, compared.estimate, compared.low, compared.high, compared.n) == (
         *("the champion", 0.25),
         *(-0.5, 0.75, 4),
     )
+
+
+def test_a_run_that_reused_the_decision_says_so():
+    run = {"flow": "pipeline", "stages": [{"stage": "promote", "state": "reused"}]}
+    assert "decided by an earlier run" in verdict_of(run, verdict(passed=True), {}).says
+    run["stages"][0]["state"] = "built"
+    assert "earlier run" not in verdict_of(run, verdict(passed=True), {}).says
 
 
 def test_a_run_without_a_gate_compares_with_the_parent():

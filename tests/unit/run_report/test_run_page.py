@@ -61,7 +61,7 @@ def test_a_failed_run_opens_with_its_cause_and_a_good_one_with_its_verdict(page:
     assert "1 of 1 rules pass" in tiles[0]
     assert "against the champion, same 4 items+0.2500 [-0.5000, +0.7500]" in tiles[1]
     assert "11 min 40 s" in tiles[2]
-    assert "cost1.8" in tiles[3]  # nine stages of 100 s at 7.20 an hour
+    assert "cost1.8 CHF" in tiles[3]  # nine stages of 100 s at 7.20 an hour
 
 
 def test_every_section_is_in_the_navigation_and_every_drawing_is_described(page: html.HtmlElement):

@@ -70,6 +70,7 @@ def test_on_paper_every_section_is_there_and_nothing_is_cut_at_the_side(browser:
     page.goto(report.as_uri())
     page.emulate_media(media="print")
     assert not page.locator("nav").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") == 794
     assert page.locator("section > h2").count() == page.locator("section > h2:visible").count() >= 8
     printed = page.pdf(path=tmp_path / "report.pdf")
     assert printed.startswith(b"%PDF")

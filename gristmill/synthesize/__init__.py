@@ -1,0 +1,1 @@
+"""Instruction rows that a model writes from seeds, checked one by one."""
