@@ -79,7 +79,7 @@ def _touched(folder: Path) -> float:
 def verify() -> list[str]:
     """Hash every file of every artifact. Raises RuntimeError naming those that differ from their record."""
     store = workspace.store()
-    addresses = [record.address for record in store.records()]
+    addresses = store.addresses()
     faults = [fault for address in addresses for fault in store.verify(address)]
     if faults:
         raise RuntimeError(f"{'; '.join(faults)}; `--refresh STAGE` builds an artifact again")

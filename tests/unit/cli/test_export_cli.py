@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM
 
 from flows.cli.main import app
 from gristmill.report import Report
-from gristmill.store import ArtifactStore, Recipe
+from gristmill.store import ArtifactStore, BrokenArtifact, Recipe
 from gristmill.tokens.tokenizer import Vocabulary, token_bytes
 
 SEQ_LEN, ROWS = 64, 3
@@ -107,6 +108,9 @@ def test_a_changed_checkpoint_is_not_exported(checkpoint: str, tmp_path: Path):
     changed = bytearray(weights.read_bytes())
     changed[-1] ^= 1
     weights.write_bytes(changed)
+    with pytest.raises(BrokenArtifact, match=r"model.safetensors was changed after it was published"):
+        run(checkpoint, "--to", "hf", "--out", tmp_path / "out")
+    os.utime(weights, (0, 0))  # as on a failing disk: other bytes, and nobody wrote them
     with pytest.raises(ValueError, match=r"model.safetensors does not have the sha256 .*; nothing was exported"):
         run(checkpoint, "--to", "hf", "--out", tmp_path / "out")
 
