@@ -1,4 +1,6 @@
-"""A backup of what cannot be built again: the two databases, the registry's files, and the books of the store.
+"""`gristmill backup` and `restore`: what cannot be built again.
+
+That is the two databases, the registry's files, and the books of the store:
 
     <home>/backups/20261126-120000/   prefect.db, mlflow.db, mlflow-artifacts/, books/ (runs, nights, promotions)
 
@@ -11,8 +13,28 @@ import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from flows.cli import workspace
 
 BOOKS = ("runs", "nights", "promotions", "last_run.json")
+
+
+def backup(*, keep: Annotated[int, Parameter(help="Backups that stay; the oldest make room.")] = 7) -> int:
+    """Copy databases, registry and books to backups/ in GRISTMILL_HOME, while servers run."""
+    print(back_up(workspace.home(), workspace.root(), keep=keep))
+    return 0
+
+
+def restore(folder: Path, /) -> int:
+    """Fill an empty GRISTMILL_HOME with a backup. Artifacts are files: copy them there, before or after."""
+    print("\n".join(bring_back(folder, workspace.home(), workspace.root())))
+    print(
+        "`gristmill up` starts the servers on them; `gristmill artifacts verify` says whether the artifacts are whole"
+    )
+    return 0
 
 
 def back_up(home: Path, root: Path, *, keep: int) -> str:
@@ -37,6 +59,35 @@ def back_up(home: Path, root: Path, *, keep: int) -> str:
         shutil.rmtree(old)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return f"{folder}, {size / 1e6:,.1f} MB; {min(len(backups), keep)} backups are kept"
+
+
+def bring_back(backup: Path, home: Path, root: Path) -> list[str]:
+    """Fill a home that has no servers' data yet with a backup. Returns sentences.
+
+    Raises ValueError where the folder is no backup, and where something lies in the way; then nothing is changed.
+    """
+    databases = {name: backup / f"{name}.db" for name in ("prefect", "mlflow") if (backup / f"{name}.db").is_file()}
+    if not databases or backup.name.endswith(".part"):
+        raise ValueError(
+            f"{backup} is no finished backup: it holds no prefect.db or mlflow.db; name a folder below backups/"
+        )
+    targets = {path: home / name / path.name for name, path in databases.items()}
+    targets[backup / "mlflow-artifacts"] = home / "mlflow" / "artifacts"
+    targets |= {backup / "books" / name: root / name for name in BOOKS}
+    there = [str(target) for source, target in targets.items() if source.exists() and _has_content(target)]
+    if there:
+        raise ValueError(
+            f"{', '.join(there)} would be overwritten; restore into an empty GRISTMILL_HOME, with artifacts alone in it"
+        )
+    for source, target in targets.items():
+        if target.is_dir() and source.exists():
+            target.rmdir()
+        _copy(source, target)
+    return [f"{source.relative_to(backup)} is at {target}" for source, target in targets.items() if source.exists()]
+
+
+def _has_content(path: Path) -> bool:
+    return any(path.iterdir()) if path.is_dir() else path.exists()
 
 
 def copy_database(source: Path, target: Path) -> None:

@@ -14,6 +14,7 @@ from cyclopts import App, Parameter
 import gristmill
 from flows.cli import workspace
 from flows.cli.artifacts import app as artifacts
+from flows.cli.backup import backup, restore
 from flows.cli.classifier import app as classifier
 from flows.cli.compare import compare
 from flows.cli.estimate import app as estimate
@@ -40,7 +41,7 @@ app = App(
 config_app = App(name="config", help="Look at configurations.")
 for group in (report, artifacts, classifier, tokenizer, review, estimate, config_app):
     app.command(group)
-for command in (trace, compare, forget, seen, profile, export, promote, judge, schedule, deploy):
+for command in (trace, compare, forget, seen, profile, export, promote, judge, schedule, deploy, backup, restore):
     app.command(command)
 
 FlowName = Literal["pipeline", "crawl", "data", "pretrain", "classify", "scaling", "ablation"]

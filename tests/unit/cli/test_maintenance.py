@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.backup import back_up
+from flows.cli.backup import back_up, bring_back
 from flows.cli.maintenance import collect, verify
 from gristmill.report import Report
 from gristmill.store import ArtifactStore, Recipe
@@ -71,6 +71,29 @@ def test_a_backup_holds_a_database_that_is_written_to_and_the_books(home: Path):
         assert copy.execute("select name from versions").fetchall() == [("gristmill",)]
     assert (folder / "mlflow-artifacts" / "1" / "model.safetensors").read_bytes() == b"weights"
     assert (folder / "books" / "nights" / "crawl.jsonl").read_text() == '{"name": "n0001"}\n'
+
+
+def test_a_backup_fills_an_empty_home_and_no_other(home: Path, tmp_path: Path):
+    (home / "mlflow" / "artifacts" / "1").mkdir(parents=True)
+    (home / "mlflow" / "artifacts" / "1" / "model.safetensors").write_bytes(b"weights")
+    (home / "runs").mkdir()
+    (home / "runs" / "night.json").write_text("{}")
+    with closing(sqlite3.connect(home / "mlflow" / "mlflow.db")) as live:
+        live.execute("create table versions (name text)")
+        live.execute("insert into versions values ('gristmill')")
+        live.commit()
+    back_up(home, home, keep=2)
+    (backup,) = (home / "backups").iterdir()
+    new = tmp_path / "new"
+    bring_back(backup, new, new)
+    with closing(sqlite3.connect(new / "mlflow" / "mlflow.db")) as copy:
+        assert copy.execute("select name from versions").fetchall() == [("gristmill",)]
+    assert (new / "mlflow" / "artifacts" / "1" / "model.safetensors").read_bytes() == b"weights"
+    assert (new / "runs" / "night.json").read_text() == "{}"
+    with pytest.raises(ValueError, match=r"mlflow\.db.* would be overwritten"):
+        bring_back(backup, new, new)
+    with pytest.raises(ValueError, match="is no finished backup"):
+        bring_back(home / "runs", tmp_path / "other", tmp_path / "other")
 
 
 def test_the_oldest_backups_make_room(home: Path):
