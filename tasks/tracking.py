@@ -84,7 +84,7 @@ class StageRun:
         self.last_step = 0
         self.sent: set[tuple] = set()
         self.is_there: set[tuple[str, int]] = set()
-        """Name and step of what MLflow has from an earlier attempt to deliver."""
+        """Name and step of what MLflow has: all of an earlier attempt to deliver, and the last steps of this one."""
         self.is_stuck = False
 
     def log_rows(self, rows: list[dict[str, Any]]) -> None:
@@ -102,6 +102,8 @@ class StageRun:
         self.last_step = max([self.last_step, *(int(row.get("step", 0)) for row in rows)])
         for start in range(0, len(metrics), 1000):
             self.client.log_batch(self.run_id, metrics=metrics[start : start + 1000])
+        # the closing row states values that the last step's row may have stated
+        self.is_there |= {(metric.key, metric.step) for metric in metrics if metric.step == self.last_step}
 
     @contextmanager
     def following(self, path: Path) -> Iterator[None]:

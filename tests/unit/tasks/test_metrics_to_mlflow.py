@@ -87,7 +87,7 @@ def test_a_row_is_sent_once_also_when_a_resumed_run_rewrites_the_file(client, tm
 
 def published(store: ArtifactStore, losses: list[float]) -> Record:
     recipe = Recipe(kind="checkpoint", stage="pretrain", version=1, config={}, inputs={})
-    report = Report(rows_in=1, rows_out=1, metrics={"bits_per_byte": 2.0})
+    report = Report(rows_in=1, rows_out=1, metrics={"bits_per_byte": 2.0, "loss": losses[-1]})
     with store.building(recipe.address) as draft:
         with MetricsWriter(draft / "metrics.jsonl") as metrics:
             for step, loss in enumerate(losses, 1):
