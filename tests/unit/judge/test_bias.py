@@ -162,7 +162,7 @@ def test_transcripts_are_cut_before_the_last_answer(tmp_path: Path):
         '{"prompt": "Hi", "chosen": "a", "rejected": "b", "chosen_model": "x", "rejected_model": "y"}\n'
     )
     (first, second), dropped = read_people_pairs(path)
-    assert dropped == {"equal_answers": 1, "two_conversations": 1}
+    assert dropped == {"equal_answers": 1, "different_prompts": 1}
     assert first.prompt == [
         {"role": "user", "content": "Hi"},
         {"role": "assistant", "content": "Yes?"},
@@ -197,5 +197,5 @@ def test_references_are_what_the_assistant_said(tmp_path: Path):
 def test_hh_rlhf_is_read_whole(shared_data: Path):
     pairs, dropped = read_people_pairs(shared_data / "preference" / "hh_harmless_base.jsonl.gz")
     assert len(pairs) + dropped.total() == 1264
-    assert dropped["two_conversations"] < 60
+    assert dropped["different_prompts"] < 60
     assert all(pair.prompt[-1]["role"] == "user" for pair in pairs)
