@@ -99,7 +99,8 @@ def front_matter(facts: CardFacts) -> str:
 
 
 def _render(template: str, facts: CardFacts) -> str:
-    environment = Environment(  # nosec B701 (Markdown: whatever was recorded goes through `inline`)
+    # Markdown and no HTML: whatever was recorded goes through `inline`
+    environment = Environment(  # nosec B701
         loader=FileSystemLoader(FOLDER),
         autoescape=False,
         undefined=StrictUndefined,
