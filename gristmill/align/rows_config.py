@@ -30,7 +30,8 @@ class OwnRows(Schema):
     license: str = "unknown"
     """Licence of the rows, SPDX where there is one; it stays with every model that is made with them."""
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    """Share of rows that never train and measure the result. The prompt decides, so all answers to it stay together."""
+    """Share of rows that never train and measure the result. The messages up to the user's first decide, so all answers
+    to a prompt and all continuations of a conversation stay together."""
 
     @abstractmethod
     def content(self) -> Any:
