@@ -172,7 +172,7 @@ def _conversation(row: Row, where: str) -> tuple[str, list[Message]]:
     if "messages" in row:
         return "messages", _messages(row["messages"], f"{where}: messages")
     if "conversations" in row:
-        return "sharegpt", _messages(row["conversations"], f"{where}: conversations")
+        return "sharegpt", _sharegpt(row, where)
     answer = next((key for key in _COMPLETIONS if key in row), None)
     name, prompt = _prompt(row, where)
     if answer is None or prompt is None:
@@ -193,13 +193,21 @@ def _prompt(row: Row, where: str) -> tuple[str, list[Message] | None]:
         is_text = isinstance(found, str)
         return "prompt", [_user(found)] if is_text else _messages(found, f"{where}: prompt")
     if "instruction" in row:
-        more = _text(row, "input", where) if row.get("input") else ""
-        instruction = _text(row, "instruction", where)
-        return "alpaca", [_user(f"{instruction}\n\n{more}" if more else instruction)]
-    for key, name in (("conversations", "sharegpt"), ("messages", "messages")):
-        if key in row:
-            return name, _messages(row[key], f"{where}: {key}")
+        parts = ["instruction", *(key for key in ("input", "context") if row.get(key))]  # `context`: Dolly's
+        return "alpaca", [_user("\n\n".join(_text(row, key, where) for key in parts))]
+    if "conversations" in row:
+        return "sharegpt", _sharegpt(row, where)
+    if "messages" in row:
+        return "messages", _messages(row["messages"], f"{where}: messages")
     return "", None
+
+
+def _sharegpt(row: Row, where: str) -> list[Message]:
+    """The turns, behind the system message that stands beside them; one among the turns counts more."""
+    messages = _messages(row["conversations"], f"{where}: conversations")
+    if not row.get("system") or messages[0]["role"] == "system":
+        return messages
+    return [{"role": "system", "content": _text(row, "system", where)}, *messages]
 
 
 def _answer(found: Any, where: str) -> list[Message]:

@@ -34,6 +34,27 @@ def test_a_system_message_and_earlier_turns_stay():
     assert [message["role"] for message in found.messages] == ["system", "user", "assistant", "user", "assistant"]
 
 
+def test_a_context_follows_the_instruction_as_an_input_does():
+    """Dolly's fields."""
+    row = {"instruction": "Who?", "context": "Ada wrote it.", "response": "Ada.", "category": "closed_qa"}
+    found = conversation(row, "a.jsonl:1")
+    assert not isinstance(found, str)
+    assert found.prompt == [{"role": "user", "content": "Who?\n\nAda wrote it."}]
+    assert found == conversation({"instruction": "Who?", "input": "Ada wrote it.", "output": "Ada."}, "a.jsonl:1")
+
+
+@pytest.mark.parametrize("own", [[], [{"from": "system", "value": "Be kind."}]])
+def test_a_system_text_beside_the_turns_stands_before_them(own: list[dict[str, str]]):
+    turns = [*own, HUMAN, {"from": "gpt", "value": "Hello."}]
+    row = {"system": "Be brief.", "conversations": turns}
+    found = conversation(row, "a.jsonl:1")
+    preferred = pair({**row, "conversations": turns[:-1], "chosen": "Hello.", "rejected": "Go away."}, "a.jsonl:1")
+    assert not isinstance(found, str)
+    assert not isinstance(preferred, str)
+    system = {"role": "system", "content": "Be kind." if own else "Be brief."}
+    assert found.messages == [*preferred.prompt, preferred.chosen] == [system, USER, ANSWER]
+
+
 @pytest.mark.parametrize(
     ("row", "name"),
     [
