@@ -89,10 +89,14 @@ class MixedRows(Schema):
 
     kind: Literal["mix"] = "mix"
     tasks: Annotated[dict[str, TaskRows], Field(min_length=1)]
-    """The tasks by name."""
+    """The tasks by name. Their order counts: rows follow it, and of copies the first is kept."""
 
-    def content(self) -> dict[str, Any]:
-        return {name: [task.rows.content(), task.rows.license, task.rows.held_out] for name, task in self.tasks.items()}
+    def content(self) -> list[list[Any]]:
+        """Name, weight, rows, licence and share held out of each; a list, since their order decides too."""
+        return [
+            [name, task.weight, task.rows.content(), task.rows.license, task.rows.held_out]
+            for name, task in self.tasks.items()
+        ]
 
     @model_validator(mode="after")
     def _something_trains(self) -> Self:

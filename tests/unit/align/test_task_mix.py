@@ -76,6 +76,15 @@ def test_weights_and_rows_are_part_of_the_key_and_places_are_not(tmp_path: Path)
     assert first == moved != heavier
 
 
+def test_the_order_of_tasks_is_part_of_the_key(tmp_path: Path):
+    tasks = {name: task(tmp_path, name, 1) for name in ("sort", "join")}
+    keys = {
+        json.dumps(SftConfig(data=MixedRows(tasks={name: tasks[name] for name in order})).identity(), sort_keys=True)
+        for order in (["sort", "join"], ["join", "sort"])
+    }
+    assert len(keys) == 2
+
+
 def test_a_mix_in_which_nothing_trains_is_refused(tmp_path: Path):
     with pytest.raises(ValueError, match="every task of the mix has weight 0"):
         MixedRows(tasks={"sort": task(tmp_path, "sort", 0)})
