@@ -1,7 +1,5 @@
 """Prompts to answer, as text and as token ids, and which of them are held out."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gristmill.align.data import is_held_out
 from gristmill.align.online.prompts_config import AskingConfig, JsonlPrompts
 from gristmill.evaluate.chat_format import encode_prompts
 from gristmill.jsonl import read_jsonl
@@ -54,11 +53,10 @@ def _from_jsonl(source: JsonlPrompts) -> tuple[list[Prompt], list[Prompt]]:
     train: list[Prompt] = []
     held_out: list[Prompt] = []
     for where, row in read_jsonl(source.path):
-        content = json.dumps({key: value for key, value in row.items() if key != "id"}, sort_keys=True)
-        share = int.from_bytes(hashlib.sha256(content.encode()).digest()[:8]) / 2**64
+        text = _filled(source.prompt, row, where)
         reference = _filled(source.reference, row, where) if source.reference else None
-        prompt = Prompt(str(row.get("id", where)), _filled(source.prompt, row, where), reference, row)
-        (held_out if share < source.held_out else train).append(prompt)
+        measures = is_held_out([{"role": "user", "content": text}], source.held_out)
+        (held_out if measures else train).append(Prompt(str(row.get("id", where)), text, reference, row))
     return train, held_out
 
 
