@@ -39,7 +39,8 @@ class LocalModel:
                 seeds=[questions[number].seed for number in batch] if temperature else None,
             )
             for number, answer in zip(batch, made, strict=True):
-                yield number, Reply(str(self._chat.tokenizer.decode(answer.ids, skip_special_tokens=True)).strip())
+                text = str(self._chat.tokenizer.decode(answer.ids, skip_special_tokens=True)).strip()
+                yield number, Reply(text, cut=answer.stopped_by is None)
 
 
 def _kind(question: Question) -> tuple[int, float]:

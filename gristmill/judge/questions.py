@@ -29,13 +29,24 @@ class Question:
 class Reply:
     """text: None where there is none: the question had no room in the model's context, or every attempt failed.
 
-    tries: attempts that it took.
+    tries: attempts that it took. cut: it was not at its end when it reached the longest length that was asked for.
     """
 
     text: str | None
     why: Literal["", "too_long", "failed"] = ""
     error: str = ""
     tries: int = 1
+    cut: bool = False
+
+    @property
+    def said(self) -> str:
+        """Without white space around it; empty where there is no text."""
+        return (self.text or "").strip()
+
+    @property
+    def fault(self) -> str:
+        """Why it is no whole text; empty where it is one, be it an empty one."""
+        return self.why or ("cut_off" if self.cut else "")
 
 
 class Respondent(Protocol):

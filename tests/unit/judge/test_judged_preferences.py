@@ -53,7 +53,7 @@ def test_feedback_prefers_what_the_judge_prefers_in_both_orders(
     out = tmp_path / "out"
     with FakeJudge(shorter) as fake:
         config = FeedbackConfig(
-            prompts=PromptFile(path=prompts), judge=endpoint(fake), answer_tokens=8, held_out=0.25, max_prompts=10
+            prompts=PromptFile(path=prompts), judge=endpoint(fake), answer_tokens=48, held_out=0.25, max_prompts=10
         )
         report = run_judged_preferences(tiny_model, examples, out, config, HERE)
     pairs = rows(out / "preferences.jsonl") + rows(out / "preferences_held_out.jsonl")
@@ -76,11 +76,11 @@ def test_a_rubric_prefers_the_higher_score_and_keeps_ties_apart(
 ):
     with FakeJudge(lambda asked: f"Score: {min(10, 1 + len(asked['answer']) // 8)}") as fake:
         config = FeedbackConfig(
-            prompts=PromptFile(path=prompts), judge=endpoint(fake), by="rubric", answer_tokens=16, answers_per_prompt=4
+            prompts=PromptFile(path=prompts), judge=endpoint(fake), by="rubric", answer_tokens=48, answers_per_prompt=4
         )
         report = run_judged_preferences(tiny_model, examples, tmp_path / "out", config, HERE)
     assert report.rows_in == 24
-    assert report.dropped.keys() <= {"tie", "equal_answers", "empty_answer"}
+    assert report.dropped.keys() <= {"tie", "equal_answers", "empty_answer", "cut_off"}
     assert report.dropped["tie"] > 0
     pairs = rows(tmp_path / "out" / "preferences.jsonl")
     assert all(len(pair["chosen"][0]["content"]) > len(pair["rejected"][0]["content"]) for pair in pairs)
@@ -89,7 +89,7 @@ def test_a_rubric_prefers_the_higher_score_and_keeps_ties_apart(
 def test_prompts_of_examples_stay_on_their_side(tiny_model: Path, examples: Path, tmp_path: Path):
     with FakeJudge(shorter) as fake:
         config = FeedbackConfig(
-            prompts=ExamplePrompts(), judge=endpoint(fake), answer_tokens=8, held_out=0.4, max_prompts=10
+            prompts=ExamplePrompts(), judge=endpoint(fake), answer_tokens=48, held_out=0.4, max_prompts=10
         )
         run_judged_preferences(tiny_model, examples, tmp_path / "out", config, HERE)
     asked = {row["messages"][0]["content"] for row in rows(examples / "sft_held_out.jsonl")}
@@ -107,7 +107,7 @@ def test_a_judge_that_goes_away_is_resumed_where_it_stopped(
     out = tmp_path / "out"
     with FakeJudge(shorter, fault=lambda number: "500" if 5 <= number < 8 else "") as fake:
         config = FeedbackConfig(
-            prompts=PromptFile(path=prompts), judge=endpoint(fake, tries=1, concurrency=1), answer_tokens=8
+            prompts=PromptFile(path=prompts), judge=endpoint(fake, tries=1, concurrency=1), answer_tokens=48
         )
         with pytest.raises(JudgeFailed, match="it answers 500"):
             run_judged_preferences(tiny_model, examples, out, config, HERE)
@@ -134,7 +134,7 @@ def test_a_constitution_prefers_the_revision(tiny_model: Path, examples: Path, p
             prompts=PromptFile(path=prompts),
             constitution=CONSTITUTION,
             reviser=endpoint(fake),
-            answer_tokens=8,
+            answer_tokens=48,
             revisions=2,
         )
         report = run_judged_preferences(tiny_model, examples, out, config, HERE)
@@ -166,7 +166,7 @@ def test_a_revision_that_is_no_other_text_or_none_gives_no_pair(
             prompts=PromptFile(path=prompts),
             constitution=CONSTITUTION,
             reviser=endpoint(fake, concurrency=1),
-            answer_tokens=8,
+            answer_tokens=48,
         )
         report = run_judged_preferences(tiny_model, examples, tmp_path / "out", config, HERE)
     assert report.rows_out == 4
@@ -177,7 +177,7 @@ def test_a_revision_that_is_no_other_text_or_none_gives_no_pair(
 
 def test_too_few_pairs_are_an_error_that_says_why(tiny_model: Path, examples: Path, prompts: Path, tmp_path: Path):
     with FakeJudge(lambda asked: "Verdict: tie") as fake:
-        config = FeedbackConfig(prompts=PromptFile(path=prompts), judge=endpoint(fake), answer_tokens=8)
+        config = FeedbackConfig(prompts=PromptFile(path=prompts), judge=endpoint(fake), answer_tokens=48)
         with pytest.raises(ValueError, match="0 pairs came of 12 prompts"):
             run_judged_preferences(tiny_model, examples, tmp_path / "out", config, HERE)
 
