@@ -57,6 +57,20 @@ def test_wins_count_one_losses_minus_one_and_all_else_nothing(tmp_path: Path):
     assert details["judge_order_agreement"] == "5 of 5"
 
 
+def test_an_answer_may_have_line_separators_of_unicode(tmp_path: Path):
+    answers = ["kind\u2028and\u0085kind", "kind"]
+    rows = [{"prompt": f"Question {number}", "answer": answer} for number, answer in enumerate(answers)]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (tmp_path / "mine.jsonl").write_text(text, encoding="utf-8")
+    parents = write(tmp_path / "parents.jsonl", ["rude", "rude"])
+    with FakeJudge(kinder) as fake:
+        judge = JudgedSamplesConfig(by=EndpointJudge(url=fake.url, model="fake", allow_private=True))
+        metrics, _ = judge_samples(tmp_path / "mine.jsonl", parents, tmp_path, judge, HERE, seed=0)
+    assert metrics["judge_n"] == 2
+    judged = (tmp_path / "judge" / "judged.jsonl").read_text(encoding="utf-8").split("\n")
+    assert json.loads(judged[0])["answer"] == answers[0]
+
+
 def test_without_answers_in_common_nobody_is_asked(tmp_path: Path):
     mine, parents = write(tmp_path / "mine.jsonl", ["kind"]), tmp_path / "none.jsonl"
     judge = JudgedSamplesConfig(by=EndpointJudge(url="https://judge.invalid", model="m"))
