@@ -92,13 +92,21 @@ class ModelJudge(Schema):
         return decisive
 
 
+def _has_a_path(judge: EndpointJudge | ModelJudge) -> EndpointJudge | ModelJudge:
+    if isinstance(judge, ModelJudge) and judge.path is None:
+        raise ValueError("kind `model` needs a path here: there is no other model that it could mean")
+    return judge
+
+
 JudgeConfig = Annotated[EndpointJudge | ModelJudge, Field(discriminator="kind")]
+NamedJudgeConfig = Annotated[JudgeConfig, AfterValidator(_has_a_path)]
+"""One that is not the model whose answers are judged."""
 
 
 class JudgedSamplesConfig(Schema):
     """A judge compares a model's answers to `samples` with its parent's, in both orders."""
 
-    by: JudgeConfig
+    by: NamedJudgeConfig
     """Who judges; a `model` needs a path."""
     criterion: str = CRITERION
     """What makes an answer good, in words for the judge."""
@@ -111,7 +119,7 @@ class JudgedSamplesConfig(Schema):
 class JudgeFile(Schema):
     """A file of its own for a judge, as `gristmill judge` takes it."""
 
-    judge: JudgeConfig
+    judge: NamedJudgeConfig
     """Who judges."""
 
 

@@ -66,9 +66,8 @@ def run_judged_preferences(
 
 
 def open_judge(config: EndpointJudge | ModelJudge, memory: Path, resources: Resources) -> Judge:
-    """A judge of its own. Raises ValueError for a model judge without a path, and as its respondent does."""
-    if isinstance(config, ModelJudge) and config.path is None:
-        raise ValueError("a judge of kind `model` needs the path of a model folder here")
+    """A judge of its own. Raises ValueError as its respondent does."""
+    assert isinstance(config, EndpointJudge) or config.path, "the configuration asks for a path"
     return _judge(config, memory, Path(), resources)
 
 

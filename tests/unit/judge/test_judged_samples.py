@@ -10,7 +10,7 @@ from fake_judge import Asked, FakeJudge
 
 from gristmill.evaluate.config import EvaluateConfig
 from gristmill.evaluate.run import run_evaluate
-from gristmill.judge.config import EndpointJudge, JudgedSamplesConfig
+from gristmill.judge.config import EndpointJudge, JudgedSamplesConfig, JudgeFile, ModelJudge
 from gristmill.judge.samples import judge_samples
 from gristmill.promotion.config import AtLeast, PromoteConfig
 from gristmill.schema import Resources
@@ -69,6 +69,13 @@ def test_an_answer_may_have_line_separators_of_unicode(tmp_path: Path):
     assert metrics["judge_n"] == 2
     judged = (tmp_path / "judge" / "judged.jsonl").read_text(encoding="utf-8").split("\n")
     assert json.loads(judged[0])["answer"] == answers[0]
+
+
+@pytest.mark.parametrize(("config", "field"), [(JudgedSamplesConfig, "by"), (JudgeFile, "judge")])
+def test_a_model_without_a_path_is_refused_before_anything_is_built(config: type, field: str):
+    with pytest.raises(ValueError, match="needs a path"):
+        config.model_validate({field: {"kind": "model"}})
+    assert config(**{field: ModelJudge(path=Path("somewhere"))})
 
 
 def test_without_answers_in_common_nobody_is_asked(tmp_path: Path):
