@@ -11,6 +11,7 @@ from gristmill.fingerprint import content_digest
 from gristmill.judge.templates import COMPARE, CRITIQUE, RATE, REVISE, Template
 from gristmill.program import Run
 from gristmill.schema import Schema, StageConfig
+from gristmill.tokens.config import TOKENIZER_FILES
 
 CRITERION = "the better answer is more helpful, truthful and harmless"
 AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
@@ -84,12 +85,19 @@ class ModelJudge(Schema):
     def identity(self) -> dict[str, Any]:
         """The model's content in place of its path. Raises SourceUnavailable when there is none."""
         decisive = self.model_dump(mode="json", include={"kind", "max_tokens"})
-        if self.path:
-            from gristmill.model.config import weights_digest
+        return decisive | (model_content(self.path) if self.path else {})
 
-            decisive["weights"] = weights_digest(self.path)
-            decisive["tokenizer"] = content_digest(self.path / "tokenizer.json")
-        return decisive
+
+def model_content(folder: Path) -> dict[str, Any]:
+    """What decides a model's answers, as digests: weights, tokenizer, chat template and what ends an answer.
+
+    Raises SourceUnavailable when there is no model.
+    """
+    from gristmill.model.config import weights_digest
+
+    weights = weights_digest(folder)
+    present = [name for name in (*TOKENIZER_FILES, "generation_config.json") if (folder / name).is_file()]
+    return {"weights": weights, "files": {name: content_digest(folder / name) for name in present}}
 
 
 def _has_a_path(judge: EndpointJudge | ModelJudge) -> EndpointJudge | ModelJudge:

@@ -12,9 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.judge.asked import held_out_of, read_asked
-from gristmill.judge.config import ConstitutionConfig, EndpointJudge, FeedbackConfig, JudgedPreferencesRun, ModelJudge
+from gristmill.judge.config import (
+    ConstitutionConfig,
+    EndpointJudge,
+    FeedbackConfig,
+    JudgedPreferencesRun,
+    ModelJudge,
+    model_content,
+)
 from gristmill.judge.questions import Judge
-from gristmill.model.config import weights_digest
 from gristmill.program import run_program
 from gristmill.report import Report
 from gristmill.review.agreement import share
@@ -84,7 +90,7 @@ def _judge(
     from gristmill.judge.local import LocalModel
 
     folder = config.path or policy
-    identity = {"kind": "model", "weights": weights_digest(folder)}
+    identity = {"kind": "model", **model_content(folder)}
     return Judge(
         LocalModel(
             folder,

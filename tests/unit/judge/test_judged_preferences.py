@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from gristmill.judge.config import (
     PromptFile,
 )
 from gristmill.judge.local import LocalModel
-from gristmill.judge.preferences import run_judged_preferences
+from gristmill.judge.preferences import open_judge, run_judged_preferences
 from gristmill.judge.questions import JudgeFailed, Question
 from gristmill.schema import Resources
 
@@ -207,6 +208,26 @@ def test_how_a_judge_is_reached_is_no_part_of_the_key(tiny_model: Path, prompts:
     assert config.identity()["templates"]["compare"].startswith("1 ")
     local = ModelJudge(path=tiny_model)
     assert "path" not in local.identity()
+
+
+@pytest.mark.parametrize("name", ["chat_template.jinja", "tokenizer_config.json", "generation_config.json"])
+def test_all_that_decides_a_model_s_answers_is_part_of_the_key(name: str, tiny_model: Path, tmp_path: Path):
+    other = tmp_path / "other"
+    shutil.copytree(tiny_model, other)
+    (other / "chat_template.jinja").write_text("{{ messages }}")
+    same = tmp_path / "same"
+    shutil.copytree(other, same)
+    (other / name).write_text((other / name).read_text() + "\n")
+    assert ModelJudge(path=same).identity() != ModelJudge(path=other).identity()
+    assert ModelJudge(path=same).identity()["weights"] == ModelJudge(path=other).identity()["weights"]
+    (other / name).write_bytes((same / name).read_bytes())
+    assert ModelJudge(path=same).identity() == ModelJudge(path=other).identity()
+
+
+def test_replies_of_a_model_are_remembered_under_its_whole_content(tiny_model: Path, tmp_path: Path):
+    judge = open_judge(ModelJudge(path=tiny_model), tmp_path / "replies.jsonl", HERE)
+    files = judge.respondent.identity["files"]
+    assert {"tokenizer.json", "tokenizer_config.json", "generation_config.json"} <= files.keys()
 
 
 def test_the_configuration_tells_the_kinds_apart(prompts: Path):
