@@ -17,6 +17,7 @@ from gristmill.align.formats import Conversation, Labelled, LabelledText, Pair
 from gristmill.align.row_files import license_of, read_rows, rows_of
 from gristmill.align.rows_config import ArtifactRows, ExampleRows, FileRows, HubRows, MixedRows
 from gristmill.evaluate.chat_format import Message
+from gristmill.model.origin import data_licenses, note_data_license
 
 AnyRows = ExampleRows | ArtifactRows | FileRows | HubRows
 R = TypeVar("R", Conversation, Pair, Labelled, LabelledText)
@@ -99,6 +100,14 @@ def read_labelled(source: AnyRows, examples: Path | None) -> Split[Labelled]:
 def read_labelled_texts(source: FileRows | HubRows) -> Split[LabelledText]:
     """Rows for a classifier. Raises ValueError as `read_conversations` does."""
     return _read(source, None, "texts", lambda row, where: _one(formats.labelled_text(row, where)))
+
+
+def note_licenses(out: Path, stage: str, rows: Split, source: AnyRows | MixedRows, examples: Path | None) -> None:
+    """Write down beside a model what is declared of its rows, and of those in `examples` that another model wrote."""
+    note_data_license(out, stage, rows.license)
+    if examples and source.kind in ("examples", "artifact"):
+        for writer, license in data_licenses(examples).items():
+            note_data_license(out, writer, license)
 
 
 def write_dropped(dropped: list[Dropped], out: Path) -> dict[str, int]:

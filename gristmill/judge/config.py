@@ -2,10 +2,10 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator
+from pydantic import AfterValidator, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from gristmill.fingerprint import content_digest
 from gristmill.judge.templates import COMPARE, CRITIQUE, RATE, REVISE, Template
@@ -111,6 +111,14 @@ NamedJudgeConfig = Annotated[JudgeConfig, AfterValidator(_has_a_path)]
 """One that is not the model whose answers are judged."""
 
 
+def check_license(writer: EndpointJudge | ModelJudge, license: str | None, *, setting: str) -> None:
+    """Raises ValueError for an endpoint whose texts are trained on and whose terms are not stated."""
+    if isinstance(writer, EndpointJudge) and not license:
+        raise ValueError(
+            f"{setting} is missing: state the licence or terms under which the endpoint's answers may be trained on"
+        )
+
+
 class JudgedSamplesConfig(Schema):
     """A judge compares a model's answers to `samples` with its parent's, in both orders."""
 
@@ -205,6 +213,9 @@ class ConstitutionConfig(AskedConfig):
     """A YAML file of principles, such as pipeline_configs/constitutions/harmless.yaml."""
     reviser: JudgeConfig = ModelJudge()
     """Who criticizes and revises: the model itself, another one, or an endpoint."""
+    license: str | None = None
+    """Licence or terms of what an endpoint writes; needed there, for revisions are trained on. A model folder states
+    its own."""
     revisions: PositiveInt = 1
     """Rounds of critique and revision, each by a principle of its own."""
     max_repetition: Annotated[float, Field(ge=0, le=1)] = 0.3
@@ -216,6 +227,11 @@ class ConstitutionConfig(AskedConfig):
     @property
     def templates(self) -> tuple[Template, ...]:
         return (CRITIQUE, REVISE)
+
+    @model_validator(mode="after")
+    def _terms_are_stated(self) -> Self:
+        check_license(self.reviser, self.license, setting="preferences.license")
+        return self
 
     def identity(self) -> dict[str, Any]:
         decisive = {**super().identity(), "reviser": self.reviser.identity()}

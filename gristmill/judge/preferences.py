@@ -21,6 +21,7 @@ from gristmill.judge.config import (
     model_content,
 )
 from gristmill.judge.questions import Judge
+from gristmill.model.origin import note_data_license
 from gristmill.program import run_program
 from gristmill.report import Report
 from gristmill.review.agreement import share
@@ -55,6 +56,8 @@ def run_judged_preferences(
     for path in sorted(examples.glob("*.jsonl")):
         shutil.copyfile(path, out / path.name)
     write_rows(out, "preferences", pairs, held_out, keep=config.made_pairs)
+    if isinstance(config, ConstitutionConfig):
+        note_data_license(out, "preferences", license_of_writer(config.reviser, config.license))
     return Report(
         rows_in=len(pairs) + dropped.total(),
         rows_out=len(pairs),
@@ -75,6 +78,17 @@ def open_judge(config: EndpointJudge | ModelJudge, memory: Path, resources: Reso
     """A judge of its own. Raises ValueError as its respondent does."""
     assert isinstance(config, EndpointJudge) or config.path, "the configuration asks for a path"
     return _judge(config, memory, Path(), resources)
+
+
+def license_of_writer(writer: EndpointJudge | ModelJudge, stated: str | None) -> str | None:
+    """Of what a model writes: as stated, or as its folder says. None for the model itself."""
+    if stated or isinstance(writer, EndpointJudge) or writer.path is None:
+        return stated
+    from gristmill.model.licenses import license_of_folder
+    from gristmill.model.origin import read_origin
+
+    origin = read_origin(writer.path)
+    return origin.license if origin else license_of_folder(writer.path)
 
 
 def _judge(

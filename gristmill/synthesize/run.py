@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from gristmill.dedup.decontaminate_config import DecontaminateConfig
-from gristmill.judge.config import ModelJudge, PromptFile
+from gristmill.judge.config import PromptFile
 from gristmill.judge.people import read_references
-from gristmill.judge.preferences import open_judge
+from gristmill.judge.preferences import license_of_writer, open_judge
 from gristmill.judge.questions import Judge, Question, Reply
 from gristmill.model.origin import note_data_license
 from gristmill.program import run_program
@@ -37,7 +37,7 @@ def run_synthesize(
     """Raises JudgeFailed when the generator does not answer (what it wrote is kept), ValueError without seeds."""
     seeds, several_turns = _seeds(config, examples)
     generator = open_judge(config.generator, out / "synthesize" / "replies.jsonl", resources)
-    license = config.license or _license(config.generator)
+    license = license_of_writer(config.generator, config.license)
     checks = Checks(
         config,
         item_ngrams(examples, decontaminate, length=config.leak_words),
@@ -133,16 +133,6 @@ def _draws(config: SynthesizeConfig, count: int, *, part: int) -> list[int]:
 def _sft_row(row: dict[str, Any], by: dict[str, Any]) -> dict[str, Any]:
     messages = [{"role": "user", "content": row["question"]}, {"role": "assistant", "content": row["answer"]}]
     return {"id": row["id"], "messages": messages, "synthetic": by}
-
-
-def _license(generator: Any) -> str:
-    from gristmill.model.licenses import license_of_folder
-    from gristmill.model.origin import read_origin
-
-    assert isinstance(generator, ModelJudge), "an endpoint's is stated"
-    assert generator.path
-    origin = read_origin(generator.path)
-    return origin.license if origin else license_of_folder(generator.path)
 
 
 if __name__ == "__main__":

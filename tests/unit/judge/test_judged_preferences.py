@@ -10,7 +10,7 @@ import pytest
 from fake_judge import Asked, FakeJudge
 
 from gristmill.align.config import ExampleRows
-from gristmill.align.data import read_pairs
+from gristmill.align.data import Split, note_licenses, read_pairs
 from gristmill.config import PipelineConfig
 from gristmill.judge.config import (
     ConstitutionConfig,
@@ -21,8 +21,9 @@ from gristmill.judge.config import (
     PromptFile,
 )
 from gristmill.judge.local import LocalModel
-from gristmill.judge.preferences import open_judge, run_judged_preferences
+from gristmill.judge.preferences import license_of_writer, open_judge, run_judged_preferences
 from gristmill.judge.questions import JudgeFailed, Question
+from gristmill.model.origin import Origin, data_licenses, note_data_license, write_origin
 from gristmill.schema import Resources
 
 HERE = Resources(threads=1, device="cpu")
@@ -134,12 +135,14 @@ def test_a_constitution_prefers_the_revision(tiny_model: Path, examples: Path, p
         config = ConstitutionConfig(
             prompts=PromptFile(path=prompts),
             constitution=CONSTITUTION,
+            license="test-terms",
             reviser=endpoint(fake),
             answer_tokens=48,
             revisions=2,
         )
         report = run_judged_preferences(tiny_model, examples, out, config, HERE)
         assert len(fake.requests) == 12 * 2 * 2
+    assert data_licenses(out) == {"preferences": "test-terms"}
     pairs = rows(out / "preferences.jsonl") + rows(out / "preferences_held_out.jsonl")
     assert len(pairs) == report.rows_out == 12
     assert all(pair["chosen"][0]["content"] == f"Kind: Kind: {pair['rejected'][0]['content']}" for pair in pairs)
@@ -166,6 +169,7 @@ def test_a_revision_that_is_no_other_text_or_none_gives_no_pair(
         config = ConstitutionConfig(
             prompts=PromptFile(path=prompts),
             constitution=CONSTITUTION,
+            license="test-terms",
             reviser=endpoint(fake, concurrency=1),
             answer_tokens=48,
         )
@@ -228,6 +232,28 @@ def test_replies_of_a_model_are_remembered_under_its_whole_content(tiny_model: P
     judge = open_judge(ModelJudge(path=tiny_model), tmp_path / "replies.jsonl", HERE)
     files = judge.respondent.identity["files"]
     assert {"tokenizer.json", "tokenizer_config.json", "generation_config.json"} <= files.keys()
+
+
+def test_who_writes_what_is_trained_on_has_a_licence(prompts: Path, tiny_model: Path, tmp_path: Path):
+    settings = {"prompts": PromptFile(path=prompts), "constitution": CONSTITUTION}
+    judge = EndpointJudge(url="https://judge.example.org/v1", model="x")
+    with pytest.raises(ValueError, match=r"preferences\.license is missing"):
+        ConstitutionConfig(**settings, reviser=judge)
+    assert license_of_writer(judge, ConstitutionConfig(**settings, reviser=judge, license="MIT").license) == "MIT"
+    assert license_of_writer(ModelJudge(), None) is None
+    other = tmp_path / "other"
+    shutil.copytree(tiny_model, other)
+    write_origin(Origin(name="other", license="Apache-2.0", content={}), other)
+    assert license_of_writer(ModelJudge(path=other), None) == "Apache-2.0"
+
+
+def test_a_model_that_learns_from_the_pairs_has_their_licence(tmp_path: Path):
+    made, out = tmp_path / "made", tmp_path / "out"
+    for folder in (made, out):
+        folder.mkdir()
+    note_data_license(made, "preferences", "test-terms")
+    note_licenses(out, "align", Split(), ExampleRows(), made)
+    assert data_licenses(out) == {"preferences": "test-terms"}
 
 
 def test_the_configuration_tells_the_kinds_apart(prompts: Path):
