@@ -19,6 +19,7 @@ from gristmill.align.formats import Conversation, Labelled, LabelledText, Pair
 from gristmill.align.row_files import license_of, read_rows, rows_of
 from gristmill.align.rows_config import ArtifactRows, ExampleRows, FileRows, HubRows, MixedRows
 from gristmill.evaluate.chat_format import Message
+from gristmill.model.origin import data_licenses, note_data_license
 
 AnyRows = ExampleRows | ArtifactRows | FileRows | HubRows
 R = TypeVar("R", Conversation, Pair, Labelled, LabelledText)
@@ -124,6 +125,14 @@ def opening(prompt: Sequence[Message]) -> list[Message]:
     """The messages up to the user's first, which all continuations of a conversation have in common."""
     first = next((place for place, message in enumerate(prompt) if message["role"] == "user"), len(prompt))
     return list(prompt[: first + 1])
+
+
+def note_licenses(out: Path, stage: str, rows: Split, source: AnyRows | MixedRows, examples: Path | None) -> None:
+    """Write down beside a model what is declared of its rows, and of those in `examples` that another model wrote."""
+    note_data_license(out, stage, rows.license)
+    if examples and source.kind in ("examples", "artifact"):
+        for writer, license in data_licenses(examples).items():
+            note_data_license(out, writer, license)
 
 
 def write_dropped(dropped: list[Dropped], out: Path) -> dict[str, int]:

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gristmill.align.config import KtoConfig, KtoRun
-from gristmill.align.data import read_labelled, write_dropped
+from gristmill.align.data import note_licenses, read_labelled, write_dropped
 from gristmill.evaluate.branches import Branches
 from gristmill.evaluate.statistics import mean_interval
-from gristmill.model.origin import note_data_license
 from gristmill.program import run_program
 from gristmill.progress import progress
 from gristmill.report import Report
@@ -86,7 +85,7 @@ def run_kto(
     if judge and scores_before:
         metrics |= judge.metrics(scores_before, judge.scores(policy), seed=config.seed)
     trl_adapter.save_checkpoint(policy, model, out, tokenizer, config.adapter)
-    note_data_license(out, "align", rows.license)
+    note_licenses(out, "align", rows, config.data, examples)
     return Report(
         rows_in=rows.rows,
         rows_out=len(train_rows),

@@ -10,7 +10,8 @@ import numpy as np
 
 from gristmill.align.data import is_held_out
 from gristmill.align.online.prompts_config import AskingConfig, JsonlPrompts
-from gristmill.evaluate.chat_format import encode_prompts
+from gristmill.align.rows import SPELLS_SPECIAL_TOKEN, TOO_LONG
+from gristmill.evaluate.chat_format import encode_prompts, spell_special_tokens
 from gristmill.jsonl import read_jsonl
 
 if TYPE_CHECKING:
@@ -30,12 +31,14 @@ class Prompt:
 
 def read_prompts(
     config: AskingConfig, examples: Path | None, tokenizer: "Tokenizer", *, room: int
-) -> tuple[list[Prompt], list[Prompt], int]:
-    """Prompts to train on and held-out ones, encoded, and how many were left out as too long.
+) -> tuple[list[Prompt], list[Prompt], dict[str, int]]:
+    """Prompts to train on and held-out ones, encoded, and how many were left out, by reason.
 
     room: tokens that a prompt may have. Raises ValueError naming file and line, or when a part is empty.
     """
-    train, held_out = _from_jsonl(config.prompts) if isinstance(config.prompts, JsonlPrompts) else _examples(examples)
+    read = _from_jsonl(config.prompts) if isinstance(config.prompts, JsonlPrompts) else _examples(examples)
+    train, held_out = (_clean(part, tokenizer) for part in read)
+    spelling = sum(map(len, read)) - len(train) - len(held_out)
     chosen = set(np.random.default_rng(config.seed).permutation(len(train))[: config.few_shot].tolist())
     shown = [prompt for number, prompt in enumerate(train) if number in chosen]
     train = [prompt for number, prompt in enumerate(train) if number not in chosen]
@@ -45,8 +48,17 @@ def read_prompts(
         raise ValueError(
             f"prompts: {len(fitting[0])} to train on and {len(fitting[1])} held out have at most {room} tokens (the "
             "model's context less max_new_tokens); at least 1 and 2 are needed: give more rows or shorter ones"
+            + (f" ({spelling} that spell a special token were left out)" if spelling else "")
         )
-    return fitting[0], fitting[1], sum(map(len, parts)) - sum(map(len, fitting))
+    dropped = {SPELLS_SPECIAL_TOKEN: spelling, TOO_LONG: sum(map(len, parts)) - sum(map(len, fitting))}
+    return fitting[0], fitting[1], {reason: count for reason, count in dropped.items() if count}
+
+
+def _clean(prompts: list[Prompt], tokenizer: "Tokenizer") -> list[Prompt]:
+    """Those that spell no special token, nor does their reference, which few-shot prompts show."""
+    texts = ([{"content": prompt.text}, {"content": prompt.reference or ""}] for prompt in prompts)
+    spells = spell_special_tokens(tokenizer, texts)
+    return [prompt for prompt, bad in zip(prompts, spells, strict=True) if not bad]
 
 
 def _from_jsonl(source: JsonlPrompts) -> tuple[list[Prompt], list[Prompt]]:
