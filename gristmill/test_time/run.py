@@ -86,7 +86,7 @@ def run_test_time(
     if config.thinking:
         behind = len(tokenizer(config.thinking.answer_after, add_special_tokens=False)["input_ids"])
         room -= max(config.thinking.budgets) + behind
-    _, prompts, too_long = read_prompts(config, examples, tokenizer, room=room)
+    _, prompts, dropped = read_prompts(config, examples, tokenizer, room=room)
     _check_references(prompts, config)
     own_ends = [*stop_ids(policy), *(end_of_turn(tokenizer) if config.chat else [])]
     ends = frozenset(own_ends)
@@ -127,10 +127,10 @@ def run_test_time(
     (out / "summary.md").write_text(_summary(points, len(prompts)), encoding="utf-8")
     draw(points, out)
     return Report(
-        rows_in=len(prompts) + too_long,
+        rows_in=len(prompts) + sum(dropped.values()),
         rows_out=len(answers),
         unit="answers",
-        dropped={"too_long": too_long} if too_long else {},
+        dropped=dropped,
         metrics=_metrics(points),
         details={"prompts": len(prompts), "answers_each": n, "temperature": config.temperature},
     )
