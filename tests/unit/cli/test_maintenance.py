@@ -10,6 +10,7 @@ import pytest
 
 from flows.cli.backup import back_up, bring_back
 from flows.cli.maintenance import collect, verify
+from gristmill.errors import ConfigError
 from gristmill.report import Report
 from gristmill.store import ArtifactStore, Recipe
 
@@ -103,3 +104,22 @@ def test_the_oldest_backups_make_room(home: Path):
     left = sorted(path.name for path in (home / "backups").iterdir())
     assert left[:2] == ["20261125-120000", "20261125-130000.part"]
     assert len(left) == 3
+
+
+def test_beside_postgres_a_backup_of_the_books_alone_is_brought_back(home: Path, tmp_path: Path):
+    (home / "runs").mkdir()
+    (home / "runs" / "night.json").write_text("{}")
+    back_up(home, home, keep=1)
+    (backup,) = (home / "backups").iterdir()
+    assert sorted(path.name for path in backup.iterdir()) == ["books"]
+    new = tmp_path / "new"
+    bring_back(backup, new, new)
+    assert (new / "runs" / "night.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize("keep", [0, -1])
+def test_a_backup_that_keeps_none_is_refused_before_anything_is_deleted(home: Path, keep: int):
+    (home / "backups" / "20261124-120000").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=f"--keep {keep}: .* keep at least 1"):
+        back_up(home, home, keep=keep)
+    assert [path.name for path in (home / "backups").iterdir()] == ["20261124-120000"]
