@@ -87,12 +87,17 @@ def patiently(attempt: Callable[[], None], pauses_s: Sequence[float], *, say: Ca
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether it may be gone by itself in a while: something did not answer. A full disk or a wrong value is not."""
+    """Whether it may be gone by itself in a while: something did not answer.
+
+    A full disk, a wrong value, an artifact or a key that is not here are not.
+    """
     import httpx
 
-    from gristmill.errors import SourceUnavailable, StoreUnavailable
+    from gristmill.errors import NotHere, SourceUnavailable, StoreUnavailable
 
     cause = getattr(error, "cause", None) or error.__cause__
+    if isinstance(error, NotHere):
+        return False
     away = (SourceUnavailable, StoreUnavailable, ConnectionError, TimeoutError, httpx.TransportError)
     if isinstance(error, away) or type(error).__module__.startswith("mlflow."):
         return True
