@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from flows.cli.artifacts import collect
 from flows.cli.backup import back_up, bring_back
-from flows.cli.maintenance import collect, verify
+from flows.cli.maintenance import verify
 from gristmill.errors import ConfigError
 from gristmill.report import Report
 from gristmill.store import ArtifactStore, Recipe
@@ -42,9 +43,13 @@ def test_only_drafts_that_nobody_touched_for_long_are_deleted(home: Path):
         if when:
             os.utime(draft / "model.safetensors", (when, when))
             os.utime(draft, (when, when))
-    assert collect(14) == ["deleted the draft checkpoint.sft-000000000000"]
-    assert [path.name for path in (home / ".drafts").iterdir()] == ["checkpoint.align-000000000000"]
-    assert collect(14) == []
+    shards = "every kept shard belongs to an artifact"
+    old, young = "checkpoint.sft-000000000000", "checkpoint.align-000000000000"
+    assert next(collect(yes=False, drafts_older_than_days=14)) == f"would delete {old}"
+    assert list(collect(yes=True, drafts_older_than_days=14)) == [f"deleted {old}", shards]
+    assert [path.name for path in (home / ".drafts").iterdir()] == [young]
+    assert list(collect(yes=True, drafts_older_than_days=14)) == ["no drafts are left over for 14 days", shards]
+    assert list(collect(yes=True)) == [f"deleted {young}", shards]
 
 
 def test_a_changed_byte_is_named(home: Path):
