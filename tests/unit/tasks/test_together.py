@@ -59,7 +59,7 @@ def test_a_plan_and_a_machine_for_one_make_them_one_after_another_with_all_threa
 
 @pytest.mark.parametrize("trainings", [1, 2])
 def test_the_gpu_is_held_before_any_call_begins_and_shared_by_all(tmp_path: Path, trainings: int):
-    """However many at once: a stage takes its address inside, in the same order in every run."""
+    """However many at once: a stage of these calls takes its address inside, in one order in all runs of them."""
     lock = tmp_path / ".locks" / "gpu"
 
     def call() -> bool:
