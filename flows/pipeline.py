@@ -40,6 +40,10 @@ def classify(config: PipelineConfig) -> None:
         raise ValueError(
             "classify fine-tunes a classifier; set sft: {task: classification, data: {kind: files, paths: […]}}"
         )
+    if config.synthesize:
+        raise ValueError(
+            "classify learns from labelled rows alone, and synthesize makes conversations; set synthesize: null"
+        )
     grist = data(config)
     sft(model=base_model(config, grist), examples=grist.examples, config=config.sft)
 

@@ -17,6 +17,7 @@ from gristmill.evaluate.config import EvaluateConfig
 from gristmill.evaluate.harness_config import HubBenchmark, LocalItems
 from gristmill.examples.config import ExamplesConfig
 from gristmill.filters.config import FilterConfig, SignalsConfig
+from gristmill.filters.opt_out import OptOutConfig
 from gristmill.judge.config import ConstitutionConfig, FeedbackConfig
 from gristmill.ledger.config import PricesConfig
 from gristmill.model.config import ModelConfig
@@ -235,9 +236,14 @@ class PipelineConfig(Schema):
 
     @property
     def mixture(self) -> MixConfig:
-        """`mix` with the weights that the sources state: a weight is written once, beside its source."""
+        """`mix` with the weights that the sources state: a weight is written once, beside its source.
+
+        With `nights` also with the filter's opt-out lists: earlier nights were filtered before an entry was added.
+        """
         weights = {source.name: source.weight for source in self.ingest.sources if source.weight is not None}
-        return self.mix.model_copy(update={"source_weights": weights})
+        lists = [*self.mix.opt_out.lists, *(self.filter.opt_out.lists if self.nights else [])]
+        opt_out = OptOutConfig(lists=list(dict.fromkeys(lists)))
+        return self.mix.model_copy(update={"source_weights": weights, "opt_out": opt_out})
 
     @property
     def decontamination(self) -> DecontaminateConfig:

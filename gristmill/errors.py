@@ -9,5 +9,9 @@ class SourceUnavailable(RuntimeError):
     """A source could not be looked at (missing path, no network): the plan is blocked, never guessed."""
 
 
+class NotHere(SourceUnavailable):
+    """An artifact this store lacks, a key nobody has set: it stays so until a person brings it, so no retry helps."""
+
+
 class StoreUnavailable(RuntimeError):
     """The remote artifact store does not answer, or does not let us in."""

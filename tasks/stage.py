@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar
 
 from gristmill.artifacts import Artifact, Checkpoint
+from gristmill.errors import NotHere
 from gristmill.ledger.config import PricesConfig
 from gristmill.ledger.meter import Ledger
 from gristmill.provenance import changed_modules, git_commit, reachable_code
@@ -183,7 +184,7 @@ class Stage(Generic[P, A]):
     def at(self, address: str) -> A:
         """An artifact that this stage made earlier and a configuration names, in place of a call.
 
-        Raises SourceUnavailable in a run when the store lacks it; a plan is blocked.
+        Raises NotHere in a run when the store lacks it; a plan is blocked.
         """
         here = _session.get()
         record = here.store.find(address)
@@ -192,7 +193,7 @@ class Stage(Generic[P, A]):
                 f"{address} is not (whole) in {here.store}; build it again with its configuration, or name another"
             )
             if not here.planning:
-                raise SourceUnavailable(missing)
+                raise NotHere(missing)
             step = Step(self.label, "blocked", address, [missing])
         else:
             step = Step(self.label, "reuse" if here.planning else "reused", address, recipe=record.recipe)
@@ -392,10 +393,10 @@ def _absence(store: ArtifactStore, recipe: Recipe) -> str:
 
 
 def checkpoint_at(address: str) -> Checkpoint:
-    """A checkpoint named by address, such as the champion. Raises SourceUnavailable when this store lacks it."""
+    """A checkpoint named by address, such as the champion. Raises NotHere when this store lacks it."""
     store = _session.get().store
     if store.find(address) is None:
-        raise SourceUnavailable(
+        raise NotHere(
             f"{address} is not (whole) in {store}, so nothing can start from it or be compared "
             "with it; build it again with its configuration, or remove the alias `champion` if it is the champion"
         )

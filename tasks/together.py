@@ -26,13 +26,20 @@ def together(calls: Mapping[str, Callable[[], T]]) -> dict[str, T]:
     Raises what the first failed call raised.
     """
     here = current_session()
-    at_once = min(here.resources.trainings, len(calls))
-    if here.planning or at_once == 1:
+    if here.planning:
         return {name: call() for name, call in calls.items()}
+    # before the address of any stage, here and where they run at the same time: two runs that took the GPU and an
+    # address in different orders would wait for each other
+    with gpu_slot(here.store.root, here.resources):
+        at_once = min(here.resources.trainings, len(calls))
+        return _at_once(calls, at_once) if at_once > 1 else {name: call() for name, call in calls.items()}
+
+
+def _at_once(calls: Mapping[str, Callable[[], T]], at_once: int) -> dict[str, T]:
+    here = current_session()
     share = here.resources.model_copy(update={"threads": max(1, here.resources.threads // at_once)})
     with (
         session(replace(here, resources=share)),
-        gpu_slot(here.store.root, here.resources),
         crew() as programs,
         ThreadPoolExecutor(at_once, thread_name_prefix="together") as pool,
     ):

@@ -137,7 +137,17 @@ class StageRun:
 
     def finish(self, record: Record, report: Report, folder: Path) -> None:
         """Log what the finished stage says about itself, and where its artifact is."""
-        self.left.begin(self.run_id, record.address)
+        with self.left.delivering(self.run_id, record.address):
+            self._deliver(record, report, folder)
+
+    def finish_later(self, record: Record, report: Report, folder: Path) -> None:
+        """The same for a run that MLflow has a part of."""
+        names = self.client.get_run(self.run_id).data.metrics
+        histories = [self.client.get_metric_history(self.run_id, name) for name in names]
+        self.is_there = {(point.key, point.step) for history in histories for point in history}
+        self._deliver(record, report, folder)
+
+    def _deliver(self, record: Record, report: Report, folder: Path) -> None:
         if self.is_stuck:
             raise TimeoutError(f"MLflow has not answered for {WAIT_S:.0f} s")
         if (folder / "metrics.jsonl").exists():
@@ -148,13 +158,6 @@ class StageRun:
         self.client.set_tag(self.run_id, "gristmill.artifact", record.address)
         self.client.log_artifact(self.run_id, str(folder / "report.json"))
         self.client.log_artifact(self.run_id, str(folder / "record.json"))
-
-    def finish_later(self, record: Record, report: Report, folder: Path) -> None:
-        """The same for a run that MLflow has a part of."""
-        names = self.client.get_run(self.run_id).data.metrics
-        histories = [self.client.get_metric_history(self.run_id, name) for name in names]
-        self.is_there = {(point.key, point.step) for history in histories for point in history}
-        self.finish(record, report, folder)
 
 
 class _Untracked:
@@ -202,20 +205,22 @@ def deliver_left(store: ArtifactStore) -> None:
     A run that MLflow no longer knows, or whose artifact is gone, is given up.
     """
     left = Undelivered(store.root)
-    if not left.runs():
-        return
+    for run_id, address in left.left():
+        if _is_delivered(store, address, StageRun(_client(), run_id, left)):
+            left.delivered(run_id)
+
+
+def _is_delivered(store: ArtifactStore, address: str, run: StageRun) -> bool:
+    """Deliver what can be; whether nothing is left to deliver."""
     from mlflow.exceptions import MlflowException
 
-    for run_id, address in left.runs().items():
-        try:
-            if record := store.find(address):
-                client, folder = _client(), store.file(address, "report.json").parent
-                StageRun(client, run_id, left).finish_later(record, store.report(address), folder)
-                client.set_terminated(run_id, "FINISHED")
-            left.delivered(run_id)
-        except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                left.delivered(run_id)
+    try:
+        if record := store.find(address):
+            run.finish_later(record, store.report(address), store.file(address, "report.json").parent)
+            run.client.set_terminated(run.run_id, "FINISHED")
+    except MlflowException as error:
+        return error.error_code == "RESOURCE_DOES_NOT_EXIST"
+    return True
 
 
 def _end(client: Any, run_id: str, status: str) -> None:

@@ -2,7 +2,10 @@
 
 import json
 import shutil
+import time
 from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
@@ -73,14 +76,19 @@ def lineage(address: str, /, *, as_json: Json = False) -> int:
 @app.command
 def verify(address: str | None = None, /, *, as_json: Json = False) -> int:
     """Hash the files of one artifact, or of all, and name those that differ from their record."""
+    checked, faults = hashed(address)
+    if as_json:
+        print(json.dumps({"schema_version": 1, "checked": checked, "faults": faults}, indent=2))
+    else:
+        print("\n".join(faults) or f"{checked} artifacts are as published")
+    return 1 if faults else 0
+
+
+def hashed(address: str | None = None) -> tuple[int, list[str]]:
+    """How many artifacts were hashed, one or all, and which files differ from their record."""
     store = workspace.store()
     addresses = [address] if address else store.addresses()
-    faults = [fault for each in addresses for fault in store.verify(each)]
-    if as_json:
-        print(json.dumps({"schema_version": 1, "checked": len(addresses), "faults": faults}, indent=2))
-    else:
-        print("\n".join(faults) or f"{len(addresses)} artifacts are as published")
-    return 1 if faults else 0
+    return len(addresses), [fault for each in addresses for fault in store.verify(each)]
 
 
 @app.command
@@ -96,49 +104,66 @@ def gc(
 
     Of a remote store (GRISTMILL_STORE) also this machine's copies of artifacts that are gone there.
     """
-    from gristmill.remote_store import RemoteStore
-
-    store = workspace.store()
-    drafts = store.drafts()
-    for draft in drafts:
-        if not yes:
-            unsent = isinstance(store, RemoteStore) and store.unsent(draft)
-            print(f"would delete {draft.name}" + (", finished; the next run of it uploads it" if unsent else ""))
-        elif store.discard(draft):
-            print(f"deleted {draft.name}")
-    if not drafts:
-        print("no drafts are left over")
-    elif not yes:
-        print("a training draft holds the checkpoints its next run resumes from; delete with --yes")
-    if isinstance(store, RemoteStore):
-        _collect_objects(store, yes)
-        _collect_copies(store, copies_gb, yes)
-    else:
-        _collect_shards(store, yes)
+    for line in collect(yes=yes, copies_gb=copies_gb):
+        print(line)
     return 0
 
 
-def _collect_objects(store: "RemoteStore", yes: bool) -> None:
+def collect(*, yes: bool, copies_gb: float | None = None, drafts_older_than_days: float = 0) -> Iterator[str]:
+    """What `gc` does, a line for each thing that is deleted, or would be. A draft younger than so many days stays."""
+    from gristmill.remote_store import RemoteStore
+
+    store = workspace.store()
+    yield from _collect_drafts(store, yes, drafts_older_than_days)
+    if isinstance(store, RemoteStore):
+        yield from _collect_objects(store, yes)
+        yield from _collect_copies(store, copies_gb, yes)
+    else:
+        yield from _collect_shards(store, yes)
+
+
+def _collect_drafts(store: "ArtifactStore", yes: bool, older_than_days: float) -> Iterator[str]:
+    from gristmill.remote_store import RemoteStore
+
+    before = time.time() - older_than_days * 86_400
+    drafts = [draft for draft in store.drafts() if not older_than_days or _touched(draft) < before]
+    for draft in drafts:
+        if not yes:
+            unsent = isinstance(store, RemoteStore) and store.unsent(draft)
+            yield f"would delete {draft.name}" + (", finished; the next run of it uploads it" if unsent else "")
+        elif store.discard(draft):
+            yield f"deleted {draft.name}"
+    if not drafts:
+        yield "no drafts are left over" + (f" for {older_than_days:g} days" if older_than_days else "")
+    elif not yes:
+        yield "a training draft holds the checkpoints its next run resumes from; delete with --yes"
+
+
+def _touched(folder: Path) -> float:
+    return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+
+
+def _collect_objects(store: "RemoteStore", yes: bool) -> Iterator[str]:
     from gristmill.remote_gc import delete_unused, unused_objects
 
     unused = unused_objects(store)
     names = delete_unused(store, unused) if yes else list(unused)
     size = sum(unused[name] for name in names)
-    print(f"{'deleted' if yes else 'would delete'} {len(names):,} objects that nothing names, {size / 1e6:,.1f} MB")
+    yield f"{'deleted' if yes else 'would delete'} {len(names):,} objects that nothing names, {size / 1e6:,.1f} MB"
 
 
-def _collect_copies(store: "RemoteStore", copies_gb: float | None, yes: bool) -> None:
+def _collect_copies(store: "RemoteStore", copies_gb: float | None, yes: bool) -> Iterator[str]:
     from gristmill.remote_gc import copies_beyond, delete_copy
 
     copies = copies_beyond(store, None if copies_gb is None else int(copies_gb * 1e9))
     for address, size in copies.items():
         if not yes:
-            print(f"would delete this machine's copy of {address}, {size / 1e6:,.1f} MB")
+            yield f"would delete this machine's copy of {address}, {size / 1e6:,.1f} MB"
         elif delete_copy(store, address):
-            print(f"deleted this machine's copy of {address}, {size / 1e6:,.1f} MB")
+            yield f"deleted this machine's copy of {address}, {size / 1e6:,.1f} MB"
 
 
-def _collect_shards(store: "ArtifactStore", yes: bool) -> None:
+def _collect_shards(store: "ArtifactStore", yes: bool) -> Iterator[str]:
     from gristmill.shard_cache import unused_entries
 
     recorded = {entry.sha256 for record in store.records() for entry in record.files}
@@ -150,6 +175,6 @@ def _collect_shards(store: "ArtifactStore", yes: bool) -> None:
             shutil.rmtree(entry)
     for name, count in sorted(counts.items()):
         verb = "deleted" if yes else "would delete"
-        print(f"{verb} {count:,} shards of {name} that no artifact holds, {sizes[name] / 1e6:,.1f} MB")
+        yield f"{verb} {count:,} shards of {name} that no artifact holds, {sizes[name] / 1e6:,.1f} MB"
     if not counts:
-        print("every kept shard belongs to an artifact")
+        yield "every kept shard belongs to an artifact"

@@ -5,7 +5,8 @@ That is the two databases, the registry's files, and the books of the store:
     <home>/backups/20261126-120000/   prefect.db, mlflow.db, mlflow-artifacts/, books/ (runs, nights, promotions)
 
 The artifacts themselves are not copied: the store is (or is mirrored to) the place that is backed up as files. The
-databases are copied through SQLite, so that a write at the same moment leaves a whole copy; Postgres has `pg_dump`.
+databases are copied through SQLite, so that a write at the same moment leaves a whole copy; Postgres has `pg_dump`, and
+a backup beside it holds the rest.
 """
 
 import shutil
@@ -18,6 +19,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from flows.cli import workspace
+from gristmill.errors import ConfigError
 
 BOOKS = ("runs", "nights", "promotions", "last_run.json")
 
@@ -41,8 +43,10 @@ def back_up(home: Path, root: Path, *, keep: int) -> str:
     """Write a backup below `home`, drop the oldest beyond `keep`. Returns a sentence.
 
     home: where the servers keep their data; root: the store's folder on this machine. Raises OSError when the disk is
-    full; a backup that was not finished ends in `.part` and counts for nothing.
+    full, ConfigError when none is to be kept; a backup that was not finished ends in `.part` and counts for nothing.
     """
+    if keep < 1:
+        raise ConfigError(f"--keep {keep}: nothing was backed up or deleted; keep at least 1, the backup made now")
     folder = home / "backups" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
     part = folder.with_name(f"{folder.name}.part")
     part.mkdir(parents=True)
@@ -67,9 +71,10 @@ def bring_back(backup: Path, home: Path, root: Path) -> list[str]:
     Raises ValueError where the folder is no backup, and where something lies in the way; then nothing is changed.
     """
     databases = {name: backup / f"{name}.db" for name in ("prefect", "mlflow") if (backup / f"{name}.db").is_file()}
-    if not databases or backup.name.endswith(".part"):
+    if not (databases or (backup / "books").is_dir()) or backup.name.endswith(".part"):
         raise ValueError(
-            f"{backup} is no finished backup: it holds no prefect.db or mlflow.db; name a folder below backups/"
+            f"{backup} is no finished backup: it holds neither books/ nor prefect.db or mlflow.db; name a folder below "
+            "backups/"
         )
     targets = {path: home / name / path.name for name, path in databases.items()}
     targets[backup / "mlflow-artifacts"] = home / "mlflow" / "artifacts"

@@ -1,28 +1,19 @@
 """`gristmill costs`: the ledger of a run by stage, and what the cache saved."""
 
 import json
-import sys
 
 from rich.markup import escape
 from rich.table import Table
 
-from flows.cli import workspace
 from flows.cli.results import wide_console
-from gristmill.errors import ConfigError
+from flows.cli.scope import find_run
 from gristmill.ledger.account import Priced, RunCosts, run_costs
 from gristmill.ledger.config import PricesConfig
 
 
 def costs(run: str | None, prices: PricesConfig | None, *, as_json: bool) -> int:
-    """Print a run's ledger; the newest one's where none is named. Exit code 1 when there was none."""
-    found = next((made for made in workspace.runs() if run in (None, made["run"])), None)
-    if found is None and run is not None:
-        known = ", ".join(made["run"] for _, made in zip(range(5), workspace.runs(), strict=False))
-        raise ConfigError(f"no run {run} in {workspace.root() / 'runs'}; the newest are: {known or 'none'}")
-    if found is None:
-        print(f"no run has finished in {workspace.root()} yet", file=sys.stderr)
-        return 1
-    ledger = run_costs(found, prices)
+    """Print a run's ledger; the last one's where none is named. Raises ConfigError or ValueError when there is none."""
+    ledger = run_costs(find_run(run), prices)
     if as_json:
         print(json.dumps({"schema_version": 1, **ledger.model_dump(mode="json")}, indent=2))
     else:

@@ -3,7 +3,6 @@
 Each run is a process of its own, which this module is imported in. What a run does is what `gristmill run` does.
 """
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -87,12 +86,17 @@ def patiently(attempt: Callable[[], None], pauses_s: Sequence[float], *, say: Ca
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether it may be gone by itself in a while: something did not answer. A full disk or a wrong value is not."""
+    """Whether it may be gone by itself in a while: something did not answer.
+
+    A full disk, a wrong value, an artifact or a key that is not here are not.
+    """
     import httpx
 
-    from gristmill.errors import SourceUnavailable, StoreUnavailable
+    from gristmill.errors import NotHere, SourceUnavailable, StoreUnavailable
 
     cause = getattr(error, "cause", None) or error.__cause__
+    if isinstance(error, NotHere):
+        return False
     away = (SourceUnavailable, StoreUnavailable, ConnectionError, TimeoutError, httpx.TransportError)
     if isinstance(error, away) or type(error).__module__.startswith("mlflow."):
         return True
@@ -111,14 +115,13 @@ def promote(settings: PromoteSettings) -> None:
     """Let a challenger that passed the gate become champion, when a person says so."""
     from prefect.flow_runs import pause_flow_run
 
-    from flows.cli.servers import find_endpoints
+    from flows.cli.scope import use_own_servers
     from gristmill.promotion import aliases
     from gristmill.promotion.journal import Journal
     from tasks.promote import announce
     from tasks.tracking import Registry
 
-    if endpoints := find_endpoints(workspace.home()):
-        os.environ.update(endpoints.environment())
+    use_own_servers()
     by = settings.by
     if by is None:
         told = f"Version {settings.version} of {settings.model} passed the gate. May it become champion?"

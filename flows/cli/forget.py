@@ -60,7 +60,10 @@ def forget(
         print("nothing was written (--dry-run)")
     elif added:
         print(f"added to {path}: {', '.join(added)}")
-        print("the next run with this list builds `filter` and what follows without them; what is listed above stays")
+        print(
+            "the next run with this list builds `filter` (with `nights`: `mix`) and what follows without them; "
+            "what is listed above stays"
+        )
     else:
         print(f"{path} has {', '.join(entries)} already")
     return 0

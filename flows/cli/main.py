@@ -139,7 +139,7 @@ def status(*, as_json: Json = False) -> int:
 
 @app.command
 def costs(
-    run: Annotated[str | None, Parameter(help="The run's name; the newest when left out.")] = None,
+    run: Annotated[str | None, Parameter(help="A run's name or its beginning; the last run when left out.")] = None,
     /,
     *,
     config: Annotated[str | None, Parameter(name=["--config", "-c"], help="Its prices, not the run's own.")] = None,

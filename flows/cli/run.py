@@ -79,8 +79,11 @@ def remembered(flow: str, config: PipelineConfig, config_name: str, running: Ses
     Gives what writes the record of the run so far, for reports that are made inside of the flow.
     """
     started = time.monotonic()
+    has_told_failure = False
 
     def remember(error: BaseException | None = None) -> dict[str, Any]:
+        nonlocal has_told_failure
+        has_told_failure = error is not None
         result = summary(flow, config, config_name, running, time.monotonic() - started, error=error)
         root = workspace.root()
         workspace.write_json(root / "runs" / f"{running.run}.json", result)
@@ -90,8 +93,8 @@ def remembered(flow: str, config: PipelineConfig, config_name: str, running: Ses
     try:
         yield remember
     except BaseException as error:
-        # it may not have come to the flow, which publishes the report
-        write_run_report(running, remember(error), workspace.runs(before=running.run))
+        if not has_told_failure:  # it did not come to the flow, which publishes the report, or failed after that
+            write_run_report(running, remember(error), workspace.runs(before=running.run))
         raise
 
 

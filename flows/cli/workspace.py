@@ -106,7 +106,8 @@ def check_stages(names: Sequence[str]) -> frozenset[str]:
     from gristmill.config import PipelineConfig
 
     sections = {field.alias or name for name, field in PipelineConfig.model_fields.items()}
-    known = sorted(sections - {"resources", "prices", "model", "leave_out", "nights"} | {"corpus"})
+    without_stage = {"resources", "prices", "model", "leave_out", "nights", "licenses"}
+    known = sorted(sections - without_stage | {"corpus", "open_model"})
     for name in names:
         if name.partition("[")[0] not in known:
             raise ConfigError(f"--refresh {name}: no such stage; there are {', '.join(known)}")

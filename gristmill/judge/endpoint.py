@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 
 from gristmill.crawl.http_facts import retry_after_s
-from gristmill.errors import SourceUnavailable
+from gristmill.errors import NotHere
 from gristmill.judge.address import checked_address
 from gristmill.judge.config import EndpointJudge
 from gristmill.judge.questions import Question, Reply
@@ -34,7 +34,7 @@ class Endpoint:
     """A respondent; used from one thread, asks from several."""
 
     def __init__(self, config: EndpointJudge) -> None:
-        """Raises ValueError for a refused address or a missing key, SourceUnavailable for an unknown host."""
+        """Raises ValueError for a refused address, NotHere for a missing key, SourceUnavailable for an unknown host."""
         self._config, self._key = config, _key(config)
         self._address = checked_address(config.url, allow_private=config.allow_private)
         self.name = f"{config.model} at {httpx.URL(config.url).host}"
@@ -172,7 +172,7 @@ def _key(config: EndpointJudge) -> str | None:
         return None
     key = os.environ.get(config.key_env, "").strip()
     if not key:
-        raise SourceUnavailable(f"the environment variable {config.key_env} has no key for the judge {config.model}")
+        raise NotHere(f"the environment variable {config.key_env} has no key for the judge {config.model}")
     if not key.isascii() or not key.isprintable():
         raise ValueError(f"the key in {config.key_env} has characters that no header may have")
     return key

@@ -83,8 +83,10 @@ class Ledger:
             stop.set()
             sampler.join()
             with self._lock:
-                self._settle()
-                self._open.remove(meter)
+                try:
+                    self._settle()
+                finally:
+                    self._open.remove(meter)
             meter.seconds = monotonic() - meter.started
 
     def _sample(self, stop: threading.Event) -> None:
@@ -165,8 +167,15 @@ class _Used:
 
 
 def _busy_gpus() -> Gpus:
-    """By NVML's utilization."""
+    """By NVML's utilization, which a GPU in parts (MIG) does not tell."""
     devices = nvml_devices("all")
     if not devices:
         return lambda: None
-    return lambda: sum(nvml.nvmlDeviceGetUtilizationRates(handle).gpu for nvml, handle in devices) / 100
+    nvml = devices[0][0]
+
+    def busy() -> float | None:
+        with suppress(nvml.NVMLError):
+            return sum(nvml.nvmlDeviceGetUtilizationRates(handle).gpu for _, handle in devices) / 100
+        return None
+
+    return busy

@@ -1,6 +1,7 @@
 """The shipped configurations, and what changes a key: twenty edits that change nothing, and some that do."""
 
 import gzip
+import importlib
 import json
 import os
 import re
@@ -15,7 +16,9 @@ import pytest
 from flows.cli import workspace
 from flows.cli.plan import make_plan
 from gristmill import reference
+from gristmill.config import PipelineConfig
 from gristmill.yaml import ConfigError
+from tasks.stage import Stage
 
 CONFIGS = Path(__file__).parents[2] / "pipeline_configs"
 
@@ -69,6 +72,21 @@ def test_an_existing_tokenizer_replaces_the_settings_of_a_trained_one(tmp_path: 
 def test_refreshing_a_stage_that_does_not_exist_is_refused():
     with pytest.raises(ConfigError, match="--refresh tokenise: no such stage"):
         workspace.check_stages(["dedup", "evaluate[sft]", "tokenise"])
+
+
+def test_what_can_be_refreshed_is_each_stage_and_nothing_else():
+    """Against the stages that tasks/ declares: a section without one would be accepted and do nothing."""
+    declared = {
+        value.name
+        for path in (CONFIGS.parent / "tasks").glob("*.py")
+        for value in vars(importlib.import_module(f"tasks.{path.stem}")).values()
+        if isinstance(value, Stage)
+    }
+    assert workspace.check_stages(sorted(declared)) == declared
+    sections = {field.alias or name for name, field in PipelineConfig.model_fields.items()}
+    for name in sections - declared:
+        with pytest.raises(ConfigError, match=f"--refresh {name}: no such stage"):
+            workspace.check_stages([name])
 
 
 @pytest.fixture

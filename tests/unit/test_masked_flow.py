@@ -53,6 +53,8 @@ def test_the_flow_that_ends_with_a_classifier_goes_on_from_it(load, tmp_path: Pa
         make_plan("pipeline", load(rows))
     with pytest.raises(ValueError, match="classify fine-tunes a classifier; set sft"):
         make_plan("classify", load(BERT))
+    with pytest.raises(ValueError, match=r"classify learns from labelled rows alone.*set synthesize: null"):
+        make_plan("classify", load(BERT, rows, "synthesize={generator: {kind: model, path: writer}}"))
 
 
 def test_another_family_has_the_tokenizer_it_always_had(load):

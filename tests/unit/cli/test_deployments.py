@@ -9,7 +9,7 @@ import pytest
 from flows.cli import schedule
 from flows.cli.deployed import patiently
 from flows.cli.deployments import Deployments
-from gristmill.errors import ConfigError, SourceUnavailable
+from gristmill.errors import ConfigError, NotHere, SourceUnavailable
 from gristmill.yaml import load_yaml
 from tasks.stage import StageFailed
 
@@ -131,6 +131,8 @@ def test_the_last_attempt_says_what_is_wrong(pauses: list[float]):
         ValueError("lr=-1"),
         StageFailed("pretrain", OSError(28, "No space left on device")),
         StageFailed("sft", RuntimeError("was ended by SIGKILL")),
+        NotHere("tokenizer/train_tokenizer-000000000000 is not (whole) in the store"),
+        StageFailed("preferences", NotHere("JUDGE_API_KEY has no key")),
     ],
 )
 def test_what_would_fail_again_fails_at_once(error: Exception, pauses: list[float]):

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from flows.cli.artifacts import collect
 from flows.cli.backup import back_up, bring_back
-from flows.cli.maintenance import collect, verify
+from flows.cli.maintenance import verify
+from gristmill.errors import ConfigError
 from gristmill.report import Report
 from gristmill.store import ArtifactStore, Recipe
 
@@ -41,9 +43,13 @@ def test_only_drafts_that_nobody_touched_for_long_are_deleted(home: Path):
         if when:
             os.utime(draft / "model.safetensors", (when, when))
             os.utime(draft, (when, when))
-    assert collect(14) == ["deleted the draft checkpoint.sft-000000000000"]
-    assert [path.name for path in (home / ".drafts").iterdir()] == ["checkpoint.align-000000000000"]
-    assert collect(14) == []
+    shards = "every kept shard belongs to an artifact"
+    old, young = "checkpoint.sft-000000000000", "checkpoint.align-000000000000"
+    assert next(collect(yes=False, drafts_older_than_days=14)) == f"would delete {old}"
+    assert list(collect(yes=True, drafts_older_than_days=14)) == [f"deleted {old}", shards]
+    assert [path.name for path in (home / ".drafts").iterdir()] == [young]
+    assert list(collect(yes=True, drafts_older_than_days=14)) == ["no drafts are left over for 14 days", shards]
+    assert list(collect(yes=True)) == [f"deleted {young}", shards]
 
 
 def test_a_changed_byte_is_named(home: Path):
@@ -103,3 +109,22 @@ def test_the_oldest_backups_make_room(home: Path):
     left = sorted(path.name for path in (home / "backups").iterdir())
     assert left[:2] == ["20261125-120000", "20261125-130000.part"]
     assert len(left) == 3
+
+
+def test_beside_postgres_a_backup_of_the_books_alone_is_brought_back(home: Path, tmp_path: Path):
+    (home / "runs").mkdir()
+    (home / "runs" / "night.json").write_text("{}")
+    back_up(home, home, keep=1)
+    (backup,) = (home / "backups").iterdir()
+    assert sorted(path.name for path in backup.iterdir()) == ["books"]
+    new = tmp_path / "new"
+    bring_back(backup, new, new)
+    assert (new / "runs" / "night.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize("keep", [0, -1])
+def test_a_backup_that_keeps_none_is_refused_before_anything_is_deleted(home: Path, keep: int):
+    (home / "backups" / "20261124-120000").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=f"--keep {keep}: .* keep at least 1"):
+        back_up(home, home, keep=keep)
+    assert [path.name for path in (home / "backups").iterdir()] == ["20261124-120000"]

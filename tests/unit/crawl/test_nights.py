@@ -7,10 +7,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from gristmill.config import PipelineConfig
 from gristmill.crawl.config import IngestConfig
 from gristmill.crawl.nights import Night, Series, next_name, unseen
+from gristmill.crawl.nights_config import NightsConfig
+from gristmill.filters.config import FilterConfig
+from gristmill.filters.opt_out import OptOutConfig
+from gristmill.forget import Forgotten, add_to_list
 from gristmill.text.corpus import run_corpus
 from gristmill.text.documents import read_documents
+from gristmill.tokens.mix import run_mix
 
 
 @pytest.fixture
@@ -109,3 +115,27 @@ def test_nights_with_other_columns_are_refused_by_name(tmp_path: Path, write_doc
     two = write_documents("two", [{"text": "b", "lix": 3.0}], more={"lix": pa.float64()})
     with pytest.raises(ValueError, match=r"night n0002 have other columns than those of n0001 \(lix\)"):
         run_corpus({"n0001": one, "n0002": two}, tmp_path / "out")
+
+
+@pytest.mark.parametrize("series", [{"series": "web"}, None])
+def test_what_is_forgotten_leaves_the_mix_with_the_nights_that_were_filtered_before(
+    tmp_path: Path, write_documents: Any, crawl: Path, series: dict[str, str] | None
+):
+    """Without nights the filter itself runs again, and the mix is what it was."""
+    listed = tmp_path / "opt_out.txt"
+    listed.touch()
+    config = PipelineConfig(
+        ingest=sources(crawl),
+        nights=NightsConfig.model_validate(series) if series else None,
+        filter=FilterConfig(opt_out=OptOutConfig(lists=[str(listed)])),
+    )
+    before = config.mixture.identity()
+    one = write_documents("one", [{"text": "a", "url": "https://a.org/"}, {"text": "b", "url": "https://b.org/"}])
+    two = write_documents("two", [{"text": "c", "url": "https://c.org/"}])
+    run_corpus({"n0001": one, "n0002": two}, tmp_path / "corpus")
+    add_to_list(listed, Forgotten.parse(["a.org"], [], []).entries, note="a letter")
+    (tmp_path / "mix").mkdir()
+    run_mix(tmp_path / "corpus", tmp_path / "mix", config.mixture)
+    left = ["https://b.org/", "https://c.org/"] if series else ["https://a.org/", "https://b.org/", "https://c.org/"]
+    assert [row["url"] for row in read_documents(tmp_path / "mix")] == left
+    assert (config.mixture.identity() != before) is bool(series)

@@ -7,7 +7,7 @@ import pytest
 from fake_judge import FakeJudge
 from pydantic import ValidationError
 
-from gristmill.errors import SourceUnavailable
+from gristmill.errors import NotHere
 from gristmill.judge.address import checked_address
 from gristmill.judge.config import EndpointJudge
 from gristmill.judge.endpoint import Endpoint
@@ -115,7 +115,7 @@ def test_the_key_is_sent_and_stands_nowhere(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_missing_key_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("JUDGE_API_KEY", raising=False)
-    with FakeJudge(lambda asked: "") as fake, pytest.raises(SourceUnavailable, match="JUDGE_API_KEY has no key"):
+    with FakeJudge(lambda asked: "") as fake, pytest.raises(NotHere, match="JUDGE_API_KEY has no key"):
         endpoint(fake, key_env="JUDGE_API_KEY")
 
 

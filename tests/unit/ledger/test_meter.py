@@ -6,9 +6,11 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from gristmill.ledger import meter as module
 from gristmill.ledger.meter import Ledger
 from gristmill.shards import run_here
 from gristmill.train.energy import EnergyMeter
@@ -114,3 +116,38 @@ def test_gpus_and_packages_count_where_they_can_be_read(tmp_path: Path):
     costs = meter.costs
     assert costs.joules == 5.0
     assert costs.gpu_seconds == pytest.approx(1.5 * costs.seconds, rel=0.1)
+
+
+class FakeNvml:
+    """NVML as far as the meter asks it; `told` has its answers, one a call."""
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self, *told: int | None) -> None:
+        self.told = list(told)
+
+    def nvmlDeviceGetUtilizationRates(self, handle: str) -> SimpleNamespace:
+        percent = self.told.pop(0)
+        if percent is None:
+            raise self.NVMLError("Not Supported")
+        return SimpleNamespace(gpu=percent)
+
+
+def test_a_gpu_that_does_not_tell_its_utilization_fails_no_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    nvml = FakeNvml(50, 100, 50, None, None)
+    monkeypatch.setattr(module, "nvml_devices", lambda which: [(nvml, "first"), (nvml, "second")])
+    ledger = Ledger(energy=no_energy(tmp_path))
+    assert ledger._gpus() == 1.5
+    assert ledger._gpus() is None
+    with ledger.metered() as meter:
+        pass
+    assert meter.costs.gpu_seconds is None
+    assert ledger._open == []
+
+
+def test_what_fails_in_measuring_leaves_no_meter_open(tmp_path: Path):
+    ledger = Ledger(energy=no_energy(tmp_path), gpus=[1.0].pop)
+    with pytest.raises(IndexError), ledger.metered():
+        pass
+    assert ledger._open == []

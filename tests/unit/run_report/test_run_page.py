@@ -45,7 +45,7 @@ def test_hostile_text_is_shown_letter_by_letter(page: html.HtmlElement):
     assert page.xpath("//header/p")[-1].text_content() == SHOWN
 
 
-def test_the_policy_allows_the_style_in_the_file_and_nothing_else(page: html.HtmlElement):
+def test_the_policy_of_a_run_s_report_allows_its_style_and_nothing_else(page: html.HtmlElement):
     (style,) = page.xpath("//style")
     digest = base64.b64encode(hashlib.sha256(style.text.encode()).digest()).decode()
     (policy,) = page.xpath("//meta[@http-equiv='Content-Security-Policy']/@content")

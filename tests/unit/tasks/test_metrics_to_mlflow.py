@@ -108,14 +108,14 @@ def test_what_an_mlflow_that_was_away_did_not_get_is_delivered_later_and_once(
         run.finish(record, store.report(record.address), folder)
     monkeypatch.setattr(tracking, "_client", lambda: client)
     tracking.deliver_left(store)
-    assert left.runs() == {"run": record.address}, "still away"
+    assert dict(left.left()) == {"run": record.address}, "still away"
     client.is_away = False
     tracking.deliver_left(store)
     tracking.deliver_left(store)
     assert [(step, value) for key, value, step in client.sent if key == "loss"] == [(1, 3.0), (2, 2.0), (3, 1.0)]
     assert [value for key, value, _ in client.sent if key == "bits_per_byte"] == [2.0]
     assert client.artifacts == ["report.json", "record.json"]
-    assert (client.status, left.runs()) == ("FINISHED", {})
+    assert (client.status, dict(left.left())) == ("FINISHED", {})
 
 
 def test_a_finished_training_waits_five_seconds_for_an_mlflow_that_hangs(
@@ -134,4 +134,18 @@ def test_a_finished_training_waits_five_seconds_for_an_mlflow_that_hangs(
     assert time.monotonic() - ended < 1.0
     with pytest.raises(TimeoutError):
         run.finish(record, store.report(record.address), folder)
-    assert left.runs() == {"run": record.address}
+    assert dict(left.left()) == {"run": record.address}
+
+
+def test_a_run_is_delivered_by_one_process_at_a_time_and_one_that_is_gone_is_passed_over(tmp_path: Path):
+    mine, other = Undelivered(tmp_path), Undelivered(tmp_path)
+    with mine.delivering("a", "checkpoint/a"):
+        assert dict(other.left()) == {}
+    for run in "bc":
+        with mine.delivering(run, f"checkpoint/{run}"):
+            pass
+    taken = mine.left()
+    assert next(taken) == ("a", "checkpoint/a")
+    assert dict(other.left()) == {"b": "checkpoint/b", "c": "checkpoint/c"}
+    other.delivered("b")  # listed by `taken` already
+    assert list(taken) == [("c", "checkpoint/c")]

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from gristmill.artifacts import Checkpoint, Documents, Warcs
+from gristmill.errors import NotHere
 from gristmill.report import Report
 from gristmill.schema import Resources, SourceUnavailable, StageConfig
 from gristmill.store import ArtifactStore, Recipe, Record
-from tasks.stage import Session, Stage, session, stage, variant
+from tasks.stage import Session, Stage, checkpoint_at, session, stage, variant
 
 
 class Knobs(StageConfig):
@@ -156,9 +157,15 @@ def test_a_named_artifact_that_is_not_there_blocks_the_plan_and_what_needs_it(tm
     assert blocked.steps[1].because == [f"waits for {missing}"]
     with (
         session(Session(store=ArtifactStore(tmp_path), planning=False)),
-        pytest.raises(SourceUnavailable, match=missing),
+        pytest.raises(NotHere, match=missing),
     ):
         fetch.at(missing)
+
+
+def test_a_checkpoint_that_is_not_there_is_asked_for_in_vain(tmp_path: Path):
+    missing = "checkpoint/pretrain-000000000000"
+    with session(Session(store=ArtifactStore(tmp_path), planning=False)), pytest.raises(NotHere, match=missing):
+        checkpoint_at(missing)
 
 
 def test_a_stage_may_refuse_inputs_that_do_not_go_together(tmp_path: Path):

@@ -1,5 +1,6 @@
 """Calls at the same time: how the machine is shared, in which order results come, and what an interruption stops."""
 
+import fcntl
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from gristmill.progress import progress
 from gristmill.schema import Resources
 from gristmill.store import ArtifactStore
+from tasks.gpu_slot import gpu_slot
 from tasks.launch import Crew, crew
 from tasks.stage import Session, current_session, session
 from tasks.together import together
@@ -53,6 +55,25 @@ def test_a_plan_and_a_machine_for_one_make_them_one_after_another_with_all_threa
     with session(opened(tmp_path, **settings)):
         found = together(dict.fromkeys("ab", lambda: (threading.get_ident(), current_session().resources.threads)))
     assert found == {"a": (main, 5), "b": (main, 5)}
+
+
+@pytest.mark.parametrize("trainings", [1, 2])
+def test_the_gpu_is_held_before_any_call_begins_and_shared_by_all(tmp_path: Path, trainings: int):
+    """However many at once: a stage of these calls takes its address inside, in one order in all runs of them."""
+    lock = tmp_path / ".locks" / "gpu"
+
+    def call() -> bool:
+        with lock.open("w") as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with gpu_slot(tmp_path, current_session().resources):  # as launch does
+            return True
+
+    here = opened(tmp_path, trainings=trainings)
+    here.resources = here.resources.model_copy(update={"device": "cuda"})
+    with session(here):
+        assert together({"a": call, "b": call}) == {"a": True, "b": True}
+    with lock.open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_a_failure_stops_the_programs_of_the_others_and_starts_no_more(tmp_path: Path):
