@@ -82,11 +82,13 @@ class ModelJudge(Schema):
     """Questions answered together."""
 
     def identity(self) -> dict[str, Any]:
-        """The model's content in place of its path. Raises SourceUnavailable when there is none."""
+        """The model's content and stated licence in place of its path. Raises SourceUnavailable when there is none."""
         decisive = self.model_dump(mode="json", include={"kind", "max_tokens"})
         if self.path:
             from gristmill.model.config import weights_digest
+            from gristmill.model.origin import license_of_model
 
+            decisive["license"] = license_of_model(self.path)  # what is trained on its answers stands under it, too
             decisive["weights"] = weights_digest(self.path)
             decisive["tokenizer"] = content_digest(self.path / "tokenizer.json")
         return decisive
