@@ -26,8 +26,8 @@ WEBHOOK_BLOCK = "gristmill-webhook"
 TAG = "gristmill"
 """Of every flow run that is ours; runs of others on the same server are left alone."""
 
-_RUNS = {"prefect.resource.id": "prefect.flow-run.*"}
-_OURS = {"prefect.resource.id": f"prefect.tag.{TAG}", "prefect.resource.role": "tag"}
+_RUNS: dict[str, str | list[str]] = {"prefect.resource.id": "prefect.flow-run.*"}
+_OURS: dict[str, str | list[str]] = {"prefect.resource.id": f"prefect.tag.{TAG}", "prefect.resource.role": "tag"}
 
 
 def ensure_automations() -> None:

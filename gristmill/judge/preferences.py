@@ -2,8 +2,8 @@
 
 Writes an examples artifact as `gristmill.review.preferences` does, and in `judge/` everything that was said:
 `answers.jsonl` and `replies.jsonl` (what was asked of the policy and of the judge is never asked again when the program
-is started anew on the same folder) and `judged.jsonl`, prompt by prompt. The only program that may use the network:
-where the judge is an endpoint.
+is started anew on the same folder) and `judged.jsonl`, prompt by prompt. It uses the network where the judge is an
+endpoint.
 """
 
 import json
