@@ -2,7 +2,7 @@
 
 Writes an examples artifact as `gristmill.review.preferences` does, and in `judge/` everything that was said:
 `answers.jsonl` and `replies.jsonl` (what was asked of the policy and of the judge is never asked again when the program
-is started anew on the same folder) and `judged.jsonl`, prompt by prompt. It uses the network where the judge is an
+is started anew on the same folder) and `judged.jsonl`, prompt by prompt. Uses the network where the judge is an
 endpoint.
 """
 
