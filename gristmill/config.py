@@ -8,6 +8,7 @@ from gristmill.ablation.config import AblationConfig, TextBitsConfig
 from gristmill.addresses import has_credentials
 from gristmill.align.config import AlignConfig, DpoConfig, RewardModelConfig, SftConfig
 from gristmill.align.online.config import OnlineConfig
+from gristmill.align.online.prompts_config import JsonlPrompts
 from gristmill.crawl.config import IngestConfig
 from gristmill.crawl.nights_config import NightsConfig
 from gristmill.dedup.config import DedupConfig, KnownConfig, SignaturesConfig
@@ -132,6 +133,7 @@ class PipelineConfig(Schema):
                 "nights deduplicates every night against all earlier ones, so dedup.against must be empty and nothing "
                 "may be in leave_out"
             )
+        self._check_prompts_stay_held_out()
         _ = self.decontamination  # raises where two sets of items have one name
         return self
 
@@ -139,6 +141,19 @@ class PipelineConfig(Schema):
     def registration(self) -> RegisterConfig:
         """`register` with the licences that are allowed."""
         return self.registry.model_copy(update={"licenses": self.licenses})
+
+    def _check_prompts_stay_held_out(self) -> None:
+        asked, trained = self.test_time, self.align
+        if asked is None or not isinstance(trained, OnlineConfig):
+            return
+        if not (isinstance(asked.prompts, JsonlPrompts) and isinstance(trained.prompts, JsonlPrompts)):
+            return
+        one, other = asked.prompts, trained.prompts
+        if one.path == other.path and (one.prompt, one.held_out) != (other.prompt, other.held_out):
+            raise ValueError(
+                f"test_time and align read {one.path} with other `prompt` or `held_out`, so test_time would ask what "
+                "align trained on; write both alike"
+            )
 
     @property
     def tokenizer(self) -> TokenizerConfig:

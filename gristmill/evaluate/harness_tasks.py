@@ -75,6 +75,12 @@ def hub_task(benchmark: HubBenchmark) -> Task:
             f"{benchmark.name}: the items of lm-eval's task {benchmark.task!r} could not be had from the hub ({said}); "
             "with a network, start gristmill with HF_HUB_OFFLINE=0; without one, use a definition on a local file"
         ) from error
+    measured = sorted(task.aggregation() or {})
+    if task.OUTPUT_TYPE == "loglikelihood_rolling" or benchmark.metric not in measured:
+        raise ValueError(
+            f"{benchmark.name}: metric={benchmark.metric} does not say which items of lm-eval's task "
+            f"{benchmark.task!r} were answered rightly; it measures {', '.join(measured)}; name another metric or task"
+        )
     if benchmark.num_fewshot is not None or task.get_config("num_fewshot") is None:
         task.set_config("num_fewshot", benchmark.num_fewshot or 0)
     task.set_fewshot_seed(benchmark.fewshot_seed)

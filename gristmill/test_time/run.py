@@ -82,9 +82,12 @@ def run_test_time(
         if reward_model is None:
             raise ValueError("choose names reward_model but no reward model was given; leave it out, or give one")
         scorer = reward_model_scorer(reward_model, tokenizer, device)
-    thought = max(config.thinking.budgets) if config.thinking else 0
-    room = policy.config.get_text_config().max_position_embeddings - config.max_new_tokens - thought
+    room = policy.config.get_text_config().max_position_embeddings - config.max_new_tokens
+    if config.thinking:
+        behind = len(tokenizer(config.thinking.answer_after, add_special_tokens=False)["input_ids"])
+        room -= max(config.thinking.budgets) + behind
     _, prompts, too_long = read_prompts(config, examples, tokenizer, room=room)
+    _check_references(prompts, config)
     own_ends = [*stop_ids(policy), *(end_of_turn(tokenizer) if config.chat else [])]
     ends = frozenset(own_ends)
 
@@ -131,6 +134,16 @@ def run_test_time(
         metrics=_metrics(points),
         details={"prompts": len(prompts), "answers_each": n, "temperature": config.temperature},
     )
+
+
+def _check_references(prompts: "list[Prompt]", config: TestTimeConfig) -> None:
+    from gristmill.align.online.rewards import final_number
+
+    if isinstance(config.right, NumberReward) and not any(final_number(prompt.reference or "") for prompt in prompts):
+        raise ValueError(
+            "test_time.right is of kind number, and no reference of a held-out prompt has one, so no answer could be "
+            "right; name prompts with numbers for references (test_time.prompts), or another kind of `right`"
+        )
 
 
 def _said(answer: "Answer", config: TestTimeConfig) -> str | None:

@@ -11,6 +11,7 @@ from tiny_chat_model import write_tiny_model
 
 from gristmill.align.online.config import CodeReward, ExactReward
 from gristmill.align.online.prompts_config import JsonlPrompts
+from gristmill.config import PipelineConfig
 from gristmill.schema import Resources
 from gristmill.test_time.config import TestTimeConfig, ThinkingConfig
 from gristmill.test_time.run import run_test_time
@@ -78,3 +79,23 @@ def test_what_can_not_be_chosen_is_refused(model: Path, tmp_path: Path):
         TestTimeConfig(samples=[2, 4])
     with pytest.raises(ValueError, match="no reward model was given"):
         run_test_time(model, None, None, tmp_path, TestTimeConfig(), RESOURCES)
+
+
+def test_references_without_numbers_are_no_sums(model: Path, tmp_path: Path):
+    (tmp_path / "rows.jsonl").write_text(
+        "".join(json.dumps({"prompt": word, "answer": "none"}) + "\n" for word in WORDS)
+    )
+    prompts = JsonlPrompts(path=tmp_path / "rows.jsonl", reference="{answer}", held_out=0.5)
+    config = TestTimeConfig(prompts=prompts, choose=["majority"], max_new_tokens=4)
+    with pytest.raises(ValueError, match="no reference of a held-out prompt has one"):
+        run_test_time(model, None, None, tmp_path, config, RESOURCES)
+
+
+def test_prompts_that_align_trains_on_are_not_asked(tmp_path: Path):
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "1+1", "answer": "2"}\n')
+    sources = {"sources": [{"kind": "jsonl", "name": "a", "paths": [str(tmp_path / "rows.jsonl")]}]}
+    rows = {"kind": "jsonl", "path": str(tmp_path / "rows.jsonl")}
+    align = {"algorithm": "grpo", "prompts": rows | {"held_out": 0.2}}
+    with pytest.raises(ValueError, match="would ask what align trained on"):
+        PipelineConfig(ingest=sources, align=align, test_time={"prompts": rows | {"held_out": 0.5}})  # type: ignore[arg-type]
+    PipelineConfig(ingest=sources, align=align, test_time={"prompts": rows | {"held_out": 0.2}})  # type: ignore[arg-type]
