@@ -1,8 +1,7 @@
 """Programs that stages launch: `python -m gristmill.align.sft --config run.yaml --out DIR`.
 
 A program reads a run file, fills DIR and writes `result.json` (a Report) last: where that stands, all else is whole.
-It needs neither Prefect nor MLflow, uses no network except where a judge or a generator is an endpoint, and ends with
-the process that started it.
+It needs neither Prefect nor MLflow, uses no network, and ends with the process that started it.
 """
 
 import argparse

@@ -20,7 +20,7 @@ from gristmill.judge.config import ModelJudge, PromptFile
 from gristmill.judge.people import read_references
 from gristmill.judge.preferences import open_judge
 from gristmill.judge.questions import Judge, Question
-from gristmill.model.origin import license_of_model, note_data_license
+from gristmill.model.origin import note_data_license
 from gristmill.program import run_program
 from gristmill.report import Report
 from gristmill.schema import Resources
@@ -130,9 +130,13 @@ def _sft_row(row: dict[str, Any], by: dict[str, Any]) -> dict[str, Any]:
 
 
 def _license(generator: Any) -> str:
+    from gristmill.model.licenses import license_of_folder
+    from gristmill.model.origin import read_origin
+
     assert isinstance(generator, ModelJudge), "an endpoint's is stated"
     assert generator.path
-    return license_of_model(generator.path)
+    origin = read_origin(generator.path)
+    return origin.license if origin else license_of_folder(generator.path)
 
 
 if __name__ == "__main__":
