@@ -75,6 +75,7 @@ def _run(arm: str, arguments: argparse.Namespace, prompts: Path) -> dict[str, di
     with _fake_endpoint() if arm == "fake" else nullcontext() as fake:
         reviser = EndpointJudge(url=fake.url, model="fake", allow_private=True) if fake else ModelJudge(max_tokens=64)
         config = ConstitutionConfig(
+            license="none: a fixed sentence" if fake else None,
             prompts=PromptFile(path=prompts),
             max_prompts=10_000,
             constitution=constitution,

@@ -1,7 +1,8 @@
 """Programs that stages launch: `python -m gristmill.align.sft --config run.yaml --out DIR`.
 
 A program reads a run file, fills DIR and writes `result.json` (a Report) last: where that stands, all else is whole.
-It needs neither Prefect nor MLflow, uses no network, and ends with the process that started it.
+It needs neither Prefect nor MLflow, ends with the process that started it, and uses no network unless its configuration
+names an endpoint (judge, reviser or generator).
 """
 
 import argparse

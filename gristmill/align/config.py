@@ -65,8 +65,7 @@ class TrainingConfig(StageConfig):
             places = {"paths", "hub", "revision", "files"}
             decisive["data"] = self.data.model_dump(mode="json", exclude=places) | {"content": self.data.content()}
         elif isinstance(self.data, MixedRows):
-            weights = {name: task.weight for name, task in self.data.tasks.items()}
-            decisive["data"] = {"kind": "mix", "weights": weights, "content": self.data.content()}
+            decisive["data"] = {"kind": "mix", "content": self.data.content()}
         elif isinstance(self.data, ArtifactRows):
             decisive["data"] = ExampleRows().model_dump(mode="json")
         return decisive

@@ -2,6 +2,8 @@
 
 A row that cannot be understood is an error that names file and row. One that is understood but left out is counted by
 reason and listed in `dropped.jsonl`: an empty answer, two equal ones, a copy of an earlier row, too many tokens.
+
+What decides a row's side is how its conversation begins, so that no turn that trains is part of a prompt that measures.
 """
 
 import hashlib
@@ -17,6 +19,7 @@ from gristmill.align.formats import Conversation, Labelled, LabelledText, Pair
 from gristmill.align.row_files import license_of, read_rows, rows_of
 from gristmill.align.rows_config import ArtifactRows, ExampleRows, FileRows, HubRows, MixedRows
 from gristmill.evaluate.chat_format import Message
+from gristmill.model.origin import data_licenses, note_data_license
 
 AnyRows = ExampleRows | ArtifactRows | FileRows | HubRows
 R = TypeVar("R", Conversation, Pair, Labelled, LabelledText)
@@ -60,18 +63,29 @@ def _instruction(row: dict[str, Any], where: str) -> list[Conversation] | format
 
 
 def _mixed(source: MixedRows) -> Split[Conversation]:
-    """Tasks in their order. Of a row in several the copy of a held-out task is kept, else the first."""
+    """Tasks in their order. Of a row in several the copy of a held-out task is kept, else the first. A row does not
+    train in one task when another one holds out what begins as it does."""
     seen: set[bytes] = set()
     held_out_first = sorted(source.tasks, key=lambda name: source.tasks[name].weight > 0)
     splits = {name: _read(source.tasks[name].rows, None, "sft", _instruction, seen=seen) for name in held_out_first}
+    for name, task in source.tasks.items():
+        if not task.weight:
+            splits[name].held_out += splits[name].train
+            splits[name].train = []
+    measured = {_digest(opening(row.prompt)) for split in splits.values() for row in split.held_out}
     whole: Split[Conversation] = Split(license=" AND ".join(sorted({str(one.license) for one in splits.values()})))
     for name, task in source.tasks.items():
         split = splits[name]
         train, held_out = ([replace(row, task=name) for row in part] for part in (split.train, split.held_out))
-        whole.held_out += held_out if task.weight else [*held_out, *train]
-        whole.train += _repeated(train, task.weight)
-        whole.dropped += [Dropped(f"{name}: {row.row}", row.reason) for row in split.dropped]
+        kept = [row for row in train if _digest(opening(row.prompt)) not in measured]
+        leaks = [row for row in train if _digest(opening(row.prompt)) in measured]
+        dropped = [*split.dropped, *(Dropped(row.row, "held_out_in_another_task") for row in leaks)]
+        whole.dropped += [Dropped(f"{name}: {row.row}", row.reason) for row in dropped]
+        whole.held_out += held_out
+        whole.train += _repeated(kept, task.weight)
         whole.rows += split.rows
+    if not whole.train:
+        raise ValueError("the mix has no row to train on that no task holds out; give a task more rows or more weight")
     return whole
 
 
@@ -87,8 +101,8 @@ def read_pairs(source: AnyRows, examples: Path | None) -> Split[Pair]:
 
 
 def half_of(pairs: list[Pair], half: int | None) -> list[Pair]:
-    """Those pairs whose prompt falls into this half (0 or 1); all of them for None."""
-    return [pair for pair in pairs if half is None or (_share(pair.prompt, salt="half") < 0.5) == (half == 0)]
+    """Those pairs whose opening falls into this half (0 or 1); all of them for None."""
+    return [pair for pair in pairs if half is None or (_share(opening(pair.prompt), salt="half") < 0.5) == (half == 0)]
 
 
 def read_labelled(source: AnyRows, examples: Path | None) -> Split[Labelled]:
@@ -99,6 +113,26 @@ def read_labelled(source: AnyRows, examples: Path | None) -> Split[Labelled]:
 def read_labelled_texts(source: FileRows | HubRows) -> Split[LabelledText]:
     """Rows for a classifier. Raises ValueError as `read_conversations` does."""
     return _read(source, None, "texts", lambda row, where: _one(formats.labelled_text(row, where)))
+
+
+def is_held_out(prompt: Sequence[Message] | str, share: float) -> bool:
+    """Whether a prompt is among the share of all prompts that never train. Every reader of rows asks here, so that
+    two stages agree on one file; what is held out of a smaller share is held out of a larger one too."""
+    return _share(prompt if isinstance(prompt, str) else opening(prompt)) < share
+
+
+def opening(prompt: Sequence[Message]) -> list[Message]:
+    """The messages up to the user's first, which all continuations of a conversation have in common."""
+    first = next((place for place, message in enumerate(prompt) if message["role"] == "user"), len(prompt))
+    return list(prompt[: first + 1])
+
+
+def note_licenses(out: Path, stage: str, rows: Split, source: AnyRows | MixedRows, examples: Path | None) -> None:
+    """Write down beside a model what is declared of its rows, and of those in `examples` that another model wrote."""
+    note_data_license(out, stage, rows.license)
+    if examples and source.kind in ("examples", "artifact"):
+        for writer, license in data_licenses(examples).items():
+            note_data_license(out, writer, license)
 
 
 def write_dropped(dropped: list[Dropped], out: Path) -> dict[str, int]:
@@ -136,8 +170,8 @@ def _read(
                 split.dropped.append(Dropped(where, "duplicate"))
                 continue
             seen.add(content)
-            is_held_out = _share(one.prompt) < source.held_out if isinstance(source, FileRows | HubRows) else held_out
-            (split.held_out if is_held_out else split.train).append(one)
+            measures = is_held_out(one.prompt, source.held_out) if isinstance(source, FileRows | HubRows) else held_out
+            (split.held_out if measures else split.train).append(one)
     if len(split.train) == 0 or len(split.held_out) < 2:
         raise ValueError(
             f"{_named(source, name)}: {len(split.train)} rows to train on and {len(split.held_out)} held out, after "
@@ -158,9 +192,9 @@ def _rows(source: AnyRows, examples: Path | None, name: str) -> Iterator[tuple[s
         yield from ((where, row, held_out) for where, row in read_rows(path))
 
 
-def _share(prompt: Sequence[Message] | str, *, salt: str = "") -> float:
-    """A number from 0 to 1 that a prompt decides, another one for each salt."""
-    return int.from_bytes(_digest([salt, *prompt] if salt else prompt)[:8]) / 2**64
+def _share(content: Sequence[Message] | str, *, salt: str = "") -> float:
+    """A number from 0 to 1 that the content decides, another one for each salt."""
+    return int.from_bytes(_digest([salt, *content] if salt else content)[:8]) / 2**64
 
 
 def _digest(content: Any) -> bytes:

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gristmill.align.config import DpoConfig, DpoRun, OrpoConfig
-from gristmill.align.data import read_pairs, write_dropped
+from gristmill.align.data import note_licenses, read_pairs, write_dropped
 from gristmill.evaluate.statistics import mean_interval, paired_difference
-from gristmill.model.origin import note_data_license
 from gristmill.program import run_program
 from gristmill.progress import progress
 from gristmill.report import Report
@@ -82,7 +81,7 @@ def run_dpo(
     if judge and scores_before:
         metrics |= judge.metrics(scores_before, judge.scores(policy), seed=config.seed)
     trl_adapter.save_checkpoint(policy, model, out, tokenizer, config.adapter)
-    note_data_license(out, "align", pairs.license)
+    note_licenses(out, "align", pairs, config.data, examples)
     return Report(
         rows_in=pairs.rows,
         rows_out=len(train_pairs),

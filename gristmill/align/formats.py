@@ -1,8 +1,9 @@
 """Rows as people publish them, told apart by their fields: each becomes messages, a pair, a labelled answer or text.
 
 Instruction rows: Alpaca, OpenAI's `messages`, ShareGPT's `conversations`, prompt and completion. Preference pairs:
-`chosen` and `rejected` behind a prompt in any of those forms, as two whole conversations, or as two transcripts of
-HH-RLHF (Bai et al. 2022, arXiv:2204.05862). Labelled answers: KTO's (Ethayarajh et al. 2024, arXiv:2402.01306).
+`chosen` and `rejected` behind a prompt in any of those forms, as two whole conversations with or without their prompt
+beside them (UltraFeedback, arXiv:2310.01377), or as two transcripts of HH-RLHF (Bai et al. 2022, arXiv:2204.05862).
+Labelled answers: KTO's (Ethayarajh et al. 2024, arXiv:2402.01306).
 
 A row of none of these is a ValueError that says where it stands, what was found and what was expected. One that is
 understood but teaches nothing is returned as the reason for leaving it out.
@@ -85,7 +86,7 @@ class LabelledText:
 
 def conversation(row: Row, where: str) -> Conversation | Reason:
     """An instruction row."""
-    if "label" in row or "kto_tag" in row:
+    if _desirable(row) is not None or "kto_tag" in row:
         raise ValueError(
             f"{where}: found a KTO row (`label`), expected an instruction row: undesirable answers are not to be "
             "learned; use align.algorithm: kto for such rows"
@@ -120,10 +121,14 @@ def pair(row: Row, where: str) -> Pair | Reason:
                 "a `prompt` beside them, or the whole conversation in each"
             )
     elif len(chosen) != 1 or len(rejected) != 1:
-        raise ValueError(
-            f"{where}: found a prompt, and {max(len(chosen), len(rejected))} messages in `chosen` or `rejected`; "
-            "expected one of the assistant in each, earlier turns belong to the prompt"
-        )
+        if not all(one[: len(prompt)] == prompt for one in (chosen[:-1], rejected[:-1])):
+            raise ValueError(
+                f"{where}: found a prompt, and {max(len(chosen), len(rejected))} messages in `chosen` or `rejected`; "
+                "expected one of the assistant in each, or the prompt at the start of both"
+            )
+        prompt = chosen[:-1]
+        if prompt != rejected[:-1]:
+            return "different_prompts"
     if not chosen[-1]["content"].strip() or not rejected[-1]["content"].strip():
         return "empty_answer"
     if chosen[-1] == rejected[-1]:
@@ -142,10 +147,11 @@ def labelled(row: Row, where: str) -> list[Labelled] | Reason:
             Labelled(where, found.format, found.prompt, answer, desirable)
             for answer, desirable in ((found.chosen, True), (found.rejected, False))
         ]
-    label = row.get("label", row.get("kto_tag"))
-    if label not in (True, False):  # 0 and 1 too
+    desirable = _desirable(row)
+    if desirable is None:
+        found = row.get("label", row.get("kto_tag"))
         raise ValueError(
-            f"{where}: found label {label!r} among the fields {_fields(row)}; expected a KTO row, whose `label` is "
+            f"{where}: found label {found!r} among the fields {_fields(row)}; expected a KTO row, whose `label` is "
             "true for a desirable answer and false for another, or a preference pair"
         )
     name, messages = _conversation(row, where)
@@ -153,7 +159,7 @@ def labelled(row: Row, where: str) -> list[Labelled] | Reason:
         raise ValueError(f"{where}: found {len(messages)} messages; expected a prompt and the assistant's answer to it")
     if not messages[-1]["content"].strip():
         return "empty_answer"
-    return [Labelled(where, f"kto {name}", messages[:-1], messages[-1], bool(label))]
+    return [Labelled(where, f"kto {name}", messages[:-1], messages[-1], desirable)]
 
 
 def labelled_text(row: Row, where: str) -> LabelledText | Reason:
@@ -167,12 +173,22 @@ def labelled_text(row: Row, where: str) -> LabelledText | Reason:
     return LabelledText(where, "text and label", text, str(label)) if text.strip() else "empty_text"
 
 
+def _desirable(row: Row) -> bool | None:
+    """KTO's label: true or false, also as 1 or 0 or spelled out; None where there is none, or one of another kind."""
+    for key in ("label", "kto_tag"):
+        said = row.get(key)
+        label = {"true": True, "false": False}.get(said.lower()) if isinstance(said, str) else said
+        if label in (True, False):  # 0 and 1 too
+            return bool(label)
+    return None
+
+
 def _conversation(row: Row, where: str) -> tuple[str, list[Message]]:
     """The format's name, and the messages."""
     if "messages" in row:
         return "messages", _messages(row["messages"], f"{where}: messages")
     if "conversations" in row:
-        return "sharegpt", _messages(row["conversations"], f"{where}: conversations")
+        return "sharegpt", _sharegpt(row, where)
     answer = next((key for key in _COMPLETIONS if key in row), None)
     name, prompt = _prompt(row, where)
     if answer is None or prompt is None:
@@ -193,13 +209,21 @@ def _prompt(row: Row, where: str) -> tuple[str, list[Message] | None]:
         is_text = isinstance(found, str)
         return "prompt", [_user(found)] if is_text else _messages(found, f"{where}: prompt")
     if "instruction" in row:
-        more = _text(row, "input", where) if row.get("input") else ""
-        instruction = _text(row, "instruction", where)
-        return "alpaca", [_user(f"{instruction}\n\n{more}" if more else instruction)]
-    for key, name in (("conversations", "sharegpt"), ("messages", "messages")):
-        if key in row:
-            return name, _messages(row[key], f"{where}: {key}")
+        parts = ["instruction", *(key for key in ("input", "context") if row.get(key))]  # `context`: Dolly's
+        return "alpaca", [_user("\n\n".join(_text(row, key, where) for key in parts))]
+    if "conversations" in row:
+        return "sharegpt", _sharegpt(row, where)
+    if "messages" in row:
+        return "messages", _messages(row["messages"], f"{where}: messages")
     return "", None
+
+
+def _sharegpt(row: Row, where: str) -> list[Message]:
+    """The turns, behind the system message that stands beside them; one among the turns counts more."""
+    messages = _messages(row["conversations"], f"{where}: conversations")
+    if not row.get("system") or messages[0]["role"] == "system":
+        return messages
+    return [{"role": "system", "content": _text(row, "system", where)}, *messages]
 
 
 def _answer(found: Any, where: str) -> list[Message]:

@@ -1,20 +1,21 @@
 """Labelled answers, KTO on TRL: `python -m gristmill.align.kto --config run.yaml --out DIR`.
 
 KTO asks how far the policy has moved from the reference on answers that do not belong to their prompts, to tell a
-reward from a drift. TRL estimates it from the answers of the rows beside a row, which `_dataset` puts there.
+reward from a drift. TRL estimates it from a second answer beside each row's own, which `_mismatched` puts there.
 """
 
 import random
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gristmill.align.config import KtoConfig, KtoRun
-from gristmill.align.data import read_labelled, write_dropped
+from gristmill.align.data import note_licenses, read_labelled, write_dropped
 from gristmill.evaluate.branches import Branches
 from gristmill.evaluate.statistics import mean_interval
-from gristmill.model.origin import note_data_license
 from gristmill.program import run_program
 from gristmill.progress import progress
 from gristmill.report import Report
@@ -55,7 +56,7 @@ def run_kto(
     _check_both_kinds(train_rows, held_out)
     judge = scored_answers(reward_model, tokenizer, [row.prompt for row, _ in held_out], config, device)
 
-    batches = _mismatched(train_rows, rows_per_batch=config.micro_rows, seed=config.seed)
+    batches = _mismatched(train_rows, rows_per_batch=config.micro_rows, max_tokens=limit, seed=config.seed)
     with progress("align: reference", total=2 * len(batches), unit="answers") as bar:
         dataset = _dataset(policy, batches, bar)
     before = _logps(policy, held_out)
@@ -84,7 +85,7 @@ def run_kto(
     if judge and scores_before:
         metrics |= judge.metrics(scores_before, judge.scores(policy), seed=config.seed)
     trl_adapter.save_checkpoint(policy, model, out, tokenizer, config.adapter)
-    note_data_license(out, "align", rows.license)
+    note_licenses(out, "align", rows, config.data, examples)
     return Report(
         rows_in=rows.rows,
         rows_out=len(train_rows),
@@ -109,17 +110,29 @@ def _check_both_kinds(train_rows: Answers, held_out: Answers) -> None:
             )
 
 
-def _mismatched(rows: Answers, *, rows_per_batch: int, seed: int) -> list[tuple[Branches, bool]]:
-    """Shuffled rows, each with the answer of its neighbour in the same batch as a second completion."""
+def _mismatched(rows: Answers, *, rows_per_batch: int, max_tokens: int, seed: int) -> Answers:
+    """Shuffled rows, each with an answer to another prompt as a second completion, cut where the context ends.
+
+    It is that of the nearest row before it in its batch (the last one stands before the first), or of the nearest one
+    anywhere where the batch has no other prompt, as a last batch of one row. Raises ValueError for a single prompt.
+    """
     order = list(rows)
     random.Random(seed).shuffle(order)
     result = []
-    for first in range(0, len(order), rows_per_batch):
+    for place, (row, desirable) in enumerate(order):
+        first = place - place % rows_per_batch
         batch = order[first : first + rows_per_batch]
-        for place, (row, desirable) in enumerate(batch):
-            other = batch[place - 1][0].completions[0]
-            result.append((Branches(row.prompt, [row.completions[0], other]), desirable))
+        nearest = chain(_backwards(batch, place - first), _backwards(order, place))
+        other = next((one.completions[0] for one, _ in nearest if one.prompt != row.prompt), None)
+        if other is None:
+            raise ValueError("all answers to train on are to one prompt; KTO compares them with answers to others")
+        result.append((Branches(row.prompt, [row.completions[0], other[: max_tokens - len(row.prompt)]]), desirable))
     return result
+
+
+def _backwards(rows: Answers, place: int) -> Iterator[tuple[Branches, bool]]:
+    """The other rows, from the one before a place round to the one behind it."""
+    return (rows[place - step] for step in range(1, len(rows)))
 
 
 def _dataset(policy: "PreTrainedModel", rows: Answers, bar: "Bar") -> "Dataset":

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gristmill.align.config import RewardModelConfig, RewardModelRun
-from gristmill.align.data import half_of, read_pairs, write_dropped
+from gristmill.align.data import half_of, note_licenses, read_pairs, write_dropped
 from gristmill.evaluate.statistics import mean_interval, paired_difference
-from gristmill.model.origin import note_data_license
 from gristmill.program import run_program
 from gristmill.report import Report
 from gristmill.schema import Resources
@@ -71,7 +70,7 @@ def run_reward_model(
     ids = [[*pair.prompt, *answer] for pair in held_out for answer in pair.completions]
     scores = np.array(rewards(scorer, ids)).reshape(-1, 2)
     trl_adapter.save_checkpoint(scorer, model, out, tokenizer, config.adapter)
-    note_data_license(out, "reward_model", pairs.license)
+    note_licenses(out, "reward_model", pairs, config.data, examples)
     return Report(
         rows_in=pairs.rows,
         rows_out=len(train_pairs),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 from gristmill.align.data import Dropped
 from gristmill.align.formats import Conversation, Labelled, Pair
 from gristmill.evaluate.branches import Branches
-from gristmill.evaluate.chat_format import ChatTokens, Message, encode_chats
+from gristmill.evaluate.chat_format import ChatTokens, Message, encode_chats, spell_special_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -15,6 +15,7 @@ T = TypeVar("T")
 R = TypeVar("R", Conversation, Pair, Labelled)
 
 TOO_LONG = "too_long"
+SPELLS_SPECIAL_TOKEN = "spells_special_token"
 
 
 def encode_conversations(
@@ -73,11 +74,9 @@ def encode_labelled(
 def _without_special_tokens(
     tokenizer: "Tokenizer", rows: Sequence[R], messages: Callable[[R], list[Message]]
 ) -> tuple[list[R], list[Dropped]]:
-    # a message that spells a special token would end its turn from within
-    control = tokenizer.all_special_tokens
-    spells = [any(token in one["content"] for one in messages(row) for token in control) for row in rows]
+    spells = spell_special_tokens(tokenizer, map(messages, rows))
     clean = [row for row, bad in zip(rows, spells, strict=True) if not bad]
-    return clean, [Dropped(row.row, "spells_special_token") for row, bad in zip(rows, spells, strict=True) if bad]
+    return clean, [Dropped(row.row, SPELLS_SPECIAL_TOKEN) for row, bad in zip(rows, spells, strict=True) if bad]
 
 
 def _some(fitting: list[T], max_tokens: int) -> list[T]:

@@ -2,11 +2,12 @@
 
 from abc import abstractmethod
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, NonNegativeFloat, model_validator
 
-from gristmill.fingerprint import content_digest
+from gristmill.fingerprint import content_digest, read_sha256
 from gristmill.schema import Schema, SourceUnavailable
 
 
@@ -30,7 +31,8 @@ class OwnRows(Schema):
     license: str = "unknown"
     """Licence of the rows, SPDX where there is one; it stays with every model that is made with them."""
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    """Share of rows that never train and measure the result. The prompt decides, so all answers to it stay together."""
+    """Share of rows that never train and measure the result. The messages up to the user's first decide, so all answers
+    to a prompt and all continuations of a conversation stay together."""
 
     @abstractmethod
     def content(self) -> Any:
@@ -46,10 +48,11 @@ class FileRows(OwnRows):
 
     kind: Literal["files"] = "files"
     paths: Annotated[list[Annotated[str, AfterValidator(_absolute)]], Field(min_length=1)]
-    """Local or fsspec paths (`s3://…`, `https://…`) or globs; relative ones count from where the command is started."""
+    """Local or fsspec paths (`s3://…`, `https://…`) or globs; relative ones count from where the command is started. A
+    remote file whose server states no version (an ETag or a checksum) is read whole by every `plan`."""
 
     def content(self) -> list[str]:
-        """Each file's digest, wherever it lies; of a remote one what its server says of its version."""
+        """Each file's digest; of a remote one what its server says of its version, where it does."""
         return [_digest(location) for location in located(self.paths)]
 
 
@@ -88,10 +91,14 @@ class MixedRows(Schema):
 
     kind: Literal["mix"] = "mix"
     tasks: Annotated[dict[str, TaskRows], Field(min_length=1)]
-    """The tasks by name."""
+    """The tasks by name. Their order counts: rows follow it, and of copies the first is kept."""
 
-    def content(self) -> dict[str, Any]:
-        return {name: [task.rows.content(), task.rows.license, task.rows.held_out] for name, task in self.tasks.items()}
+    def content(self) -> list[list[Any]]:
+        """Name, weight, rows, licence and share held out of each; a list, since their order decides too."""
+        return [
+            [name, task.weight, task.rows.content(), task.rows.license, task.rows.held_out]
+            for name, task in self.tasks.items()
+        ]
 
     @model_validator(mode="after")
     def _something_trains(self) -> Self:
@@ -120,12 +127,26 @@ def located(paths: list[str]) -> list[str]:
     return found
 
 
+_VERSIONS = ("ETag", "etag", "md5Hash", "content_md5", "Content-MD5", "blob_id")
+"""Where the facts of a remote file state its version: S3 and HTTP, GCS, Azure, the Hugging Face hub."""
+
+
 def _digest(location: str) -> str:
     if "://" not in location:
         return content_digest(Path(location))
     from fsspec.core import url_to_fs
+    from fsspec.implementations.local import LocalFileSystem
 
     filesystem, bare = url_to_fs(location)
-    facts = filesystem.info(bare)
-    stated = next((facts[key] for key in ("ETag", "etag", "md5Hash", "content_md5") if facts.get(key)), None)
-    return str(stated or filesystem.ukey(bare)).strip('"')
+    if isinstance(filesystem, LocalFileSystem):
+        return content_digest(Path(bare))
+    try:
+        facts = filesystem.info(bare)
+        stated = next((facts[key] for key in _VERSIONS if facts.get(key)), None)
+        if stated:
+            return str(stated).strip('"')
+        with TemporaryDirectory() as folder:  # fetched whole: not every server sends a range of bytes
+            filesystem.get_file(bare, f"{folder}/file")
+            return read_sha256(Path(folder, "file"))
+    except Exception as error:  # each file system has exceptions of its own
+        raise SourceUnavailable(f"data.paths: cannot read {location} ({type(error).__name__}: {error})") from error

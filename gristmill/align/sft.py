@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gristmill.align.config import SftConfig, SftRun
-from gristmill.align.data import read_conversations, write_dropped
+from gristmill.align.data import note_licenses, read_conversations, write_dropped
 from gristmill.align.formats import Conversation
 from gristmill.evaluate.chat_format import ChatTokens, printed
 from gristmill.evaluate.statistics import mean_interval, paired_difference, per_token
-from gristmill.model.origin import data_licenses, note_data_license
 from gristmill.program import run_program
 from gristmill.report import Report
 from gristmill.schema import Resources
@@ -76,10 +75,7 @@ def run_sft(model: Path, examples: Path | None, out: Path, config: SftConfig, re
     )
     after = _nats(policy, held_out)
     trl_adapter.save_checkpoint(policy, model, out, tokenizer, config.adapter)
-    note_data_license(out, "sft", rows.license)
-    if examples and config.data.kind in ("examples", "artifact"):
-        for stage, license in data_licenses(examples).items():  # of rows that a model wrote
-            note_data_license(out, stage, license)
+    note_licenses(out, "sft", rows, config.data, examples)
     return Report(
         rows_in=rows.rows,
         rows_out=len(train_rows),

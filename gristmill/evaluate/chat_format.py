@@ -3,7 +3,7 @@
 What the assistant says stands between the template's `{% generation %}` and `{% endgeneration %}`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -64,6 +64,13 @@ def encode_prompts(tokenizer: "Tokenizer", prompts: Sequence[list[Message]]) -> 
         list(prompts), tokenize=True, add_generation_prompt=True, return_dict=True
     )
     return encoded["input_ids"]
+
+
+def spell_special_tokens(tokenizer: "Tokenizer", chats: Iterable[Sequence[Message]]) -> list[bool]:
+    """Whether any message of a conversation spells a special token, which would end its turn from within."""
+    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    special |= set(tokenizer.all_special_tokens)
+    return [any(token in message["content"] for message in chat for token in special) for chat in chats]
 
 
 def end_of_turn(tokenizer: "Tokenizer") -> list[int]:

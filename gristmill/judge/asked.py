@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from gristmill.judge.config import AskedConfig, PromptFile
-from gristmill.judge.questions import Judge, Question
+from gristmill.judge.questions import Judge, Question, Reply
 from gristmill.judge.templates import Message
 from gristmill.review.candidates import read_candidates
 from gristmill.review.preferences import held_out_prompts, prompt_digest
@@ -48,21 +48,22 @@ def held_out_of(asked: Asked, pairs: Sequence[dict], share: float) -> set[str]:
     if aside < 2 or len(pairs) - aside < 1:
         raise ValueError(
             f"{len(pairs)} pairs came of {len(asked.prompts)} prompts, {aside} of them held out; at least 1 to train "
-            "on and 2 held out are needed: raise preferences.max_prompts, or take another judge"
+            "on and 2 held out are needed: raise preferences.max_prompts, or answer_tokens where many were cut off, or "
+            "take another judge"
         )
     return held_out
 
 
-def sample(policy: Judge, prompts: Sequence[Sequence[Message]], config: AskedConfig, *, each: int) -> list[list[str]]:
-    """`each` answers to each prompt; an empty text where the model's context has no room."""
+def sample(policy: Judge, prompts: Sequence[Sequence[Message]], config: AskedConfig, *, each: int) -> list[list[Reply]]:
+    """`each` answers to each prompt."""
     seeds = np.random.SeedSequence(config.seed).generate_state(len(prompts) * each).tolist()
     questions = [
         Question(tuple(prompt), config.answer_tokens, config.temperature, seeds[number * each + place])
         for number, prompt in enumerate(prompts)
         for place in range(each)
     ]
-    texts = [(reply.text or "").strip() for reply in policy.ask(questions, label="answers")]
-    return [texts[first : first + each] for first in range(0, len(texts), each)]
+    replies = policy.ask(questions, label="answers")
+    return [replies[first : first + each] for first in range(0, len(replies), each)]
 
 
 def _distinct(path: Path, seed: int) -> list[list[Message]]:

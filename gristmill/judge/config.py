@@ -2,15 +2,16 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator
+from pydantic import AfterValidator, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from gristmill.fingerprint import content_digest
 from gristmill.judge.templates import COMPARE, CRITIQUE, RATE, REVISE, Template
 from gristmill.program import Run
 from gristmill.schema import Schema, StageConfig
+from gristmill.tokens.config import TOKENIZER_FILES
 
 CRITERION = "the better answer is more helpful, truthful and harmless"
 AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
@@ -84,23 +85,49 @@ class ModelJudge(Schema):
     def identity(self) -> dict[str, Any]:
         """The model's content and stated licence in place of its path. Raises SourceUnavailable when there is none."""
         decisive = self.model_dump(mode="json", include={"kind", "max_tokens"})
-        if self.path:
-            from gristmill.model.config import weights_digest
-            from gristmill.model.origin import license_of_model
+        if self.path is None:
+            return decisive
+        from gristmill.model.origin import license_of_model
 
-            decisive["license"] = license_of_model(self.path)  # what is trained on its answers stands under it, too
-            decisive["weights"] = weights_digest(self.path)
-            decisive["tokenizer"] = content_digest(self.path / "tokenizer.json")
-        return decisive
+        # what is trained on its answers stands under its licence, too
+        return decisive | model_content(self.path) | {"license": license_of_model(self.path)}
+
+
+def model_content(folder: Path) -> dict[str, Any]:
+    """What decides a model's answers, as digests: weights, tokenizer, chat template and what ends an answer.
+
+    Raises SourceUnavailable when there is no model.
+    """
+    from gristmill.model.config import weights_digest
+
+    weights = weights_digest(folder)
+    present = [name for name in (*TOKENIZER_FILES, "generation_config.json") if (folder / name).is_file()]
+    return {"weights": weights, "files": {name: content_digest(folder / name) for name in present}}
+
+
+def _has_a_path(judge: EndpointJudge | ModelJudge) -> EndpointJudge | ModelJudge:
+    if isinstance(judge, ModelJudge) and judge.path is None:
+        raise ValueError("kind `model` needs a path here: there is no other model that it could mean")
+    return judge
 
 
 JudgeConfig = Annotated[EndpointJudge | ModelJudge, Field(discriminator="kind")]
+NamedJudgeConfig = Annotated[JudgeConfig, AfterValidator(_has_a_path)]
+"""One that is not the model whose answers are judged."""
+
+
+def check_license(writer: EndpointJudge | ModelJudge, license: str | None, *, setting: str) -> None:
+    """Raises ValueError for an endpoint whose texts are trained on and whose terms are not stated."""
+    if isinstance(writer, EndpointJudge) and not license:
+        raise ValueError(
+            f"{setting} is missing: state the licence or terms under which the endpoint's answers may be trained on"
+        )
 
 
 class JudgedSamplesConfig(Schema):
     """A judge compares a model's answers to `samples` with its parent's, in both orders."""
 
-    by: JudgeConfig
+    by: NamedJudgeConfig
     """Who judges; a `model` needs a path."""
     criterion: str = CRITERION
     """What makes an answer good, in words for the judge."""
@@ -113,7 +140,7 @@ class JudgedSamplesConfig(Schema):
 class JudgeFile(Schema):
     """A file of its own for a judge, as `gristmill judge` takes it."""
 
-    judge: JudgeConfig
+    judge: NamedJudgeConfig
     """Who judges."""
 
 
@@ -191,6 +218,9 @@ class ConstitutionConfig(AskedConfig):
     """A YAML file of principles, such as pipeline_configs/constitutions/harmless.yaml."""
     reviser: JudgeConfig = ModelJudge()
     """Who criticizes and revises: the model itself, another one, or an endpoint."""
+    license: str | None = None
+    """Licence or terms of what an endpoint writes; needed there, for revisions are trained on. A model folder states
+    its own."""
     revisions: PositiveInt = 1
     """Rounds of critique and revision, each by a principle of its own."""
     max_repetition: Annotated[float, Field(ge=0, le=1)] = 0.3
@@ -202,6 +232,11 @@ class ConstitutionConfig(AskedConfig):
     @property
     def templates(self) -> tuple[Template, ...]:
         return (CRITIQUE, REVISE)
+
+    @model_validator(mode="after")
+    def _terms_are_stated(self) -> Self:
+        check_license(self.reviser, self.license, setting="preferences.license")
+        return self
 
     def identity(self) -> dict[str, Any]:
         decisive = {**super().identity(), "reviser": self.reviser.identity()}

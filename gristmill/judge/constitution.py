@@ -17,7 +17,7 @@ from gristmill.align.online.rewards import repetition
 from gristmill.judge.asked import sample
 from gristmill.judge.config import ConstitutionConfig
 from gristmill.judge.feedback import Made
-from gristmill.judge.questions import Judge, Question
+from gristmill.judge.questions import Judge, Question, Reply
 from gristmill.judge.templates import CRITIQUE, REVISE, Message, Template, shows_marks, transcript
 from gristmill.review.preferences import message
 from gristmill.schema import Schema
@@ -42,25 +42,31 @@ def constitutional(policy: Judge, reviser: Judge, prompts: Sequence[list[Message
     """Pairs of revision and first answer, in the format of `preferences.jsonl`. Raises JudgeFailed."""
     principles = load_yaml(config.constitution, [], Constitution).principles
     drawn = np.random.default_rng(config.seed).integers(len(principles), size=(len(prompts), config.revisions))
-    first = [texts[0] for texts in sample(policy, prompts, config, each=1)]
+    first = [replies[0] for replies in sample(policy, prompts, config, each=1)]
     rows: list[dict[str, Any]] = [
-        {"prompt": prompt, "first": text, "revised": text, "rounds": [], "outcome": "" if text else "empty_answer"}
-        for prompt, text in zip(prompts, first, strict=True)
+        {
+            "prompt": prompt,
+            "first": reply.said,
+            "revised": reply.said,
+            "rounds": [],
+            "outcome": reply.fault or ("" if reply.said else "empty_answer"),
+        }
+        for prompt, reply in zip(prompts, first, strict=True)
     ]
     for turn in range(config.revisions):
         going = [(row, principles[draws[turn]]) for row, draws in zip(rows, drawn, strict=True) if not row["outcome"]]
         asked = [{"request": principle.critique} for _, principle in going]
         critiques = _asked(reviser, CRITIQUE, [row for row, _ in going], asked, config)
         for (row, principle), critique in zip(going, critiques, strict=True):
-            row["rounds"].append({"principle": principle.name, "critique": critique, "revision": None})
-            row["outcome"] = "" if critique else "no_critique"
+            row["rounds"].append({"principle": principle.name, "critique": critique.said, "revision": None})
+            row["outcome"] = "" if critique.said else critique.why or "no_critique"
         going = [(row, principle) for row, principle in going if not row["outcome"]]
         asked = [{"request": principle.revision} for _, principle in going]
         revisions = _asked(reviser, REVISE, [row for row, _ in going], asked, config)
         for (row, _), revision in zip(going, revisions, strict=True):
-            row["rounds"][-1]["revision"] = revision
+            row["rounds"][-1]["revision"] = revision.said
             row["outcome"] = _fault(revision, config.max_repetition)
-            row["revised"] = row["revised"] if row["outcome"] else revision
+            row["revised"] = row["revised"] if row["outcome"] else revision.said
     for row in rows:
         if not row["outcome"]:
             row["outcome"] = "equal_answers" if row["revised"] == row["first"] else "revised"
@@ -102,13 +108,15 @@ def toxicity_change(rows: Sequence[dict[str, Any]], *, seed: int, threshold: flo
     }
 
 
-def _fault(revision: str, max_repetition: float) -> str:
-    """Why a text is no revision; empty where it may be one."""
-    if not revision:
-        return "no_revision"
-    if shows_marks(revision):
+def _fault(revision: Reply, max_repetition: float) -> str:
+    """Why a reply is no revision; empty where it may be one."""
+    if not revision.said:
+        return revision.why or "no_revision"
+    if shows_marks(revision.said):
         return "shows_marks"
-    return "repetitive" if repetition(revision) > max_repetition else ""
+    if repetition(revision.said) > max_repetition:
+        return "repetitive"
+    return revision.fault
 
 
 def _asked(
@@ -117,16 +125,14 @@ def _asked(
     rows: Sequence[dict[str, Any]],
     words: Sequence[dict[str, str]],
     config: ConstitutionConfig,
-) -> list[str]:
-    """The reviser's texts; empty where it had nothing to say, or no room to say it."""
+) -> list[Reply]:
     questions = []
     for row, said in zip(rows, words, strict=True):
         material = {"conversation": transcript(row["prompt"]), "answer": row["revised"]}
         if template is REVISE:
             material["critique"] = row["rounds"][-1]["critique"]
         questions.append(Question(tuple(template.filled(material=material, **said)), config.reviser.max_tokens))
-    replies = reviser.ask(questions, label=f"constitution: {template.name}")
-    return [(reply.text or "").strip() for reply in replies]
+    return reviser.ask(questions, label=f"constitution: {template.name}")
 
 
 def _toxicity() -> Callable[[str], float]:

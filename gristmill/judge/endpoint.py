@@ -26,6 +26,7 @@ from gristmill.judge.questions import Question, Reply
 MAX_ANSWER_BYTES = 1 << 22
 LONGEST_WAIT_S = 60.0
 SHORTEST_SECRET = 6  # characters of a key that a quoted message may repeat at most
+CUT = frozenset({"length", "content_filter"})  # finish reasons of texts that are not whole
 PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 
 
@@ -67,7 +68,8 @@ class Endpoint:
         error = ""
         for attempt in range(1, self._config.tries + 1):
             try:
-                return Reply(self._hidden(self._post(client, question)), tries=attempt)
+                text, cut = self._post(client, question)
+                return Reply(self._hidden(text), tries=attempt, cut=cut)
             except _Refused as refused:
                 return Reply(None, "failed", str(refused), attempt)
             except _TryAgain as again:
@@ -79,7 +81,8 @@ class Endpoint:
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
         raise AssertionError("tries is positive")
 
-    def _post(self, client: httpx.Client, question: Question) -> str:
+    def _post(self, client: httpx.Client, question: Question) -> tuple[str, bool]:
+        """The text, and whether it was cut off."""
         url = httpx.URL(f"{self._config.url}/chat/completions")
         drawn = {"seed": question.seed} if question.temperature else {}
         body = {
@@ -153,14 +156,15 @@ def _read(answer: httpx.Response, until: float) -> bytes:
     return bytes(content)
 
 
-def _text_of(content: bytes) -> str:
+def _text_of(content: bytes) -> tuple[str, bool]:
     try:
-        text = json.loads(content)["choices"][0]["message"]["content"]
-    except (ValueError, KeyError, IndexError, TypeError) as error:
+        choice = json.loads(content)["choices"][0]
+        text, finish = choice["message"]["content"], choice.get("finish_reason")
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise _TryAgain("its answer is no chat completion") from error
     if text is not None and not isinstance(text, str):
         raise _TryAgain("its answer is no chat completion")
-    return text or ""
+    return text or "", isinstance(finish, str) and finish in CUT
 
 
 def _key(config: EndpointJudge) -> str | None:

@@ -22,16 +22,18 @@ Made = tuple[list[Row], list[Row], Counter[str], dict[str, Any]]
 
 def feedback(policy: Judge, judge: Judge, prompts: Sequence[list[Message]], config: FeedbackConfig) -> Made:
     """Pairs in the format of `preferences.jsonl`. Raises JudgeFailed."""
-    texts = sample(policy, prompts, config, each=config.answers_per_prompt)
+    sampled = sample(policy, prompts, config, each=config.answers_per_prompt)
     contests, dropped = [], Counter[str]()
-    for prompt, answers in zip(prompts, texts, strict=True):
+    for prompt, answers in zip(prompts, sampled, strict=True):
         for first, second in zip(answers[::2], answers[1::2], strict=True):
-            if not first or not second:
+            if fault := first.fault or second.fault:
+                dropped[fault] += 1
+            elif not first.said or not second.said:
                 dropped["empty_answer"] += 1
-            elif first == second:
+            elif first.said == second.said:
                 dropped["equal_answers"] += 1
             else:
-                contests.append(Contest(prompt, first, second))
+                contests.append(Contest(prompt, first.said, second.said))
     judged, details = (_compared if config.by == "comparison" else _rated)(judge, contests, config)
     pairs = []
     for number, (contest, row) in enumerate(zip(contests, judged, strict=True)):

@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from gristmill.evaluate.chat_format import encode_prompts
+from gristmill.evaluate.chat_format import encode_prompts, spell_special_tokens
 from gristmill.evaluate.generation import answers
 from gristmill.evaluate.sampling_config import Sampling
 from gristmill.judge.questions import Question, Reply
@@ -20,10 +20,14 @@ class LocalModel:
         self._chat, self._batch_rows = ChatModel(folder, device=device, threads=threads), batch_rows
 
     def replies(self, questions: Sequence[Question]) -> Generator[tuple[int, Reply]]:
-        encoded = encode_prompts(self._chat.tokenizer, [list(each.messages) for each in questions])
+        chats = [list(each.messages) for each in questions]
+        encoded = encode_prompts(self._chat.tokenizer, chats)
+        spells = spell_special_tokens(self._chat.tokenizer, chats)
         fitting = []
         for number, (question, ids) in enumerate(zip(questions, encoded, strict=True)):
-            if len(ids) + question.max_tokens > self._chat.context:
+            if spells[number]:
+                yield number, Reply(None, "spells_special_token")
+            elif len(ids) + question.max_tokens > self._chat.context:
                 yield number, Reply(None, "too_long")
             else:
                 fitting.append(number)
@@ -39,7 +43,8 @@ class LocalModel:
                 seeds=[questions[number].seed for number in batch] if temperature else None,
             )
             for number, answer in zip(batch, made, strict=True):
-                yield number, Reply(str(self._chat.tokenizer.decode(answer.ids, skip_special_tokens=True)).strip())
+                text = str(self._chat.tokenizer.decode(answer.ids, skip_special_tokens=True)).strip()
+                yield number, Reply(text, cut=answer.stopped_by is None)
 
 
 def _kind(question: Question) -> tuple[int, float]:

@@ -12,9 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.judge.asked import held_out_of, read_asked
-from gristmill.judge.config import ConstitutionConfig, EndpointJudge, FeedbackConfig, JudgedPreferencesRun, ModelJudge
+from gristmill.judge.config import (
+    ConstitutionConfig,
+    EndpointJudge,
+    FeedbackConfig,
+    JudgedPreferencesRun,
+    ModelJudge,
+    model_content,
+)
 from gristmill.judge.questions import Judge
-from gristmill.model.config import weights_digest
+from gristmill.model.origin import license_of_model, note_data_license
 from gristmill.program import run_program
 from gristmill.report import Report
 from gristmill.review.agreement import share
@@ -49,6 +56,8 @@ def run_judged_preferences(
     for path in sorted(examples.glob("*.jsonl")):
         shutil.copyfile(path, out / path.name)
     write_rows(out, "preferences", pairs, held_out, keep=config.made_pairs)
+    if isinstance(config, ConstitutionConfig):
+        note_data_license(out, "preferences", license_of_writer(config.reviser, config.license))
     return Report(
         rows_in=len(pairs) + dropped.total(),
         rows_out=len(pairs),
@@ -66,10 +75,16 @@ def run_judged_preferences(
 
 
 def open_judge(config: EndpointJudge | ModelJudge, memory: Path, resources: Resources) -> Judge:
-    """A judge of its own. Raises ValueError for a model judge without a path, and as its respondent does."""
-    if isinstance(config, ModelJudge) and config.path is None:
-        raise ValueError("a judge of kind `model` needs the path of a model folder here")
+    """A judge of its own. Raises ValueError as its respondent does."""
+    assert isinstance(config, EndpointJudge) or config.path, "the configuration asks for a path"
     return _judge(config, memory, Path(), resources)
+
+
+def license_of_writer(writer: EndpointJudge | ModelJudge, stated: str | None) -> str | None:
+    """Of what a model writes: as stated, or as its folder says. None for the model itself."""
+    if stated or isinstance(writer, EndpointJudge) or writer.path is None:
+        return stated
+    return license_of_model(writer.path)
 
 
 def _judge(
@@ -85,7 +100,7 @@ def _judge(
     from gristmill.judge.local import LocalModel
 
     folder = config.path or policy
-    identity = {"kind": "model", "weights": weights_digest(folder)}
+    identity = {"kind": "model", **model_content(folder)}
     return Judge(
         LocalModel(
             folder,

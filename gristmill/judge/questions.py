@@ -27,15 +27,27 @@ class Question:
 
 @dataclass(frozen=True)
 class Reply:
-    """text: None where there is none: the question had no room in the model's context, or every attempt failed.
+    """text: None where there is none: the question had no room in the model's context or spells one of its
+    special tokens, or every attempt failed.
 
-    tries: attempts that it took.
+    tries: attempts that it took. cut: it was not at its end when it reached the longest length that was asked for.
     """
 
     text: str | None
-    why: Literal["", "too_long", "failed"] = ""
+    why: Literal["", "too_long", "spells_special_token", "failed"] = ""
     error: str = ""
     tries: int = 1
+    cut: bool = False
+
+    @property
+    def said(self) -> str:
+        """Without white space around it; empty where there is no text."""
+        return (self.text or "").strip()
+
+    @property
+    def fault(self) -> str:
+        """Why it is no whole text; empty where it is one, be it an empty one."""
+        return self.why or ("cut_off" if self.cut else "")
 
 
 class Respondent(Protocol):
@@ -64,7 +76,7 @@ class Judge:
         """memory: a JSON-lines file, begun where there is none."""
         self.respondent, self._memory = respondent, Memory(memory)
         self.counts: Counter[str] = Counter()
-        """questions, remembered, attempts, failed_attempts, failed, too_long."""
+        """questions, remembered, attempts, failed_attempts, failed, too_long, spells_special_token."""
 
     def ask(self, questions: Sequence[Question], *, label: str, tolerant: bool = False) -> list[Reply]:
         """Replies in the order of the questions. Equal questions are asked once.
@@ -93,7 +105,8 @@ class Judge:
                     self._memory.add(missing[number], asdict(reply))
                 bar.advance()
         found = [failed.get(key) or Reply(**self._memory[key]) for key in keys]
-        self.counts["too_long"] += sum(reply.why == "too_long" for reply in found)
+        for why in ("too_long", "spells_special_token"):
+            self.counts[why] += sum(reply.why == why for reply in found)
         return found
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.evaluate.statistics import mean_interval
+from gristmill.jsonl import read_jsonl
 from gristmill.judge.config import JudgedSamplesConfig
 from gristmill.judge.preferences import open_judge
 from gristmill.judge.templates import COMPARE
@@ -54,5 +55,4 @@ def judge_samples(
 def _answers(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return {row["prompt"]: row["answer"].strip() for row in rows}
+    return {row["prompt"]: row["answer"].strip() for _, row in read_jsonl(path)}

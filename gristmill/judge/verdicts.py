@@ -83,7 +83,8 @@ def rate(
         for prompt, answer in answers
     ]
     replies = judge.ask(questions, label="judge: ratings")
-    return [None if reply.text is None else parsed_score(reply.text) for reply in replies]
+    # `Score: 1` may be the beginning of `Score: 10`
+    return [None if reply.text is None or reply.cut else parsed_score(reply.text) for reply in replies]
 
 
 def order_agreement(compared: Sequence[Compared]) -> tuple[int, int]:

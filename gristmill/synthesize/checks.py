@@ -19,10 +19,11 @@ from gristmill.text.words import ngram_hashes, word_hashes, words
 
 @dataclass(frozen=True)
 class Written:
-    """A question and an answer."""
+    """A question and an answer. fault: why what was written is no whole text."""
 
     question: str
     answer: str
+    fault: str = ""
 
     @property
     def text(self) -> str:
@@ -43,6 +44,8 @@ class Checks:
     def fault(self, row: Written, seed: Written) -> str | None:
         """None for a row that is kept."""
         config = self.config
+        if row.fault:
+            return row.fault
         if not row.question or not row.answer:
             return "empty"
         if shows_marks(row.text):

@@ -7,7 +7,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from gristmill.dedup.decontaminate_config import DecontaminateConfig
 from gristmill.fingerprint import content_digest
-from gristmill.judge.config import EndpointJudge, ExamplePrompts, JudgeConfig, ModelJudge, PromptFile
+from gristmill.judge.config import ExamplePrompts, NamedJudgeConfig, PromptFile, check_license
 from gristmill.program import Run
 from gristmill.schema import StageConfig
 from gristmill.synthesize.templates import TEMPLATES
@@ -16,7 +16,7 @@ from gristmill.synthesize.templates import TEMPLATES
 class SynthesizeConfig(StageConfig):
     """Rows by a generator, added to the SFT rows of `examples`."""
 
-    generator: JudgeConfig
+    generator: NamedJudgeConfig
     """Who writes: an endpoint, or a model folder with a path."""
     license: str | None = None
     """Licence or terms of what an endpoint writes; needed there. A model folder states its own."""
@@ -48,16 +48,8 @@ class SynthesizeConfig(StageConfig):
     """Draws seeds and texts."""
 
     @model_validator(mode="after")
-    def _generator_is_known(self) -> Self:
-        if isinstance(self.generator, ModelJudge) and self.generator.path is None:
-            raise ValueError(
-                "synthesize.generator of kind `model` needs a path: there is no model yet that could write"
-            )
-        if isinstance(self.generator, EndpointJudge) and not self.license:
-            raise ValueError(
-                "synthesize.license is missing: state the licence or terms under which the endpoint's answers may be "
-                "trained on; every row carries it"
-            )
+    def _terms_are_stated(self) -> Self:
+        check_license(self.generator, self.license, setting="synthesize.license")
         return self
 
     def identity(self) -> dict[str, Any]:

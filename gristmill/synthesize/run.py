@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from gristmill.dedup.decontaminate_config import DecontaminateConfig
-from gristmill.judge.config import ModelJudge, PromptFile
+from gristmill.judge.config import PromptFile
 from gristmill.judge.people import read_references
-from gristmill.judge.preferences import open_judge
-from gristmill.judge.questions import Judge, Question
+from gristmill.judge.preferences import license_of_writer, open_judge
+from gristmill.judge.questions import Judge, Question, Reply
 from gristmill.model.origin import note_data_license
 from gristmill.program import run_program
 from gristmill.report import Report
@@ -37,7 +37,7 @@ def run_synthesize(
     """Raises JudgeFailed when the generator does not answer (what it wrote is kept), ValueError without seeds."""
     seeds, several_turns = _seeds(config, examples)
     generator = open_judge(config.generator, out / "synthesize" / "replies.jsonl", resources)
-    license = config.license or _license(config.generator)
+    license = license_of_writer(config.generator, config.license)
     checks = Checks(
         config,
         item_ngrams(examples, decontaminate, length=config.leak_words),
@@ -87,10 +87,10 @@ def _seeds(config: SynthesizeConfig, examples: Path) -> tuple[list[Written], int
 def _written(generator: Judge, seeds: Sequence[Written], config: SynthesizeConfig) -> list[Written]:
     if config.recipe == "rephrase":
         questions = _asked(generator, [seed.question for seed in seeds], config)
-        return [Written(question, seed.answer) for question, seed in zip(questions, seeds, strict=True)]
+        return [Written(asked.said, seed.answer, asked.fault) for asked, seed in zip(questions, seeds, strict=True)]
     if config.recipe == "translate":
-        texts = _asked(generator, [text for seed in seeds for text in (seed.question, seed.answer)], config)
-        return [Written(question, answer) for question, answer in zip(texts[::2], texts[1::2], strict=True)]
+        replies = _asked(generator, [text for seed in seeds for text in (seed.question, seed.answer)], config)
+        return [_of_two(question, answer) for question, answer in zip(replies[::2], replies[1::2], strict=True)]
     shown = [
         "\n\n".join(f"Task: {seeds[(place + step) % len(seeds)].question}" for step in range(SHOWN))
         for place in range(len(seeds))
@@ -98,15 +98,22 @@ def _written(generator: Judge, seeds: Sequence[Written], config: SynthesizeConfi
     questions = _asked(generator, shown, config)
     draws = _draws(config, len(questions), part=1)
     alone = [
-        Question(({"role": "user", "content": question},), config.row_tokens, config.temperature, draw)
+        Question(({"role": "user", "content": question.said},), config.row_tokens, config.temperature, draw)
         for question, draw in zip(questions, draws, strict=True)
-        if question
+        if question.said and not question.fault
     ]
     answers = iter(generator.ask(alone, label="synthesize: answers"))
-    return [Written(question, (next(answers).text or "").strip() if question else "") for question in questions]
+    return [
+        _of_two(question, next(answers)) if question.said and not question.fault else _of_two(question, Reply(""))
+        for question in questions
+    ]
 
 
-def _asked(generator: Judge, texts: Sequence[str], config: SynthesizeConfig) -> list[str]:
+def _of_two(question: Reply, answer: Reply) -> Written:
+    return Written(question.said, answer.said, question.fault or answer.fault)
+
+
+def _asked(generator: Judge, texts: Sequence[str], config: SynthesizeConfig) -> list[Reply]:
     questions = [
         Question(
             tuple(TEMPLATES[config.recipe].filled(material={"text": text}, language=config.language)),
@@ -116,8 +123,7 @@ def _asked(generator: Judge, texts: Sequence[str], config: SynthesizeConfig) -> 
         )
         for text, draw in zip(texts, _draws(config, len(texts), part=0), strict=True)
     ]
-    replies = generator.ask(questions, label=f"synthesize: {config.recipe}")
-    return [(reply.text or "").strip() for reply in replies]
+    return generator.ask(questions, label=f"synthesize: {config.recipe}")
 
 
 def _draws(config: SynthesizeConfig, count: int, *, part: int) -> list[int]:
@@ -127,16 +133,6 @@ def _draws(config: SynthesizeConfig, count: int, *, part: int) -> list[int]:
 def _sft_row(row: dict[str, Any], by: dict[str, Any]) -> dict[str, Any]:
     messages = [{"role": "user", "content": row["question"]}, {"role": "assistant", "content": row["answer"]}]
     return {"id": row["id"], "messages": messages, "synthetic": by}
-
-
-def _license(generator: Any) -> str:
-    from gristmill.model.licenses import license_of_folder
-    from gristmill.model.origin import read_origin
-
-    assert isinstance(generator, ModelJudge), "an endpoint's is stated"
-    assert generator.path
-    origin = read_origin(generator.path)
-    return origin.license if origin else license_of_folder(generator.path)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 
 from fake_judge import Asked, FakeJudge  # pyright: ignore[reportMissingImports]
-from tiny_chat_model import write_examples, write_tiny_model  # pyright: ignore[reportMissingImports]
+from tiny_chat_model import OFTEN, write_examples, write_tiny_model  # pyright: ignore[reportMissingImports]
 
 from gristmill.artifacts import Checkpoint, Examples
 from gristmill.judge.config import EndpointJudge, FeedbackConfig
@@ -30,7 +30,7 @@ def test_a_judge_that_goes_away_stops_the_stage_which_then_goes_on_and_the_key_i
     monkeypatch.setenv("JUDGE_API_KEY", KEY)
     monkeypatch.setenv("GRISTMILL_HOME", str(tmp_path / "home"))
     root = tmp_path / "store"
-    model = Checkpoint("checkpoint/tiny", write_tiny_model(root / "checkpoint" / "tiny"))
+    model = Checkpoint("checkpoint/tiny", write_tiny_model(root / "checkpoint" / "tiny", ends=OFTEN))
     examples = Examples("examples/made", write_examples(root / "examples" / "made"))
     out = root / "examples" / "draft"
     out.mkdir()
@@ -38,7 +38,7 @@ def test_a_judge_that_goes_away_stops_the_stage_which_then_goes_on_and_the_key_i
         judge = EndpointJudge(
             url=fake.url, model="fake", key_env="JUDGE_API_KEY", allow_private=True, tries=1, concurrency=1
         )
-        config = FeedbackConfig(judge=judge, answer_tokens=8, max_prompts=10, held_out=0.4)
+        config = FeedbackConfig(judge=judge, answer_tokens=48, max_prompts=10, held_out=0.4)
 
         def run():
             return preferences.function(

@@ -53,6 +53,8 @@ class FakeJudge:
     """Fault of the request with this number, from 0, where `faults` is empty."""
     said: str = ""
     """What it says with a fault; where empty, it repeats the key."""
+    cut: Callable[[Asked], bool] = lambda asked: False
+    """Whether it ran into its longest length with this answer."""
     requests: list[tuple[dict[str, Any], dict[str, str]]] = field(default_factory=list)
 
     def __enter__(self) -> "FakeJudge":
@@ -106,8 +108,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, b"oops" if fault == "no json" else b'{"data": []}')
         else:
             text = "\n".join(message["content"] for message in body["messages"])
-            said = self.judge.answer(Asked(text, body["temperature"], body.get("seed")))
-            self._send(200, json.dumps({"choices": [{"message": {"role": "assistant", "content": said}}]}).encode())
+            asked = Asked(text, body["temperature"], body.get("seed"))
+            message = {"role": "assistant", "content": self.judge.answer(asked)}
+            finish = "length" if self.judge.cut(asked) else "stop"
+            self._send(200, json.dumps({"choices": [{"message": message, "finish_reason": finish}]}).encode())
 
     def _send(self, status: int, content: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)

@@ -1,7 +1,5 @@
 """Prompts to answer, as text and as token ids, and which of them are held out."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gristmill.align.data import is_held_out
 from gristmill.align.online.prompts_config import AskingConfig, JsonlPrompts
-from gristmill.evaluate.chat_format import encode_prompts
+from gristmill.align.rows import SPELLS_SPECIAL_TOKEN, TOO_LONG
+from gristmill.evaluate.chat_format import encode_prompts, spell_special_tokens
 from gristmill.jsonl import read_jsonl
 
 if TYPE_CHECKING:
@@ -31,12 +31,14 @@ class Prompt:
 
 def read_prompts(
     config: AskingConfig, examples: Path | None, tokenizer: "Tokenizer", *, room: int
-) -> tuple[list[Prompt], list[Prompt], int]:
-    """Prompts to train on and held-out ones, encoded, and how many were left out as too long.
+) -> tuple[list[Prompt], list[Prompt], dict[str, int]]:
+    """Prompts to train on and held-out ones, encoded, and how many were left out, by reason.
 
     room: tokens that a prompt may have. Raises ValueError naming file and line, or when a part is empty.
     """
-    train, held_out = _from_jsonl(config.prompts) if isinstance(config.prompts, JsonlPrompts) else _examples(examples)
+    read = _from_jsonl(config.prompts) if isinstance(config.prompts, JsonlPrompts) else _examples(examples)
+    train, held_out = (_clean(part, tokenizer) for part in read)
+    spelling = sum(map(len, read)) - len(train) - len(held_out)
     chosen = set(np.random.default_rng(config.seed).permutation(len(train))[: config.few_shot].tolist())
     shown = [prompt for number, prompt in enumerate(train) if number in chosen]
     train = [prompt for number, prompt in enumerate(train) if number not in chosen]
@@ -46,19 +48,27 @@ def read_prompts(
         raise ValueError(
             f"prompts: {len(fitting[0])} to train on and {len(fitting[1])} held out have at most {room} tokens (the "
             "model's context less max_new_tokens); at least 1 and 2 are needed: give more rows or shorter ones"
+            + (f" ({spelling} that spell a special token were left out)" if spelling else "")
         )
-    return fitting[0], fitting[1], sum(map(len, parts)) - sum(map(len, fitting))
+    dropped = {SPELLS_SPECIAL_TOKEN: spelling, TOO_LONG: sum(map(len, parts)) - sum(map(len, fitting))}
+    return fitting[0], fitting[1], {reason: count for reason, count in dropped.items() if count}
+
+
+def _clean(prompts: list[Prompt], tokenizer: "Tokenizer") -> list[Prompt]:
+    """Those that spell no special token, nor does their reference, which few-shot prompts show."""
+    texts = ([{"content": prompt.text}, {"content": prompt.reference or ""}] for prompt in prompts)
+    spells = spell_special_tokens(tokenizer, texts)
+    return [prompt for prompt, bad in zip(prompts, spells, strict=True) if not bad]
 
 
 def _from_jsonl(source: JsonlPrompts) -> tuple[list[Prompt], list[Prompt]]:
     train: list[Prompt] = []
     held_out: list[Prompt] = []
     for where, row in read_jsonl(source.path):
-        content = json.dumps({key: value for key, value in row.items() if key != "id"}, sort_keys=True)
-        share = int.from_bytes(hashlib.sha256(content.encode()).digest()[:8]) / 2**64
+        text = _filled(source.prompt, row, where)
         reference = _filled(source.reference, row, where) if source.reference else None
-        prompt = Prompt(str(row.get("id", where)), _filled(source.prompt, row, where), reference, row)
-        (held_out if share < source.held_out else train).append(prompt)
+        measures = is_held_out([{"role": "user", "content": text}], source.held_out)
+        (held_out if measures else train).append(Prompt(str(row.get("id", where)), text, reference, row))
     return train, held_out
 
 

@@ -26,7 +26,7 @@ class JsonlPrompts(Schema):
     reference: str | None = None
     """The right answer, likewise: `{answer}`; null: there is none."""
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Share of rows that never train and measure the result; a row's content decides, so copies stay together."""
+    """Share of rows that never train and measure the result; the filled prompt decides, as it does in `sft`."""
 
 
 Prompts = Annotated[ExamplePrompts | JsonlPrompts, Field(discriminator="kind")]

@@ -63,7 +63,7 @@ def run_online(
     if config.chat:
         trl_adapter.check_tokenizer(tokenizer)
     room = policy.config.get_text_config().max_position_embeddings - config.max_new_tokens
-    train, held_out, too_long = read_prompts(config, examples, tokenizer, room=room)
+    train, held_out, dropped = read_prompts(config, examples, tokenizer, room=room)
     asked = {"max_new_tokens": config.max_new_tokens, "seed": config.seed}
     scorers = {}
     for kind, folder, is_asked in (
@@ -133,10 +133,10 @@ def run_online(
     _write_samples(out, before, after)
     trl_adapter.save_checkpoint(policy, model, out, tokenizer)
     return Report(
-        rows_in=len(train) + len(held_out) + too_long,
+        rows_in=len(train) + len(held_out) + sum(dropped.values()),
         rows_out=config.steps * config.prompts_per_step * config.group_size,
         unit="answers",
-        dropped={"too_long": too_long} if too_long else {},
+        dropped=dropped,
         metrics=_comparison(before, after, config),
         details={"held_out_prompts": len(held_out), "train_prompts": len(train)},
     )

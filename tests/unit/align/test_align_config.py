@@ -1,4 +1,7 @@
+import hashlib
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -14,6 +17,45 @@ def test_the_same_rows_under_another_path_are_the_same_stage(tmp_path: Path):
     assert first.identity() == second.identity()
     (tmp_path / "b.jsonl").write_text('{"instruction": "x", "output": "z"}\n')
     assert first.identity() != second.identity()
+
+
+def test_a_local_file_is_its_content_under_a_url_too(tmp_path: Path):
+    (tmp_path / "a.jsonl").write_text("{}\n")
+    plain, url = ([str(tmp_path / "a.jsonl")], [f"file://{tmp_path}/a.jsonl"])
+    assert FileRows(paths=plain).content() == FileRows(paths=url).content()
+
+
+@pytest.mark.parametrize("etag", [None, '"v1"'])
+def test_a_remote_file_is_what_its_server_states_else_its_content(etag: str | None):
+    held = {"body": b"{}\n"}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(held["body"])))
+            if etag:
+                self.send_header("ETag", etag)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(held["body"])
+
+        do_HEAD = do_GET
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        rows = FileRows(paths=[f"http://127.0.0.1:{server.server_port}/a.jsonl"])
+        first = rows.content()
+        held["body"] = b"[]\n"
+        second = rows.content()
+        server.shutdown()
+    if etag:
+        assert first == second == ["v1"]
+    else:
+        assert first == [hashlib.sha256(b"{}\n").hexdigest()]
+        assert second == [hashlib.sha256(b"[]\n").hexdigest()]
 
 
 def test_a_missing_file_blocks_the_plan_instead_of_being_guessed(tmp_path: Path):

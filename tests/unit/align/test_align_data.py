@@ -49,6 +49,18 @@ def test_all_answers_to_a_prompt_train_or_all_are_held_out(tmp_path: Path):
     assert not train & held_out
 
 
+def test_all_continuations_of_a_conversation_are_on_one_side(tmp_path: Path):
+    """The answer that a shorter row teaches is part of a longer row's prompt."""
+    system = {"role": "system", "content": "Be brief."}
+    turns = [[system, question(f"{n}"), answer("a"), question(f"more {n}"), answer("b")] for n in range(60)]
+    rows = [{"messages": turn[:stop]} for turn in turns for stop in (3, 5)]
+    read = read_conversations(write(tmp_path / "a.jsonl", *rows), None)
+    train, held_out = ({row.messages[1]["content"] for row in part} for part in (read.train, read.held_out))
+    assert len(train) + len(held_out) == 60
+    assert not train & held_out
+    assert min(len(train), len(held_out)) > 15
+
+
 def test_of_a_row_in_both_files_of_an_artifact_the_held_out_copy_is_kept(tmp_path: Path):
     rows = [{"messages": [question(name), answer(name)]} for name in ("a", "b", "c")]
     write(tmp_path / "sft.jsonl", *rows)
@@ -196,9 +208,10 @@ def test_published_files_are_recognized(name: str, read, found: dict, dropped: d
 
 
 def test_halves_share_no_prompt_and_lose_none(tmp_path: Path):
-    rows = [{"prompt": f"{number // 2}", "chosen": f"a{number}", "rejected": "b"} for number in range(80)]
+    more = [answer("and"), question("more")]
+    rows = [{"prompt": [question(f"{n // 2}"), *more * (n % 2)], "chosen": f"a{n}", "rejected": "b"} for n in range(80)]
     pairs = read_pairs(write(tmp_path / "pairs.jsonl", *rows), None).train
     first, second = half_of(pairs, 0), half_of(pairs, 1)
     assert len(first) + len(second) == len(pairs) == len(half_of(pairs, None))
     assert min(len(first), len(second)) > len(pairs) / 4
-    assert not {json.dumps(pair.prompt) for pair in first} & {json.dumps(pair.prompt) for pair in second}
+    assert not {json.dumps(pair.prompt[0]) for pair in first} & {json.dumps(pair.prompt[0]) for pair in second}

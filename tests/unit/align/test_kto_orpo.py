@@ -151,12 +151,25 @@ def test_ktos_loss_compares_each_answer_with_the_drift_on_mismatched_ones(tiny_m
 
 def test_a_mismatched_answer_is_that_of_another_row_of_the_batch():
     rows = [(Branches([n], [[100 + n]]), n % 2 == 0) for n in range(8)]
-    found = _mismatched(rows, rows_per_batch=4, seed=1)
+    found = _mismatched(rows, rows_per_batch=4, max_tokens=10, seed=1)
     for first in (0, 4):
         batch = [row for row, _ in found[first : first + 4]]
         assert sorted(row.completions[1][0] for row in batch) == sorted(row.completions[0][0] for row in batch)
     assert all(row.completions[0] == [100 + row.prompt[0]] != row.completions[1] for row, _ in found)
     assert [row.prompt for row, _ in found] != [[n] for n in range(8)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_mismatched_answer_is_to_another_prompt_and_fits_behind_this_one(seed: int):
+    """Nine rows of three prompts; the last batch of four is a single row."""
+    rows = [(Branches([0] * (1 + n % 3), [[100 + n] * 4]), n % 2 == 0) for n in range(9)]
+    asked = {row.completions[0][0]: row.prompt for row, _ in rows}
+    found = _mismatched(rows, rows_per_batch=4, max_tokens=6, seed=seed)
+    assert sorted(row.completions[0][0] for row, _ in found) == sorted(asked)
+    assert all(asked[row.completions[1][0]] != row.prompt for row, _ in found)
+    assert all(len(row.completions[1]) == min(4, 6 - len(row.prompt)) for row, _ in found)
+    with pytest.raises(ValueError, match="all answers to train on are to one prompt"):
+        _mismatched(rows[::3], rows_per_batch=4, max_tokens=6, seed=seed)
 
 
 @pytest.mark.parametrize("adapter", [None, Adapter(rank=4)])

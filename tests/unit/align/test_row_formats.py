@@ -34,11 +34,33 @@ def test_a_system_message_and_earlier_turns_stay():
     assert [message["role"] for message in found.messages] == ["system", "user", "assistant", "user", "assistant"]
 
 
+def test_a_context_follows_the_instruction_as_an_input_does():
+    """Dolly's fields."""
+    row = {"instruction": "Who?", "context": "Ada wrote it.", "response": "Ada.", "category": "closed_qa"}
+    found = conversation(row, "a.jsonl:1")
+    assert not isinstance(found, str)
+    assert found.prompt == [{"role": "user", "content": "Who?\n\nAda wrote it."}]
+    assert found == conversation({"instruction": "Who?", "input": "Ada wrote it.", "output": "Ada."}, "a.jsonl:1")
+
+
+@pytest.mark.parametrize("own", [[], [{"from": "system", "value": "Be kind."}]])
+def test_a_system_text_beside_the_turns_stands_before_them(own: list[dict[str, str]]):
+    turns = [*own, HUMAN, {"from": "gpt", "value": "Hello."}]
+    row = {"system": "Be brief.", "conversations": turns}
+    found = conversation(row, "a.jsonl:1")
+    preferred = pair({**row, "conversations": turns[:-1], "chosen": "Hello.", "rejected": "Go away."}, "a.jsonl:1")
+    assert not isinstance(found, str)
+    assert not isinstance(preferred, str)
+    system = {"role": "system", "content": "Be kind." if own else "Be brief."}
+    assert found.messages == [*preferred.prompt, preferred.chosen] == [system, USER, ANSWER]
+
+
 @pytest.mark.parametrize(
     ("row", "name"),
     [
         ({"prompt": "Hi", "chosen": "Hello.", "rejected": "Go away."}, "prompt"),
         ({"prompt": [USER], "chosen": [ANSWER], "rejected": [WORSE]}, "prompt"),
+        ({"prompt": "Hi", "chosen": [USER, ANSWER], "rejected": [USER, WORSE], "messages": [USER, ANSWER]}, "prompt"),
         ({"instruction": "Hi", "input": "", "output": "-", "chosen": "Hello.", "rejected": "Go away."}, "alpaca"),
         (
             {
@@ -84,6 +106,10 @@ def test_a_transcript_of_several_turns_shares_all_but_the_last_answer():
             },
             "out_of_turn",
         ),
+        (
+            {"prompt": "Hi", "chosen": [USER, ANSWER, USER, ANSWER], "rejected": [USER, WORSE, USER, ANSWER]},
+            "different_prompts",
+        ),
         ({"prompt": "Hi", "chosen": "Same.", "rejected": "Same."}, "equal_answers"),
         ({"prompt": "Hi", "chosen": "Hello.", "rejected": " "}, "empty_answer"),
     ],
@@ -102,6 +128,25 @@ def test_a_label_is_one_answer_and_a_pair_is_two():
     found = [(one.prompt, one.completion, one.desirable) for one in (*single, *chat, *two)]
     good, bad = ([USER], ANSWER, True), ([USER], WORSE, False)
     assert found == [good, bad, good, bad]
+
+
+@pytest.mark.parametrize("label", [True, False, 1, 0, "true", "False"])
+def test_a_label_is_ktos_where_it_says_true_or_false(label: bool | int | str):
+    row = {"prompt": "Hi", "completion": "Hello.", "label": label}
+    found = labelled(row, "a.jsonl:1")
+    assert not isinstance(found, str)
+    assert found[0].desirable == (label in (True, "true"))
+    with pytest.raises(ValueError, match="found a KTO row"):
+        conversation(row, "a.jsonl:1")
+
+
+@pytest.mark.parametrize("label", ["cooking", 3, None, ["a"]])
+def test_another_label_is_a_column_like_others(label: object):
+    found = conversation({"prompt": "Hi", "completion": "Hello.", "label": label}, "a.jsonl:1")
+    assert not isinstance(found, str)
+    assert found.messages == [USER, ANSWER]
+    with pytest.raises(ValueError, match=r"a\.jsonl:1: found label"):
+        labelled({"prompt": "Hi", "completion": "Hello.", "label": label}, "a.jsonl:1")
 
 
 @pytest.mark.parametrize(

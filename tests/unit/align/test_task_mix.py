@@ -42,6 +42,21 @@ def test_a_task_without_weight_is_held_out_whole_and_keeps_its_copies(tmp_path: 
     assert split.license == "CC-BY-4.0 AND MIT"
 
 
+def test_a_prompt_that_one_task_holds_out_does_not_train_in_another(tmp_path: Path):
+    less = task(tmp_path, "sort", 1, rows=100)
+    path = tmp_path / "join.jsonl"
+    more = TaskRows(rows=FileRows(paths=[str(path)], held_out=0.75))
+    other = [{"prompt": f"sort {n}?", "completion": "In another order."} for n in range(100)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in other))
+    split = read_conversations(MixedRows(tasks={"less": less, "more": more}), None)
+    train, held_out = ({row.messages[0]["content"] for row in part} for part in (split.train, split.held_out))
+    assert not train & held_out
+    reasons = [row.reason for row in split.dropped]
+    assert set(reasons) == {"held_out_in_another_task"}
+    assert len(split.train) + len(split.held_out) + len(reasons) == split.rows == 200
+    assert {row.row.split(": ")[0] for row in split.dropped} == {"less"}
+
+
 def test_the_report_has_each_task_and_what_carried_over(tiny_model: Path, tmp_path: Path):
     mix = MixedRows(tasks={"sort": task(tmp_path, "sort", 1), "join": task(tmp_path, "join", 0)})
     config = SftConfig(data=mix, epochs=4, batch_rows=8, micro_rows=8, lr=3e-3, held_out_rows=10)
@@ -59,6 +74,15 @@ def test_weights_and_rows_are_part_of_the_key_and_places_are_not(tmp_path: Path)
     moved = SftConfig(data=MixedRows(tasks={"sort": task(tmp_path / "other", "sort", 1)})).identity()
     heavier = SftConfig(data=MixedRows(tasks={"sort": task(tmp_path, "sort", 2)})).identity()
     assert first == moved != heavier
+
+
+def test_the_order_of_tasks_is_part_of_the_key(tmp_path: Path):
+    tasks = {name: task(tmp_path, name, 1) for name in ("sort", "join")}
+    keys = {
+        json.dumps(SftConfig(data=MixedRows(tasks={name: tasks[name] for name in order})).identity(), sort_keys=True)
+        for order in (["sort", "join"], ["join", "sort"])
+    }
+    assert len(keys) == 2
 
 
 def test_a_mix_in_which_nothing_trains_is_refused(tmp_path: Path):

@@ -47,6 +47,7 @@ def test_a_passing_fault_is_asked_again(fault: str, tmp_path: Path):
             "attempts": 3,
             "failed_attempts": 2,
             "too_long": 0,
+            "spells_special_token": 0,
         }
 
 

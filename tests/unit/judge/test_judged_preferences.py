@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from fake_judge import Asked, FakeJudge
 
 from gristmill.align.config import ExampleRows
-from gristmill.align.data import read_pairs
+from gristmill.align.data import Split, note_licenses, read_pairs
 from gristmill.config import PipelineConfig
 from gristmill.judge.config import (
     ConstitutionConfig,
@@ -20,8 +21,9 @@ from gristmill.judge.config import (
     PromptFile,
 )
 from gristmill.judge.local import LocalModel
-from gristmill.judge.preferences import run_judged_preferences
+from gristmill.judge.preferences import license_of_writer, open_judge, run_judged_preferences
 from gristmill.judge.questions import JudgeFailed, Question
+from gristmill.model.origin import Origin, data_licenses, note_data_license, write_origin
 from gristmill.schema import Resources
 
 HERE = Resources(threads=1, device="cpu")
@@ -53,7 +55,7 @@ def test_feedback_prefers_what_the_judge_prefers_in_both_orders(
     out = tmp_path / "out"
     with FakeJudge(shorter) as fake:
         config = FeedbackConfig(
-            prompts=PromptFile(path=prompts), judge=endpoint(fake), answer_tokens=8, held_out=0.25, max_prompts=10
+            prompts=PromptFile(path=prompts), judge=endpoint(fake), answer_tokens=48, held_out=0.25, max_prompts=10
         )
         report = run_judged_preferences(tiny_model, examples, out, config, HERE)
     pairs = rows(out / "preferences.jsonl") + rows(out / "preferences_held_out.jsonl")
@@ -76,11 +78,11 @@ def test_a_rubric_prefers_the_higher_score_and_keeps_ties_apart(
 ):
     with FakeJudge(lambda asked: f"Score: {min(10, 1 + len(asked['answer']) // 8)}") as fake:
         config = FeedbackConfig(
-            prompts=PromptFile(path=prompts), judge=endpoint(fake), by="rubric", answer_tokens=16, answers_per_prompt=4
+            prompts=PromptFile(path=prompts), judge=endpoint(fake), by="rubric", answer_tokens=48, answers_per_prompt=4
         )
         report = run_judged_preferences(tiny_model, examples, tmp_path / "out", config, HERE)
     assert report.rows_in == 24
-    assert report.dropped.keys() <= {"tie", "equal_answers", "empty_answer"}
+    assert report.dropped.keys() <= {"tie", "equal_answers", "empty_answer", "cut_off"}
     assert report.dropped["tie"] > 0
     pairs = rows(tmp_path / "out" / "preferences.jsonl")
     assert all(len(pair["chosen"][0]["content"]) > len(pair["rejected"][0]["content"]) for pair in pairs)
@@ -89,7 +91,7 @@ def test_a_rubric_prefers_the_higher_score_and_keeps_ties_apart(
 def test_prompts_of_examples_stay_on_their_side(tiny_model: Path, examples: Path, tmp_path: Path):
     with FakeJudge(shorter) as fake:
         config = FeedbackConfig(
-            prompts=ExamplePrompts(), judge=endpoint(fake), answer_tokens=8, held_out=0.4, max_prompts=10
+            prompts=ExamplePrompts(), judge=endpoint(fake), answer_tokens=48, held_out=0.4, max_prompts=10
         )
         run_judged_preferences(tiny_model, examples, tmp_path / "out", config, HERE)
     asked = {row["messages"][0]["content"] for row in rows(examples / "sft_held_out.jsonl")}
@@ -107,7 +109,7 @@ def test_a_judge_that_goes_away_is_resumed_where_it_stopped(
     out = tmp_path / "out"
     with FakeJudge(shorter, fault=lambda number: "500" if 5 <= number < 8 else "") as fake:
         config = FeedbackConfig(
-            prompts=PromptFile(path=prompts), judge=endpoint(fake, tries=1, concurrency=1), answer_tokens=8
+            prompts=PromptFile(path=prompts), judge=endpoint(fake, tries=1, concurrency=1), answer_tokens=48
         )
         with pytest.raises(JudgeFailed, match="it answers 500"):
             run_judged_preferences(tiny_model, examples, out, config, HERE)
@@ -133,12 +135,14 @@ def test_a_constitution_prefers_the_revision(tiny_model: Path, examples: Path, p
         config = ConstitutionConfig(
             prompts=PromptFile(path=prompts),
             constitution=CONSTITUTION,
+            license="test-terms",
             reviser=endpoint(fake),
-            answer_tokens=8,
+            answer_tokens=48,
             revisions=2,
         )
         report = run_judged_preferences(tiny_model, examples, out, config, HERE)
         assert len(fake.requests) == 12 * 2 * 2
+    assert data_licenses(out) == {"preferences": "test-terms"}
     pairs = rows(out / "preferences.jsonl") + rows(out / "preferences_held_out.jsonl")
     assert len(pairs) == report.rows_out == 12
     assert all(pair["chosen"][0]["content"] == f"Kind: Kind: {pair['rejected'][0]['content']}" for pair in pairs)
@@ -165,8 +169,9 @@ def test_a_revision_that_is_no_other_text_or_none_gives_no_pair(
         config = ConstitutionConfig(
             prompts=PromptFile(path=prompts),
             constitution=CONSTITUTION,
+            license="test-terms",
             reviser=endpoint(fake, concurrency=1),
-            answer_tokens=8,
+            answer_tokens=48,
         )
         report = run_judged_preferences(tiny_model, examples, tmp_path / "out", config, HERE)
     assert report.rows_out == 4
@@ -177,7 +182,7 @@ def test_a_revision_that_is_no_other_text_or_none_gives_no_pair(
 
 def test_too_few_pairs_are_an_error_that_says_why(tiny_model: Path, examples: Path, prompts: Path, tmp_path: Path):
     with FakeJudge(lambda asked: "Verdict: tie") as fake:
-        config = FeedbackConfig(prompts=PromptFile(path=prompts), judge=endpoint(fake), answer_tokens=8)
+        config = FeedbackConfig(prompts=PromptFile(path=prompts), judge=endpoint(fake), answer_tokens=48)
         with pytest.raises(ValueError, match="0 pairs came of 12 prompts"):
             run_judged_preferences(tiny_model, examples, tmp_path / "out", config, HERE)
 
@@ -207,6 +212,48 @@ def test_how_a_judge_is_reached_is_no_part_of_the_key(tiny_model: Path, prompts:
     assert config.identity()["templates"]["compare"].startswith("1 ")
     local = ModelJudge(path=tiny_model)
     assert "path" not in local.identity()
+
+
+@pytest.mark.parametrize("name", ["chat_template.jinja", "tokenizer_config.json", "generation_config.json"])
+def test_all_that_decides_a_model_s_answers_is_part_of_the_key(name: str, tiny_model: Path, tmp_path: Path):
+    other = tmp_path / "other"
+    shutil.copytree(tiny_model, other)
+    (other / "chat_template.jinja").write_text("{{ messages }}")
+    same = tmp_path / "same"
+    shutil.copytree(other, same)
+    (other / name).write_text((other / name).read_text() + "\n")
+    assert ModelJudge(path=same).identity() != ModelJudge(path=other).identity()
+    assert ModelJudge(path=same).identity()["weights"] == ModelJudge(path=other).identity()["weights"]
+    (other / name).write_bytes((same / name).read_bytes())
+    assert ModelJudge(path=same).identity() == ModelJudge(path=other).identity()
+
+
+def test_replies_of_a_model_are_remembered_under_its_whole_content(tiny_model: Path, tmp_path: Path):
+    judge = open_judge(ModelJudge(path=tiny_model), tmp_path / "replies.jsonl", HERE)
+    files = judge.respondent.identity["files"]
+    assert {"tokenizer.json", "tokenizer_config.json", "generation_config.json"} <= files.keys()
+
+
+def test_who_writes_what_is_trained_on_has_a_licence(prompts: Path, tiny_model: Path, tmp_path: Path):
+    settings = {"prompts": PromptFile(path=prompts), "constitution": CONSTITUTION}
+    judge = EndpointJudge(url="https://judge.example.org/v1", model="x")
+    with pytest.raises(ValueError, match=r"preferences\.license is missing"):
+        ConstitutionConfig(**settings, reviser=judge)
+    assert license_of_writer(judge, ConstitutionConfig(**settings, reviser=judge, license="MIT").license) == "MIT"
+    assert license_of_writer(ModelJudge(), None) is None
+    other = tmp_path / "other"
+    shutil.copytree(tiny_model, other)
+    write_origin(Origin(name="other", license="Apache-2.0", content={}), other)
+    assert license_of_writer(ModelJudge(path=other), None) == "Apache-2.0"
+
+
+def test_a_model_that_learns_from_the_pairs_has_their_licence(tmp_path: Path):
+    made, out = tmp_path / "made", tmp_path / "out"
+    for folder in (made, out):
+        folder.mkdir()
+    note_data_license(made, "preferences", "test-terms")
+    note_licenses(out, "align", Split(), ExampleRows(), made)
+    assert data_licenses(out) == {"preferences": "test-terms"}
 
 
 def test_the_configuration_tells_the_kinds_apart(prompts: Path):

@@ -10,7 +10,7 @@ from fake_judge import Asked, FakeJudge
 
 from gristmill.evaluate.config import EvaluateConfig
 from gristmill.evaluate.run import run_evaluate
-from gristmill.judge.config import EndpointJudge, JudgedSamplesConfig
+from gristmill.judge.config import EndpointJudge, JudgedSamplesConfig, JudgeFile, ModelJudge
 from gristmill.judge.samples import judge_samples
 from gristmill.promotion.config import AtLeast, PromoteConfig
 from gristmill.schema import Resources
@@ -55,6 +55,27 @@ def test_wins_count_one_losses_minus_one_and_all_else_nothing(tmp_path: Path):
     assert metrics["judge_n"] == 6
     assert details["judge_outcomes"] == {"first": 3, "second": 1, "equal": 1, "tie": 1}
     assert details["judge_order_agreement"] == "5 of 5"
+
+
+def test_an_answer_may_have_line_separators_of_unicode(tmp_path: Path):
+    answers = ["kind\u2028and\u0085kind", "kind"]
+    rows = [{"prompt": f"Question {number}", "answer": answer} for number, answer in enumerate(answers)]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (tmp_path / "mine.jsonl").write_text(text, encoding="utf-8")
+    parents = write(tmp_path / "parents.jsonl", ["rude", "rude"])
+    with FakeJudge(kinder) as fake:
+        judge = JudgedSamplesConfig(by=EndpointJudge(url=fake.url, model="fake", allow_private=True))
+        metrics, _ = judge_samples(tmp_path / "mine.jsonl", parents, tmp_path, judge, HERE, seed=0)
+    assert metrics["judge_n"] == 2
+    judged = (tmp_path / "judge" / "judged.jsonl").read_text(encoding="utf-8").split("\n")
+    assert json.loads(judged[0])["answer"] == answers[0]
+
+
+@pytest.mark.parametrize(("config", "field"), [(JudgedSamplesConfig, "by"), (JudgeFile, "judge")])
+def test_a_model_without_a_path_is_refused_before_anything_is_built(config: type, field: str):
+    with pytest.raises(ValueError, match="needs a path"):
+        config.model_validate({field: {"kind": "model"}})
+    assert config(**{field: ModelJudge(path=Path("somewhere"))})
 
 
 def test_without_answers_in_common_nobody_is_asked(tmp_path: Path):

@@ -47,7 +47,7 @@ def conversation(question: str, answer: str) -> list[dict[str, str]]:
 def made(examples: Path, out: Path, answer, **settings) -> tuple[Any, dict[str, dict], FakeJudge]:
     """The report, what became of each seed, and the endpoint."""
     benchmarks = settings.pop("benchmarks", [])
-    with FakeJudge(answer) as fake:
+    with FakeJudge(answer, cut=settings.pop("cut", lambda asked: False)) as fake:
         generator = EndpointJudge(url=fake.url, model="fake", allow_private=True, first_wait_s=0.01)
         config = SynthesizeConfig(generator=generator, license="test-terms", **settings)
         report = run_synthesize(examples, out, config, DecontaminateConfig(benchmarks=benchmarks), HERE)
@@ -98,6 +98,15 @@ def test_a_text_of_the_wrong_size_or_that_repeats_itself_is_left_out(
     settings = {"min_length_ratio": 0.8, "max_similarity": 1.0}
     report, _, _ = made(examples, tmp_path / "out", lambda asked: text, **settings)
     assert report.dropped == {fault: 5}
+
+
+@pytest.mark.parametrize("recipe", ["rephrase", "translate", "generate"])
+def test_a_text_that_was_cut_off_is_no_row(recipe: str, examples: Path, tmp_path: Path):
+    text = "Tell me something about the kitchen, the garden or the ani"
+    settings = {"recipe": recipe, "cut": lambda asked: True}
+    report, _, fake = made(examples, tmp_path / "out", lambda asked: text, **settings)
+    assert (report.rows_out, report.dropped) == (0, {"cut_off": 5})
+    assert len(fake.requests) == (10 if recipe == "translate" else 5), "a task that is not whole is not answered"
 
 
 def test_two_rows_alike_are_one(examples: Path, tmp_path: Path):

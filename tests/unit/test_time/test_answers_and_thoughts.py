@@ -28,7 +28,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def measured(model: Path, folder: Path, references: dict[str, str], **settings: Any) -> tuple[list[dict], list[dict]]:
     """Answers and points of the curves, to prompts of which all are held out."""
     folder.mkdir()
-    # a row's id does not decide whether it is held out, so other references leave the prompts as they are
+    # the prompt alone decides whether a row is held out, so other references leave the prompts as they are
     rows = [{"id": references.get(word, "never said"), "prompt": word} for word in WORDS]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     config = TestTimeConfig(
