@@ -18,6 +18,9 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 ALLOWED = "GRISTMILL_PRIVATE_NETWORKS"
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _CREDENTIALS = re.compile(r"://[^/\s]{1,500}@")
 
 
@@ -37,8 +40,7 @@ def require_public(url: str, *, resolve: Callable[[str], list[str]] | None = Non
 
 def require_public_address(address: str, host: str) -> None:
     """The same of an address that a connection was made to. host: what it was asked for as."""
-    found = ipaddress.ip_address(address.partition("%")[0])
-    found = getattr(found, "ipv4_mapped", None) or found
+    found = inner(ipaddress.ip_address(address.partition("%")[0]))
     if found.is_global and not found.is_multicast:
         return
     if any(found in network for network in _allowed(os.environ.get(ALLOWED, ""))):
@@ -47,6 +49,15 @@ def require_public_address(address: str, host: str) -> None:
         f"{host} is {found}, an address of a private network, where no public page lies; if it is meant, allow its "
         f"network: {ALLOWED}={found}"
     )
+
+
+def inner(address: Address) -> Address:
+    """The IPv4 address that is wrapped in an IPv6 one (mapped, NAT64, 6to4), where packets really go; else the same."""
+    if isinstance(address, ipaddress.IPv6Address):
+        if address in _NAT64:
+            return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        return address.ipv4_mapped or address.sixtofour or address
+    return address
 
 
 def guard_hooks() -> dict[str, list[Callable[..., Any]]]:

@@ -1,4 +1,4 @@
-"""What Prefect's server does by itself: close runs that fell silent, and tell people what happened.
+"""What Prefect's server does by itself: close our runs that fell silent, and tell people what happened.
 
 GRISTMILL_WEBHOOK_URL names where failures, crashes and promotions are posted, as {"text": …}; unset: nowhere. An
 address in a private network is refused unless GRISTMILL_PRIVATE_NETWORKS allows it. The server posts, so a public
@@ -23,6 +23,11 @@ HEARTBEAT_EVERY_S = 60
 SILENT_AFTER_S = 240
 PREFIX = "gristmill: "
 WEBHOOK_BLOCK = "gristmill-webhook"
+TAG = "gristmill"
+"""Of every flow run that is ours; runs of others on the same server are left alone."""
+
+_RUNS: dict[str, str | list[str]] = {"prefect.resource.id": "prefect.flow-run.*"}
+_OURS: dict[str, str | list[str]] = {"prefect.resource.id": f"prefect.tag.{TAG}", "prefect.resource.role": "tag"}
 
 
 def ensure_automations() -> None:
@@ -55,7 +60,8 @@ def _silent_runs() -> "AutomationCore":
         trigger=EventTrigger(
             after={"prefect.flow-run.heartbeat"},
             expect={"prefect.flow-run.heartbeat", *(f"prefect.flow-run.{end}" for end in ends)},
-            match={"prefect.resource.id": "prefect.flow-run.*"},
+            match=_RUNS,
+            match_related=_OURS,
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,
@@ -77,16 +83,20 @@ def _notifications(webhook: UUID) -> "Iterator[AutomationCore]":
     from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
     run = '{"text": {{ (flow_run.name ~ " " ~ flow_run.state.name ~ ": " ~ (flow_run.state.message or "")) | tojson }}}'
+    failures = {"prefect.flow-run.Failed", "prefect.flow-run.TimedOut", "prefect.flow-run.Crashed"}
+    waits = _sentence("passed the gate and waits for approval")
     told = {
-        "tell of failures": ({"prefect.flow-run.Failed", "prefect.flow-run.TimedOut", "prefect.flow-run.Crashed"}, run),
-        "tell of promotions": ({"gristmill.champion.moved"}, _sentence("is champion now")),
-        "tell of challengers": ({"gristmill.challenger.waits"}, _sentence("passed the gate and waits for approval")),
+        "tell of failures": (failures, {"match": _RUNS, "match_related": _OURS}, run),
+        # these are events of our own
+        "tell of promotions": ({"gristmill.champion.moved"}, {}, _sentence("is champion now")),
+        "tell of challengers": ({"gristmill.challenger.waits"}, {}, waits),
     }
-    for name, (events, payload) in told.items():
+    for name, (events, matching, payload) in told.items():
         yield AutomationCore(
             name=f"{PREFIX}{name}",
             trigger=EventTrigger(
                 expect=events,
+                **matching,
                 for_each={"prefect.resource.id"},
                 posture=Posture.Reactive,
                 threshold=1,

@@ -1,7 +1,7 @@
 """Which checkpoint a command means: the one named, or the champion of a registered model."""
 
 from flows.cli import workspace
-from flows.cli.scope import use_own_servers
+from flows.cli.scope import address_of, use_own_servers
 
 
 def checkpoint(address: str | None, name: str) -> str:
@@ -22,4 +22,4 @@ def _champion(name: str) -> str:
         raise ValueError(
             f"{name} has no champion yet; name a checkpoint (`gristmill artifacts list`) or run the pipeline"
         )
-    return champion["tags"]["gristmill.artifact"]
+    return address_of(champion, f"{name}@champion", "artifact")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from flows.cli import workspace
-from flows.cli.scope import find_run, find_version
+from flows.cli.scope import address_of, find_run, find_version
 from gristmill.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _evaluation(store: "ArtifactStore", name: str) -> str:
     from gristmill.run_report.comparison import evaluation_of
 
     if "@" in name or re.fullmatch(r"[A-Za-z0-9._-]+/[0-9]+", name):
-        return find_version(name)["tags"]["gristmill.evaluation"]
+        return address_of(find_version(name), name, "evaluation")
     if "/" in name:
         return evaluation_of(store, name)
     run = find_run(name)

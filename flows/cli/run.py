@@ -156,6 +156,9 @@ def _prepare_server() -> None:
 
 def _under_prefect(flow: str, config: PipelineConfig, config_name: str, running: Session, remember: Remember) -> None:
     from prefect import flow as prefect_flow
+    from prefect import tags
+
+    from flows.cli.automations import TAG
 
     logging.getLogger("prefect").setLevel(logging.INFO)
 
@@ -170,7 +173,8 @@ def _under_prefect(flow: str, config: PipelineConfig, config_name: str, running:
         validate_parameters=False,
         persist_result=False,
     )(run)
-    runnable(config_name=config_name, config=config.model_dump(mode="json"))
+    with tags(TAG):  # the server's automations are for our runs alone
+        runnable(config_name=config_name, config=config.model_dump(mode="json"))
 
 
 def summary(

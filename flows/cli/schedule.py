@@ -83,6 +83,7 @@ def _deployment(wanted: "Deployments", each: "Deployment") -> "RunnerDeployment"
     from prefect.schedules import Cron
 
     from flows.cli import deployed
+    from flows.cli.automations import TAG
 
     triggers: list[DeploymentTriggerTypes | TriggerTypes] = []
     parameters = {}
@@ -107,7 +108,7 @@ def _deployment(wanted: "Deployments", each: "Deployment") -> "RunnerDeployment"
         concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE),
         parameters=parameters,
         triggers=triggers,
-        tags=sorted({"gristmill", each.flow, *each.tags}),
+        tags=sorted({TAG, each.flow, *each.tags}),
         description=getattr(deployed, each.flow).__doc__,
         entrypoint_type=EntrypointType.MODULE_PATH,
     )

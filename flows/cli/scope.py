@@ -28,7 +28,8 @@ def find_scope(run: str | None = None, artifact: str | None = None, model: str |
     if sum(choice is not None for choice in (run, artifact, model)) > 1:
         raise ConfigError("--run, --artifact and --model exclude each other; give one of them")
     if artifact or model:
-        return scope_of_artifact(workspace.store(), artifact or find_version(model or "")["tags"]["gristmill.artifact"])
+        address = artifact or address_of(find_version(model or ""), model or "", "artifact")
+        return scope_of_artifact(workspace.store(), address)
     chosen = find_run(run)
     return scope_of_run(workspace.store(), chosen["run"], [stage["key"] for stage in chosen["stages"]])
 
@@ -72,6 +73,18 @@ def find_version(model: str) -> dict[str, Any]:
     if found is None:
         raise ValueError(f"{model}: the registry has no such version; give NAME@ALIAS or NAME/VERSION")
     return found
+
+
+def address_of(version: dict[str, Any], model: str, what: str) -> str:
+    """Of the `artifact` or the `evaluation` of a registered version, called `model`. Raises ValueError for one that
+    gristmill did not register."""
+    address = version["tags"].get(f"gristmill.{what}")
+    if address is None:
+        raise ValueError(
+            f"{model}: this version has no tag gristmill.{what}, so gristmill did not register it and knows nothing of "
+            "how it was made; name a version that `gristmill run pipeline` registered, or an artifact's address"
+        )
+    return address
 
 
 def use_own_servers() -> None:

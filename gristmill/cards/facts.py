@@ -57,7 +57,8 @@ class Rows:
 
 @dataclass(frozen=True)
 class Decontamination:
-    """Of one benchmark, as the stage `decontaminate` found it."""
+    """Of one benchmark, as the stage `decontaminate` found it. Every night looks for the same items in its own pages,
+    so an item that was found on two nights counts twice in `found`."""
 
     benchmark: str
     items: int
@@ -170,7 +171,7 @@ def gather(store: ArtifactStore, checkpoint: str, evaluation: str, *, name: str,
         ],
         scores=side_by_side({model.label: (scored.metrics, scored.details)}),
         benchmarks=asked.get("benchmarks", []),
-        decontamination=[each for address in records for each in _decontamination(reports[address])],
+        decontamination=_over_nights(each for address in records for each in _decontamination(reports[address])),
         sources=pages,
         languages=languages,
         rows=[_rows(record, reports[record.address]) for record in scope.of_kind("examples")],
@@ -222,6 +223,22 @@ def _decontamination(report: Report) -> list[Decontamination]:
         for name, row in found.items()
         if isinstance(row, dict) and "not_covered" in row
     ]
+
+
+def _over_nights(found: Iterable[Decontamination]) -> list[Decontamination]:
+    """One of each benchmark."""
+    merged: dict[str, Decontamination] = {}
+    for each in found:
+        before = merged.get(each.benchmark, Decontamination(each.benchmark, 0, 0, 0, 0, 0))
+        merged[each.benchmark] = Decontamination(
+            each.benchmark,
+            items=max(before.items, each.items),
+            not_covered=max(before.not_covered, each.not_covered),
+            found=before.found + each.found,
+            pages_trimmed=before.pages_trimmed + each.pages_trimmed,
+            pages_dropped=before.pages_dropped + each.pages_dropped,
+        )
+    return list(merged.values())
 
 
 def _masked(reports: Mapping[str, Report]) -> dict[str, int]:

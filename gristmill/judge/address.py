@@ -9,11 +9,8 @@ import ipaddress
 import socket
 from urllib.parse import urlsplit
 
+from gristmill.addresses import Address, inner
 from gristmill.errors import SourceUnavailable
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 def checked_address(url: str, *, allow_private: bool) -> Address:
@@ -31,27 +28,18 @@ def checked_address(url: str, *, allow_private: bool) -> Address:
     addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
     for address in addresses:
         _check(address, parts.hostname, allow_private=allow_private)
-    if parts.scheme == "http" and any(_inner(address).is_global for address in addresses):
+    if parts.scheme == "http" and any(inner(address).is_global for address in addresses):
         raise ValueError(f"the judge's url is http, and {parts.hostname} is a public host; use https")
     # IPv4 first: a machine without a route for IPv6 is told of such addresses all the same
     return min(addresses, key=lambda address: address.version)
 
 
 def _check(address: Address, host: str, *, allow_private: bool) -> None:
-    inner = _inner(address)
-    if inner.is_link_local or inner.is_multicast or inner.is_unspecified:
+    found = inner(address)
+    if found.is_link_local or found.is_multicast or found.is_unspecified:
         raise ValueError(f"the judge's host {host} leads to {address}, which no judge has; correct its url")
-    if not inner.is_global and not allow_private:
+    if not found.is_global and not allow_private:
         raise ValueError(
             f"the judge's host {host} leads to {address}, on this machine or a private network; if it is yours, set "
             "allow_private: true beside the url"
         )
-
-
-def _inner(address: Address) -> Address:
-    """An IPv4 address that is wrapped in an IPv6 one."""
-    if isinstance(address, ipaddress.IPv6Address):
-        if address in _NAT64:
-            return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        return address.ipv4_mapped or address.sixtofour or address
-    return address

@@ -83,9 +83,14 @@ class ModelJudge(Schema):
     """Questions answered together."""
 
     def identity(self) -> dict[str, Any]:
-        """The model's content in place of its path. Raises SourceUnavailable when there is none."""
+        """The model's content and stated licence in place of its path. Raises SourceUnavailable when there is none."""
         decisive = self.model_dump(mode="json", include={"kind", "max_tokens"})
-        return decisive | (model_content(self.path) if self.path else {})
+        if self.path is None:
+            return decisive
+        from gristmill.model.origin import license_of_model
+
+        # what is trained on its answers stands under its licence, too
+        return decisive | model_content(self.path) | {"license": license_of_model(self.path)}
 
 
 def model_content(folder: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from gristmill.judge.config import (
     model_content,
 )
 from gristmill.judge.questions import Judge
-from gristmill.model.origin import note_data_license
+from gristmill.model.origin import license_of_model, note_data_license
 from gristmill.program import run_program
 from gristmill.report import Report
 from gristmill.review.agreement import share
@@ -84,11 +84,7 @@ def license_of_writer(writer: EndpointJudge | ModelJudge, stated: str | None) ->
     """Of what a model writes: as stated, or as its folder says. None for the model itself."""
     if stated or isinstance(writer, EndpointJudge) or writer.path is None:
         return stated
-    from gristmill.model.licenses import license_of_folder
-    from gristmill.model.origin import read_origin
-
-    origin = read_origin(writer.path)
-    return origin.license if origin else license_of_folder(writer.path)
+    return license_of_model(writer.path)
 
 
 def _judge(

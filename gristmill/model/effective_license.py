@@ -1,7 +1,8 @@
 """Under which licences a model stands by all that went into it, computed from its lineage; no legal advice.
 
 The model it was adapted from (`origin.json`), the texts it was trained on (the `license` column of the training
-documents, and what instruction rows were made from), and the models that judged or wrote for it (judges, revisers).
+documents, and what instruction rows were made from), and the models that judged or wrote for it (judges, revisers,
+generators).
 Left out: what a licence demands, and whether training makes a derived work.
 """
 
@@ -19,6 +20,8 @@ from gristmill.store import ArtifactStore, Record
 LONGEST_TAG = 5000
 GENERATORS = ("endpoint", "model")
 """Kinds of a judge in a configuration."""
+ROLES = ("judge", "reviser", "generator")
+"""What a configuration calls them."""
 
 
 class EffectiveLicense(Schema):
@@ -57,8 +60,8 @@ def effective_license(store: ArtifactStore, checkpoint: str, policy: LicensesCon
             data += _of_documents(store, record)
         elif record.recipe.stage == "examples":
             data[_stated(record.recipe.config) or UNKNOWN] += store.report(record.address).rows_out
-        for name in _generators(record.recipe.config):
-            generators[name] = normalized(policy.generators.get(name))
+        for name, stated in _generators(record.recipe.config):
+            generators[name] = normalized(policy.generators.get(name) or stated)
     for license in data_licenses(store.path(checkpoint)).values():
         data[license] += 0
     base = {origin.name: origin.license} if origin else {}
@@ -118,12 +121,13 @@ def _stated(value: Any) -> str | None:
     return None
 
 
-def _generators(value: Any) -> Iterator[str]:
-    """Judges and revisers that a configuration names; one that is the trained model itself has no name of its own."""
+def _generators(value: Any) -> Iterator[tuple[str, str | None]]:
+    """Models that a configuration lets judge or write, with the licence it states: that of a folder, or beside an
+    endpoint. One that is the trained model itself has no name of its own."""
     if isinstance(value, dict):
         for key, part in value.items():
-            if key in ("judge", "reviser") and isinstance(part, dict) and part.get("kind") in GENERATORS:
+            if key in ROLES and isinstance(part, dict) and part.get("kind") in GENERATORS:
                 if name := part.get("model") or part.get("weights"):
-                    yield str(name)
+                    yield str(name), value.get("license") or part.get("license")
             else:
                 yield from _generators(part)

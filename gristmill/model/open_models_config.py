@@ -21,7 +21,8 @@ class LicensesConfig(Schema):
     allow_data: list[str] | None = None
     """Of training texts, as their sources state them; null: any, and they are listed with the registered model."""
     generators: dict[str, str] = {}
-    """Name of a judge's model, as its configuration has it → its licence: an endpoint does not state it."""
+    """Name of a model that judges or writes, as its configuration has it → its licence: an endpoint does not state it.
+    A model folder's is read from the folder; one that states none is named by the digest that a refusal tells."""
 
 
 class OpenModelConfig(StageConfig):

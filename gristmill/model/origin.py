@@ -35,6 +35,14 @@ def read_origin(folder: Path) -> Origin | None:
     return Origin.model_validate_json(path.read_bytes()) if path.is_file() else None
 
 
+def license_of_model(folder: Path) -> str:
+    """That of the open model that a folder was made from, else what the folder states; `unknown` where neither does."""
+    from gristmill.model.licenses import license_of_folder
+
+    origin = read_origin(folder)
+    return origin.license if origin else license_of_folder(folder)
+
+
 def pass_on(parent: Path, folder: Path) -> None:
     """A model made from the one in `parent` has the same origin, and has learned from the same rows."""
     for name in (ORIGIN, DATA_LICENSES):

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from gristmill.artifacts import Evaluation
+from gristmill.ledger.account import RunCosts, run_costs
 from gristmill.program import RESULT
 from gristmill.recipe_changes import Change, changes
 from gristmill.report import Report
@@ -21,7 +22,7 @@ from gristmill.run_report.failure import Failure, failure_of
 from gristmill.run_report.lineage import Node, read_record, tree
 from gristmill.run_report.scores import Scores, side_by_side
 from gristmill.run_report.verdict import Verdict, verdict_of
-from gristmill.scope import VERDICTS, holds
+from gristmill.scope import VERDICTS, holds, inputs_of
 from gristmill.store import ArtifactStore, Record
 
 SAMPLES = "samples.jsonl"
@@ -40,7 +41,8 @@ class StageRow:
     rows_out: int | None
     unit: str
     share: float | None
-    """Of the pages that entered the first judging stage, how many are left; None where rows are not pages."""
+    """Of the pages that entered the first judging stages behind it, one of each night, how many are left; None where
+    rows are not pages."""
     reasons: list[tuple[str, int]]
     """Rule → rows that it dropped, the most frequent first."""
     more_reasons: int = 0
@@ -73,6 +75,8 @@ class RunFacts:
     noticed: list[tuple[str, str, int]]
     """Stage, what it masked or raised, how often."""
     costs: Sequence[StageCost]
+    ledger: RunCosts
+    """What this run spent, and what its cache saved; an artifact counts once."""
     lineage: Node | None
     before: str
     """Name of the run that this one is compared with; empty for the first."""
@@ -117,6 +121,7 @@ def gather(store: ArtifactStore, run: Mapping[str, Any], earlier: Iterable[Mappi
         ),
         noticed=_noticed(keys, reports),
         costs=stage_costs(store, run, found),
+        ledger=run_costs(run),
         lineage=tree(store, end) if end else None,
         before=before["run"] if before else "",
         changed=changed[:SHOWN_CHANGES],
@@ -146,7 +151,7 @@ def _started(name: str) -> str:
 
 
 def _funnel(run: Mapping[str, Any], found: Mapping[str, Record], reports: Mapping[str, Report]) -> list[StageRow]:
-    pages = next((reports[key].rows_in for key in reports if holds(found[key], VERDICTS)), 0)
+    judging = {key: found[key] for key in reports if holds(found[key], VERDICTS)}
     rows = []
     for stage in run["stages"]:
         key, report = stage["key"], reports.get(stage["key"])
@@ -154,7 +159,8 @@ def _funnel(run: Mapping[str, Any], found: Mapping[str, Record], reports: Mappin
             rows.append(StageRow(stage["stage"], stage["state"], key, None, None, "", None, []))
             continue
         reasons = sorted(report.dropped.items(), key=lambda entry: (-entry[1], entry[0]))
-        share = report.rows_out / pages if pages and holds(found[key], VERDICTS) else None
+        pages = sum(reports[entry].rows_in for entry in _entries(key, judging)) if key in judging else 0
+        share = report.rows_out / pages if pages else None
         rows.append(
             StageRow(
                 *(stage["stage"], stage["state"], key, report.rows_in, report.rows_out, report.unit, share),
@@ -163,6 +169,12 @@ def _funnel(run: Mapping[str, Any], found: Mapping[str, Record], reports: Mappin
             )
         )
     return rows
+
+
+def _entries(key: str, judging: Mapping[str, Record]) -> set[str]:
+    """The first judging stages behind a judging stage."""
+    before = [source for source in inputs_of(judging[key]) if source in judging]
+    return set().union(*(_entries(source, judging) for source in before)) if before else {key}
 
 
 def _about(run: Mapping[str, Any], found: Mapping[str, Record], reports: Mapping[str, Report]) -> list[tuple[str, str]]:
@@ -254,4 +266,5 @@ def as_json(facts: RunFacts) -> dict[str, Any]:
     """The facts as JSON values."""
     from dataclasses import asdict
 
-    return json.loads(json.dumps(asdict(facts), default=str))
+    # asdict leaves the ledger as it is
+    return json.loads(json.dumps(asdict(facts) | {"ledger": facts.ledger.model_dump()}, default=str))

@@ -69,7 +69,8 @@ class SmallRun:
             facts = {"label": label, "run": self.name, "seconds": 100.0, "resources": {}, "git_commit": "c0ffee"}
             facts["costs"] = used
             self.records[label] = self.store.publish(draft, recipe, made, **facts)
-        self.stages.append({"stage": label, "state": "built", "seconds": 100.0, "key": recipe.address})
+        built = {"stage": label, "state": "built", "seconds": 100.0, "key": recipe.address, "costs": used.model_dump()}
+        self.stages.append(built)
         return recipe.address
 
     def run(self, **more: Any) -> dict[str, Any]:

@@ -31,6 +31,8 @@ def nothing_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
             "0.0.0.0",
         ),
         *("[::1]", "[fe80::1]", "[fc00::1]", "[::ffff:10.0.0.1]", "[::]", "224.0.0.1", "localhost"),
+        # IPv4 addresses inside of IPv6 ones: NAT64, 6to4
+        *("[64:ff9b::a9fe:a9fe]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "[2002:a00:1::1]"),
     ],
 )
 def test_private_addresses_are_refused(host: str):
@@ -39,7 +41,7 @@ def test_private_addresses_are_refused(host: str):
 
 
 @pytest.mark.usefixtures("nothing_allowed")
-@pytest.mark.parametrize("host", ["93.184.216.34", "[2606:4700::1111]", "no-such-name.invalid"])
+@pytest.mark.parametrize("host", ["93.184.216.34", "[2606:4700::1111]", "[64:ff9b::5db8:d822]", "no-such-name.invalid"])
 def test_public_addresses_and_names_nobody_knows_pass(host: str):
     require_public(f"https://{host}/")
 

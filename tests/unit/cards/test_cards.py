@@ -18,6 +18,7 @@ from gristmill.cards.markdown import inline
 from gristmill.html.shown import visible
 from gristmill.ledger.config import PricesConfig
 from gristmill.model.origin import Origin
+from gristmill.report import Report
 from gristmill.run_report.scores import Cell, ScoreRow, Scores
 
 PRICES = PricesConfig(machine_hour=7.2)
@@ -92,6 +93,21 @@ def test_nothing_recorded_is_said_to_be_not_recorded(tmp_path: Path):
     assert "| not recorded | | | |" in text
     assert "No masked text is recorded." in text
     assert (found.kilojoules, found.money, found.parameters) == (None, None, None)
+
+
+def test_nights_of_decontamination_are_one_row_of_a_benchmark(tmp_path: Path):
+    made = SmallRun(tmp_path)
+
+    def night(name: str, found: int, trimmed: int, dropped: int) -> str:
+        row = {"items": 40, "not_covered": 3, "found": found, "trimmed": trimmed, "dropped": dropped}
+        report = Report(rows_in=9, rows_out=9, details={"benchmarks": {"q": row}})
+        return made.publish("documents", f"decontaminate[{name}]", {"night": name}, report=report)
+
+    nights = {name: night(name, *counts) for name, counts in {"n1": (7, 2, 1), "n2": (5, 4, 0)}.items()}
+    model = made.publish("checkpoint", "sft", nights)
+    evaluation = made.publish("evaluation", "evaluate[sft]", {"model": model})
+    found = gather(made.store, model, evaluation, name="miller", prices=PRICES)
+    assert found.decontamination == [Decontamination("q", 40, 3, 12, 6, 1)]
 
 
 def test_tags_are_text_and_sources_are_json(facts: CardFacts):

@@ -1,12 +1,17 @@
 """What the server is asked to watch for, and which addresses may be told."""
 
 import json
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
+from prefect.context import TagsContext
 
 from flows.cli import automations
 from flows.cli.automations import HEARTBEAT_EVERY_S, SILENT_AFTER_S
+from flows.cli.run import _under_prefect, new_session
+from gristmill.config import PipelineConfig
 from gristmill.errors import ConfigError
 
 
@@ -19,6 +24,42 @@ def test_a_dead_run_is_closed_within_ten_minutes():
     assert trigger["posture"] == "Proactive"
     assert trigger["within"] == SILENT_AFTER_S
     assert [action.model_dump(mode="json")["state"] for action in wanted.actions] == ["CRASHED"]
+
+
+def test_runs_of_others_on_the_same_server_are_left_alone():
+    """Asked of the server's own trigger; events of a flow run name its tags as related resources."""
+    from prefect.events.related import tags_as_related_resources
+    from prefect.server.events.schemas.automations import EventTrigger
+    from prefect.server.events.schemas.events import RelatedResource, Resource
+
+    run = Resource({"prefect.resource.id": "prefect.flow-run.1"})
+
+    def related(tags: set[str]) -> list[RelatedResource]:
+        flow = {"prefect.resource.id": "prefect.flow.1", "prefect.resource.role": "flow"}
+        return [RelatedResource(root) for root in (flow, *(each.root for each in tags_as_related_resources(tags)))]
+
+    failures = next(each for each in automations._notifications(uuid4()) if each.name.endswith("failures"))
+    for wanted in (automations._silent_runs(), failures):
+        trigger = EventTrigger.model_validate(wanted.trigger.model_dump(mode="json"))
+        assert trigger.covers_resources(run, related({"gristmill", "crawl"}))
+        assert not trigger.covers_resources(run, related(set()))
+        assert not trigger.covers_resources(run, related({"gristmills"}))
+
+
+def test_a_run_by_hand_has_the_tag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("GRISTMILL_HOME", str(tmp_path))
+    seen = []
+
+    def flow(**options: Any) -> Any:
+        return lambda run: lambda **parameters: seen.append(TagsContext.get().current_tags)
+
+    monkeypatch.setattr("prefect.flow", flow)
+    config = PipelineConfig.model_validate(
+        {"ingest": {"sources": [{"kind": "warc", "name": "a", "paths": ["a.warc"]}]}}
+    )
+    session = new_session("night", config, frozenset())
+    _under_prefect("data", config, "base", session, lambda error=None: {})
+    assert seen == [{automations.TAG}]
 
 
 @pytest.mark.parametrize(

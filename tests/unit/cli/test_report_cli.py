@@ -78,3 +78,15 @@ def test_compare_refuses_what_was_not_evaluated(gristmill: Any, tmp_path: Path):
     (pretrained,) = (tmp_path / "home" / "checkpoint").glob("pretrain-*")
     _, err = gristmill("compare", f"checkpoint/{pretrained.name}", RUN, code=1)
     assert "was not evaluated" in err
+
+
+def test_a_version_that_another_tool_registered_is_a_sentence(gristmill: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("flows.cli.scope.use_own_servers", lambda: None)
+    monkeypatch.setattr("tasks.tracking.model_versions", lambda name: [{"version": "3", "tags": {"theirs": "1"}}])
+    for tag, command in {
+        "evaluation": ("compare", "theirs/3", RUN),
+        "artifact": ("trace", "https://a.example/", "--model", "theirs/3"),
+    }.items():
+        _, err = gristmill(*command, code=1)
+        assert f"theirs/3: this version has no tag gristmill.{tag}, so gristmill did not register it" in err
+        assert "Traceback" not in err

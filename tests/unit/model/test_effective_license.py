@@ -3,8 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+from gristmill.judge.config import FeedbackConfig, ModelJudge
+from gristmill.model.config import weights_digest
 from gristmill.model.effective_license import allowed_license, effective_license
 from gristmill.model.open_models_config import LicensesConfig
 from gristmill.model.origin import Origin, write_origin
@@ -60,6 +64,45 @@ def test_base_data_and_generators_come_from_the_lineage(made: tuple[ArtifactStor
     assert found.data == {"PSF-2.0": 7, "CC-BY-SA-4.0": 3, "CC0-1.0": 1, "unknown": 1}
     assert found.generators == {"judge-9000": "MIT"}
     assert found.expression == "Apache-2.0; MIT; PSF-2.0; CC-BY-SA-4.0; CC0-1.0; unknown"
+
+
+def test_who_wrote_rows_counts_under_the_licence_stated_beside_it(made: tuple[ArtifactStore, str]):
+    store, judged = made
+    rows = publish(
+        *(store, "examples", "synthesize", {}),
+        {"generator": {"kind": "endpoint", "model": "writer-1"}, "license": "writer-terms"},
+        *(lambda draft: None, 3),
+    )
+    model = publish(store, "checkpoint", "sft", {"model": judged, "examples": rows}, {}, lambda draft: None, 1)
+    judge = {"judge-9000": "MIT"}
+    assert effective_license(store, model, LicensesConfig(generators=judge)).generators == {
+        **judge,
+        "writer-1": "writer-terms",
+    }
+    with pytest.raises(ValueError, match="writer-1, and it is under writer-terms"):
+        allowed_license(store, model, LicensesConfig(generators=judge))
+    read = LicensesConfig(generators={**judge, "writer-1": "CC0-1.0"})
+    assert allowed_license(store, model, read).generators["writer-1"] == "CC0-1.0"
+
+
+@pytest.mark.parametrize(("states", "origin", "expected"), [("mit", None, "MIT"), ("mit", "Apache-2.0", "Apache-2.0")])
+def test_a_model_folder_that_judges_states_its_licence_itself(
+    made: tuple[ArtifactStore, str], tmp_path: Path, states: str, origin: str | None, expected: str
+):
+    store, _ = made
+    folder = tmp_path / "judge"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "tokenizer.json").write_text("{}")
+    save_file({"weight": np.zeros(2, np.float32)}, folder / "model.safetensors")
+    (folder / "README.md").write_text(f"---\nlicense: {states}\n---\n")
+    if origin:
+        write_origin(Origin(name="open", license=origin, content={}), folder)
+    judge = FeedbackConfig(judge=ModelJudge(path=folder)).identity()
+    pairs = publish(store, "examples", "preferences", {}, judge, lambda draft: None, 4)
+    model = publish(store, "checkpoint", "align", {"pairs": pairs}, {}, lambda draft: None, 1)
+    found = allowed_license(store, model, LicensesConfig())
+    assert found.generators == {weights_digest(folder): expected}
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from small_run import RIGHT, SmallRun, make_run, verdict
 
+from gristmill.ledger.account import run_costs
+from gristmill.report import Report
 from gristmill.run_report import curves
 from gristmill.run_report.curves import Point, read_panels
 from gristmill.run_report.facts import as_json, gather
@@ -24,6 +26,21 @@ def test_the_funnel_has_counts_reasons_and_the_share_of_all_pages(tmp_path: Path
     assert facts.noticed == [("extract", "texts with email masked", 3)]
     assert ("sources", "web") in facts.about
     assert ("git commit", "c0ffee") in facts.about
+
+
+def test_the_share_of_a_later_night_is_of_the_pages_of_all_nights_behind_it(tmp_path: Path):
+    made = SmallRun(tmp_path)
+
+    def judged(label: str, inputs: dict[str, str | None], rows_in: int, rows_out: int) -> str:
+        report = Report(rows_in=rows_in, rows_out=rows_out, unit="pages")
+        return made.publish("documents", label, inputs, report=report, pages=rows_out)
+
+    # of the first night a later run has what came out of it, of the second all
+    first = judged("dedup[n0001]", {"night": None}, 10, 8)
+    second = judged("filter[n0002]", {"documents": judged("extract[n0002]", {}, 40, 30)}, 30, 20)
+    judged("corpus", {"n0001": first, "n0002": second}, 28, 25)
+    shares = {stage.stage: stage.share for stage in gather(made.store, made.run(), []).stages}
+    assert shares == {"dedup[n0001]": 0.8, "extract[n0002]": 0.75, "filter[n0002]": 0.5, "corpus": 25 / 50}
 
 
 @pytest.mark.parametrize(
@@ -152,6 +169,17 @@ def test_costs_are_time_price_and_the_last_energy(tmp_path: Path):
     assert costs["sft"].cpu_seconds == 150.0
 
 
+def test_what_was_spent_and_saved_is_what_gristmill_costs_says(tmp_path: Path):
+    made = make_run(tmp_path)
+    made.stages[0]["state"] = "reused"
+    made.stages.append(made.stages[0] | {"stage": "ingest[again]"})
+    made.stages.append(made.stages[1] | {"stage": "extract[again]", "state": "reused"})
+    ledger = gather(made.store, made.run(), []).ledger
+    assert ledger == run_costs(made.run())
+    assert (ledger.spent.costs.seconds, ledger.saved.costs.seconds) == (800.0, 100.0)
+    assert ledger.spent.money == pytest.approx(8 * 100 * 7.2 / 3600)
+
+
 def test_settings_that_differ_from_the_last_good_run_of_the_same_kind(tmp_path: Path):
     old = make_run(tmp_path, name="night-20260101-030000").run()
     new = make_run(tmp_path, beta=0.2)
@@ -190,3 +218,4 @@ def test_the_facts_are_json(tmp_path: Path):
     made = make_run(tmp_path)
     facts = json.loads(json.dumps(as_json(gather(made.store, made.run(), []))))
     assert facts["verdict"]["title"] == "Promoted: miller version 7 is champion"
+    assert facts["ledger"]["spent"]["costs"]["seconds"] == 900.0

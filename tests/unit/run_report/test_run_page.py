@@ -61,7 +61,21 @@ def test_a_failed_run_opens_with_its_cause_and_a_good_one_with_its_verdict(page:
     assert "1 of 1 rules pass" in tiles[0]
     assert "against the champion, same 4 items+0.2500 [-0.5000, +0.7500]" in tiles[1]
     assert "11 min 40 s" in tiles[2]
-    assert "cost1.8 CHF" in tiles[3]  # nine stages of 100 s at 7.20 an hour
+    assert tiles[3:] == ["spent here1.8 CHF", "saved by the cache0 CHF"]  # nine stages of 100 s at 7.20 an hour
+
+
+def test_reused_stages_are_saved_and_not_spent_and_a_shared_one_once(tmp_path: Path):
+    made = make_run(tmp_path)
+    made.stages[0]["state"] = "reused"
+    made.stages.append(made.stages[0] | {"stage": "ingest[again]"})
+    page = html.document_fromstring(render(gather(made.store, made.run(), [])))
+    tiles = [tile.text_content() for tile in page.xpath("//main/dl[@class='facts']/div")]
+    assert tiles[3:] == ["spent here1.6 CHF", "saved by the cache0.2 CHF"]
+    sums = [[cell.text_content() for cell in row] for row in page.xpath("//tfoot/tr")]
+    assert sums == [
+        ["spent here", "", "13 min 20 s", "", "", "1,200", "–", "1.6"],
+        ["saved by the cache", "", "", "1 min 40 s", "", "150", "–", "0.2"],
+    ]
 
 
 def test_every_section_is_in_the_navigation_and_every_drawing_is_described(page: html.HtmlElement):
