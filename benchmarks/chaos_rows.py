@@ -197,7 +197,7 @@ def prefect_away(for_good: bool) -> Callable[[Chaos], Seen]:
             _in_training(place, flow)
             chaos.prefect.kill()
             if for_good:
-                first = place.end(flow, limit_s=450)
+                first = place.end(flow, limit_s=300)
                 chaos.prefect.start()
             else:
                 time.sleep(AWAY_S)
@@ -378,7 +378,7 @@ ROWS: list[tuple[str, str, Callable[[Chaos], Seen]]] = [
     ("flow killed in extract", f"its workers end with it; {SAME}", flow_killed("extract")),
     ("flow killed in pretrain", f"its program ends with it; {SAME}", flow_killed("pretrain")),
     (f"Prefect away for {AWAY_S:.0f} s in pretrain", f"exit 0; {SAME}", prefect_away(for_good=False)),
-    ("Prefect away for good in pretrain", f"it ends by itself within 450 s; {SAME}", prefect_away(for_good=True)),
+    ("Prefect away for good in pretrain", f"it ends by itself within 300 s; {SAME}", prefect_away(for_good=True)),
     ("MLflow away at the start", f"exit 1 within 60 s, nothing begun; {SAME}", mlflow_away_at_start),
     ("MLflow away in pretrain", f"the model is kept, metrics arrive once; {SAME}", mlflow_away_in_training),
     ("MLflow away at registration", f"exit 1; {SAME}", mlflow_away_at_registration),

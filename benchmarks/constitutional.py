@@ -38,6 +38,8 @@ from gristmill.judge.preferences import run_judged_preferences
 from gristmill.schema import Resources
 
 ROOT = Path(__file__).parents[1]
+TOKENS = 192
+"""Longest text of the model. One that is cut off counts for nothing, and at 48 nearly all were."""
 CONSTITUTION = ROOT / "pipeline_configs" / "constitutions" / "harmless.yaml"
 ARMS = ("model", "unprincipled", "fake")
 NOTHING = """principles:
@@ -73,14 +75,16 @@ def _run(arm: str, arguments: argparse.Namespace, prompts: Path) -> dict[str, di
         constitution = arguments.out / "nothing.yaml"
         constitution.write_text(NOTHING)
     with _fake_endpoint() if arm == "fake" else nullcontext() as fake:
-        reviser = EndpointJudge(url=fake.url, model="fake", allow_private=True) if fake else ModelJudge(max_tokens=64)
+        reviser = (
+            EndpointJudge(url=fake.url, model="fake", allow_private=True) if fake else ModelJudge(max_tokens=TOKENS)
+        )
         config = ConstitutionConfig(
             license="none: a fixed sentence" if fake else None,
             prompts=PromptFile(path=prompts),
             max_prompts=10_000,
             constitution=constitution,
             reviser=reviser,
-            answer_tokens=48,
+            answer_tokens=TOKENS,
         )
         started, out = time.process_time(), arguments.out / arm
         _share_answers(arguments.out, out)

@@ -401,9 +401,3 @@ def checkpoint_at(address: str) -> Checkpoint:
             "with it; build it again with its configuration, or remove the alias `champion` if it is the champion"
         )
     return Checkpoint(address, store.place(address))
-
-
-def ancestors(address: str) -> list[str]:
-    """An artifact's address and those of everything it was made from."""
-    lineage = _session.get().store.lineage(address)
-    return list(dict.fromkeys(shown.rpartition(" ")[2] for _, shown, _ in lineage))

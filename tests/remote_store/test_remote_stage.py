@@ -13,8 +13,9 @@ from gristmill.objects import StoreUnavailable
 from gristmill.remote_gc import delete_copy
 from gristmill.report import Report
 from gristmill.schema import StageConfig
+from gristmill.scope import scope_of_artifact
 from gristmill.store import ArtifactStore
-from tasks.stage import Session, ancestors, session, stage
+from tasks.stage import Session, session, stage
 
 pytestmark = pytest.mark.usefixtures("tasks_run_at_once")
 
@@ -56,7 +57,8 @@ def run(store: ArtifactStore, *, beta: float = 0.1, name: str = "", **options: A
     with session(here):
         documents = clean(warcs=fetch(config=Knobs()), config=Knobs(beta=beta))
         if not here.planning:
-            assert ancestors(documents.address) == [step.address for step in reversed(here.steps)]
+            behind = scope_of_artifact(store, documents.address).records
+            assert [record.address for record in behind] == [step.address for step in here.steps]
     return here
 
 

@@ -45,10 +45,16 @@ def test_a_second_process_waits_until_the_first_is_done_or_dead(tmp_path: Path, 
 
 
 def test_what_starts_inside_shares_the_slot(tmp_path: Path):
-    with gpu_slot(tmp_path, CUDA), gpu_slot(tmp_path, CUDA):
-        pass
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
     with gpu_slot(tmp_path, CUDA):
-        pass
+        with gpu_slot(tmp_path, CUDA):
+            pass
+        # what ended inside has not let go of the slot for what is outside
+        other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert other.stderr
+        assert b"waiting for the GPU" in other.stderr.readline()
+        assert other.poll() is None
+    assert other.communicate(timeout=60)[0] == b"holding\n"
 
 
 @pytest.mark.parametrize(("device", "driver", "expected"), [("cuda:1", False, True), ("cpu", True, False)])
