@@ -88,9 +88,12 @@ def _run(arm: str, arguments: argparse.Namespace, prompts: Path) -> dict[str, di
         )
         started, out = time.process_time(), arguments.out / arm
         _share_answers(arguments.out, out)
-        run_judged_preferences(
-            arguments.model, _no_examples(arguments.out), out, config, Resources(threads=1, device="cpu")
-        )
+        try:
+            run_judged_preferences(
+                arguments.model, _no_examples(arguments.out), out, config, Resources(threads=1, device="cpu")
+            )
+        except ValueError as error:  # too few pairs for a stage; what was answered is measured all the same
+            print(f"{arm}: {error}", file=sys.stderr)
     rows = [json.loads(line) for line in (out / "judge" / "judged.jsonl").read_text().splitlines()]
     kinds = {row["prompt"]: row["kind"] for row in map(json.loads, prompts.read_text().splitlines())}
     print(f"{arm}: {time.process_time() - started:.0f} CPU-seconds", file=sys.stderr)
