@@ -255,6 +255,12 @@ class PipelineConfig(Schema):
         ]
         return self.decontaminate.with_benchmarks(asked)
 
+    def kept_out_of(self, stage: Literal["sft", "reward_model", "align"]) -> DecontaminateConfig | None:
+        """The benchmark items that no row of this stage may hold; None where the stage `examples` made all rows, which
+        knows its own held-out items. `synthesize` looks for them itself."""
+        asked = self.preferences is not None and stage != "sft"
+        return self.decontamination if asked or getattr(self, stage).has_own_rows else None
+
 
 def _password_in(value: Any, place: str) -> str | None:
     """Where a URL has a user or a password, as `ingest.sources.0.paths.0`."""

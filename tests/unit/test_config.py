@@ -211,6 +211,22 @@ def test_what_evaluate_asks_is_decontaminated_by_its_content(crawl: Path):
     assert before[decontaminate] != after[decontaminate]
 
 
+def test_rows_of_your_own_are_checked_for_what_is_asked(crawl: Path):
+    rows = crawl / "rows.jsonl"
+    rows.write_text('{"prompt": "a", "completion": "b"}\n')
+    data = f"data={{kind: files, paths: [{rows}]}}"
+
+    def config(*overrides: str):
+        return workspace.load_config(str(crawl / "my.yaml"), list(overrides))
+
+    assert [config().kept_out_of(stage) for stage in ("sft", "reward_model", "align")] == [None] * 3
+    own = config(f"sft.{data}", "align.algorithm=grpo", f"align.prompts={{kind: jsonl, path: {rows}}}")
+    asked = own.decontamination
+    assert [own.kept_out_of(stage) for stage in ("sft", "reward_model", "align")] == [asked, None, asked]
+    judged = config("preferences={kind: people, reviews: [reviews]}")
+    assert [judged.kept_out_of(stage) is None for stage in ("sft", "reward_model", "align")] == [True, False, False]
+
+
 def test_a_changed_byte_in_a_source_changes_every_key_after_it(crawl: Path):
     before = keys(crawl)
     path = crawl / "crawl" / "a.warc.gz"
