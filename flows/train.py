@@ -56,17 +56,18 @@ def train(config: PipelineConfig, grist: Grist) -> Flour:
         judged = preferences(examples=made, config=config.preferences, model=asked)
     scorer, judge = config.reward_models
     kept_out = config.kept_out_of("reward_model")
-    scores = reward_model(model=tuned, examples=_rows(scorer, judged), config=scorer, decontaminate=kept_out)
-    second = None
+    scores = second_scores = None
+    if scorer:
+        scores = reward_model(model=tuned, examples=_rows(scorer, judged), config=scorer, decontaminate=kept_out)
     if judge:
         rows = _rows(judge, judged)
-        second = reward_model["judge"](model=tuned, examples=rows, config=judge, decontaminate=kept_out)
+        second_scores = reward_model["judge"](model=tuned, examples=rows, config=judge, decontaminate=kept_out)
     aligned = align(
         model=tuned,
         examples=_rows(config.align, judged),
         reward_model=scores,
         config=config.align,
-        judge_model=second,
+        judge_model=second_scores,
         decontaminate=config.kept_out_of("align"),
     )
     aligned_scores = evaluate["align"](

@@ -25,7 +25,7 @@ def align(
     out: Path,
     model: Checkpoint,
     examples: Examples,
-    reward_model: Checkpoint,
+    reward_model: Checkpoint | None,
     config: AlignConfig,
     judge_model: Checkpoint | None = None,
     decontaminate: DecontaminateConfig | None = None,

@@ -125,6 +125,11 @@ class PreferenceConfig(TrainingConfig):
     answer_tokens: PositiveInt = 48
     """Longest answer to those, in tokens."""
 
+    @property
+    def asks_reward_model(self) -> bool:
+        """Whether answers are scored by the stage `reward_model`."""
+        return self.answered_prompts > 0
+
 
 class DpoConfig(PreferenceConfig):
     """Direct preference optimization (Rafailov et al. 2023, arXiv:2305.18290) against the policy's own start."""
