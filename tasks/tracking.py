@@ -313,7 +313,9 @@ def _get(path: str, query: dict[str, str]) -> dict[str, Any]:
 
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     if not uri.startswith("http"):
-        raise SourceUnavailable("no MLflow server is known; start gristmill's own with `gristmill up`")
+        raise SourceUnavailable(
+            "no MLflow server runs, so the registry cannot be asked; `gristmill run` starts one, `gristmill up` now"
+        )
     shown = without_secrets(uri)
     try:
         answer = httpx.get(f"{uri.rstrip('/')}/api/2.0/mlflow/{path}", params=query, timeout=10, auth=_login())
