@@ -131,7 +131,11 @@ def read_labelled_texts(source: FileRows | HubRows) -> Split[LabelledText]:
 def is_held_out(prompt: Sequence[Message] | str, share: float) -> bool:
     """Whether a prompt is among the share of all prompts that never train. Every reader of rows asks here, so that
     two stages agree on one file; what is held out of a smaller share is held out of a larger one too."""
-    return _share(prompt if isinstance(prompt, str) else opening(prompt)) < share
+    return _share(_beginning(prompt)) < share
+
+
+def _beginning(prompt: Sequence[Message] | str) -> list[Message] | str:
+    return prompt if isinstance(prompt, str) else opening(prompt)
 
 
 def opening(prompt: Sequence[Message]) -> list[Message]:
@@ -160,7 +164,7 @@ def write_dropped(dropped: list[Dropped], out: Path) -> dict[str, int]:
 def _without_items(split: Split[R], examples: Path | None, config: DecontaminateConfig | None) -> Split[R]:
     if config is None:
         return split
-    prompts = [_digest(opening(one.prompt)) for one in split.train]
+    prompts = [_digest(_beginning(one.prompt)) for one in split.train]
     found = items_in_rows([one.text for one in split.train], prompts, examples, config)
     if len(found) == len(split.train):
         raise ValueError(
