@@ -12,7 +12,7 @@ from tasks.stage import stage
 PROGRAMS = {"chat": "gristmill.align.sft", "classification": "gristmill.align.classification"}
 
 
-@stage(produces=Checkpoint, version=2)
+@stage(produces=Checkpoint, version=2, launches=True)
 def sft(
     out: Path, model: Checkpoint, examples: Examples, config: SftConfig, resources: Resources = Resources()
 ) -> Report:
