@@ -24,8 +24,12 @@ from gristmill.store import ArtifactStore
 
 ROOT = Path(__file__).parents[1]
 MICRO = ROOT / "tests/e2e/micro.yaml"
-VOLATILE = {"log.txt", "metrics.jsonl", "report.json", "result.json", "run.yaml", "registration.json", "promotion.json"}
-"""Files of an artifact that name times, threads or versions; all others are the same in every undisturbed run."""
+VOLATILE = {
+    *("log.txt", "metrics.jsonl", "report.json", "result.json", "run.yaml", "registration.json", "promotion.json"),
+    *("model_card.md", "data_card.md"),
+}
+"""Files of an artifact that name times, threads, versions or the registered model's name; all others are the same in
+every undisturbed run."""
 PLANTED = {
     "AWS_SECRET_ACCESS_KEY": "planted/Aws+0123456789abcdefghij",
     "HF_TOKEN": "hf_planted0123456789abcdefghijklmn",
