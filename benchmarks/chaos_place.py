@@ -93,8 +93,11 @@ class Place:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        said, since = process.said.read_text(errors="replace"), process.since  # type: ignore[attr-defined]
-        return Ended(process.returncode, said, time.monotonic() - since)
+        return Ended(process.returncode, self.said(process), time.monotonic() - process.since)  # type: ignore[attr-defined]
+
+    def said(self, process: subprocess.Popen[str]) -> str:
+        """What a command has said so far."""
+        return process.said.read_text(errors="replace")  # type: ignore[attr-defined]
 
     def __call__(self, *arguments: str, **env: str) -> Ended:
         return self.end(self.start(*arguments, **env))

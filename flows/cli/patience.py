@@ -5,6 +5,7 @@ Prefect's client tries whatever a run has to tell at its end (reports, logs, the
 event for seconds: a run whose server had died ended 330 s after it.
 """
 
+import logging
 import sys
 import time
 
@@ -21,6 +22,7 @@ def deliver_events_later() -> None:
     from prefect.events.worker import EventsWorker, emit_events_to_cloud
 
     if not emit_events_to_cloud():  # Prefect Cloud has a client of its own
+        logging.getLogger("prefect._internal.concurrency").setLevel(logging.CRITICAL)  # a line for each delayed event
         EventsWorker.set_client_override(PrefectEventsClient, reconnection_attempts=ATTEMPTS)
 
 
