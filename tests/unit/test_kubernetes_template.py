@@ -53,7 +53,7 @@ def test_every_field_and_variable_of_prefects_own_template_is_there():
     assert VARIABLES.keys() == theirs["variables"]["properties"].keys() | ours
 
 
-def test_nobody_is_root_and_nothing_writes_outside_its_volumes():
+def test_no_pod_is_root_or_writes_outside_its_volumes():
     pod = job()["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["runAsUser"] == 1000
