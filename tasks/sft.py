@@ -13,7 +13,7 @@ from tasks.stage import stage
 PROGRAMS = {"chat": "gristmill.align.sft", "classification": "gristmill.align.classification"}
 
 
-@stage(produces=Checkpoint, version=2)
+@stage(produces=Checkpoint, version=2, launches=True)
 def sft(
     out: Path,
     model: Checkpoint,
