@@ -52,6 +52,11 @@ class MultipleChoice(Schema):
             )
         return self
 
+    @property
+    def definition(self) -> dict[str, Any]:
+        """What of it moves an item's answer, but for the items."""
+        return self.model_dump(mode="json", exclude={"kind", "name", "data"})
+
     def identity(self) -> dict[str, Any]:
         """A file stands for its content."""
         dumped = self.model_dump(mode="json")

@@ -44,29 +44,35 @@ def run_evaluate(
     from gristmill.evaluate.checkpoints import load_model, prepare_process
     from gristmill.evaluate.found_items import without_found
     from gristmill.evaluate.harness import answer_benchmarks, read_benchmarks
-    from gristmill.evaluate.multiple_choice import answer_items, choice_metrics, read_items
+    from gristmill.evaluate.multiple_choice import answer_items, asked_facts, choice_metrics, items_file, read_items
     from gristmill.evaluate.pairing import write_items
 
     device = prepare_process(resources)
     narrow = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
     choices = [benchmark for benchmark in config.benchmarks if isinstance(benchmark, MultipleChoice)]
-    read = {benchmark.name: read_items(benchmark, examples) for benchmark in choices}
+    files = {benchmark.name: items_file(benchmark, examples) for benchmark in choices}
+    read = {name: read_items(path) for name, path in files.items()}
     asked = read_benchmarks(config)
     policy, tokenizer = load_model(model, device)
     rows: list[dict[str, Any]] = []
     metrics: dict[str, float] = {}
     details: dict[str, Any] = {"chat": config.chat}
+    how: dict[str, Any] = {}
     if tokens:
         with narrow:
             metrics |= _bits_per_byte(policy, model, tokens, details)
     for benchmark in choices:
+        items = read[benchmark.name]
+        facts = asked_facts(tokenizer, files[benchmark.name], items[0], benchmark, chat=config.chat)
+        how[benchmark.name] = facts | {"n": len(items), "precision": config.precision}
         with narrow:
-            answered = answer_items(policy, tokenizer, read[benchmark.name], benchmark, chat=config.chat)
+            answered = answer_items(policy, tokenizer, items, benchmark, chat=config.chat)
         metrics |= choice_metrics(answered, seed=config.seed)
         rows += answered
     with narrow:
         found = answer_benchmarks(policy, tokenizer, asked, config)
     rows, metrics, details = rows + found.rows, metrics | found.metrics, details | found.facts
+    details["benchmarks"] = how | found.asked
     if decontaminated:
         metrics |= without_found(rows, _names_in_leaks(config), decontaminated, seed=config.seed)
     write_items(out, rows)
@@ -111,6 +117,7 @@ def _bits_per_byte(policy: "PreTrainedModel", model: Path, tokens: Path, details
     if shards.token_bytes.tolist() != token_bytes(vocabulary.tokenizer, vocabulary.size):
         details["bits_per_byte"] = "not measured: another tokenizer than the model's made the token shards"
         return {}
+    details["bits_per_byte_on"] = shards.meta["digest"]
     with progress("evaluate: bits per byte", total=None, unit="rows"):
         groups, rows = RowGroups(tokens, "validation"), range(shards.rows("validation"))
         return bits_by_group(sums_by_group(policy, shards, "validation", rows=rows, groups=groups), groups)
@@ -137,21 +144,32 @@ def _write_samples(
 def _differences(
     metrics: dict[str, float], parent: Path, out: Path, config: EvaluateConfig, details: dict[str, Any]
 ) -> dict[str, float]:
-    """This model minus its parent, benchmark by benchmark on the same items."""
+    """This model minus its parent, benchmark by benchmark on the same items, asked alike; else the details say why
+    not. A base model is asked in the plain format and its child in the chat format: they compare, and the details say
+    so."""
     from gristmill.evaluate.pairing import accuracy_difference, read_correct
+    from gristmill.evaluate.protocol import asked_differently, read_how_asked
 
     found: dict[str, float] = {}
+    of_parent = read_how_asked(parent)
     for benchmark in config.benchmarks:
         name = f"{benchmark.name}_accuracy_minus_parent"
+        asked, other = details["benchmarks"][benchmark.name], of_parent.get(benchmark.name)
         mine, theirs = read_correct(out, benchmark.name), read_correct(parent, benchmark.name)
-        difference = accuracy_difference(mine, theirs, seed=config.seed)
+        difference = asked_differently(asked, other, own_formats=True) or accuracy_difference(
+            mine, theirs, seed=config.seed
+        )
         if isinstance(difference, str):
             details[name] = difference
         else:
             found |= difference.metrics(name)
-    before = Report.model_validate_json((parent / RESULT).read_bytes()).metrics.get("bits_per_byte")
-    if before is not None and "bits_per_byte" in metrics:
-        found["bits_per_byte_minus_parent"] = metrics["bits_per_byte"] - before
+            asked["parent_chat"] = (other or {})["chat"]
+    before = Report.model_validate_json((parent / RESULT).read_bytes())
+    if {"bits_per_byte"} <= metrics.keys() & before.metrics.keys():
+        if before.details.get("bits_per_byte_on") == details["bits_per_byte_on"]:
+            found["bits_per_byte_minus_parent"] = metrics["bits_per_byte"] - before.metrics["bits_per_byte"]
+        else:
+            details["bits_per_byte_minus_parent"] = "the parent was measured on other text; evaluate it on the same"
     return found
 
 
