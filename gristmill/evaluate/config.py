@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
 from gristmill.evaluate.harness_config import NAME, HarnessBenchmark, HubBenchmark, LocalItems, described
 from gristmill.evaluate.speed_config import SpeedConfig
+from gristmill.evaluate.toxicity_config import ToxicityConfig
 from gristmill.fingerprint import content_digest
 from gristmill.judge.config import JudgedSamplesConfig
 from gristmill.program import Run
@@ -92,6 +93,8 @@ class EvaluateConfig(StageConfig):
     """Longest such answer, in tokens."""
     judge: JudgedSamplesConfig | None = None
     """Who compares the answers to `samples` with the parent's; null: nobody."""
+    toxicity: ToxicityConfig | None = None
+    """How toxic its continuations of some beginnings are; null: not measured."""
     speed: SpeedConfig | None = None
     """How fast the model answers, and in how much memory; null: not measured."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -113,9 +116,11 @@ class EvaluateConfig(StageConfig):
 
     def identity(self) -> dict[str, Any]:
         """The configuration with a file's content in place of its path."""
-        decisive = self.model_dump(mode="json", exclude={"judge"})
+        decisive = self.model_dump(mode="json", exclude={"judge", "toxicity"})
         if self.judge:
             decisive["judge"] = self.judge.identity()
+        if self.toxicity:
+            decisive["toxicity"] = self.toxicity.identity()
         return decisive | {"benchmarks": [benchmark.identity() for benchmark in self.benchmarks]}
 
 

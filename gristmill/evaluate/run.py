@@ -77,6 +77,12 @@ def run_evaluate(
         metrics |= without_found(rows, _names_in_leaks(config), decontaminated, seed=config.seed)
     write_items(out, rows)
     _write_samples(out / SAMPLES, policy, tokenizer, config)
+    if config.toxicity:
+        from gristmill.evaluate.toxicity import measure_toxicity
+
+        seeds = {"seed": config.seed, "limit_seed": config.limit_seed}
+        toxicity, about = measure_toxicity(policy, tokenizer, config.toxicity, out, parent, **seeds)
+        metrics, details = metrics | toxicity, details | about
     if config.speed:
         from gristmill.evaluate.speed import measure_speed
 
