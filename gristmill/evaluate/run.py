@@ -4,7 +4,6 @@ Writes items.parquet (every item's scores, for paired comparisons later) and sam
 number that is not finite is no metric: it stands in the details as "not finite".
 """
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from gristmill.schema import Resources
 SAMPLES = "samples.jsonl"
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 
 def run_evaluate(
@@ -46,6 +45,7 @@ def run_evaluate(
     from gristmill.evaluate.harness import answer_benchmarks, read_benchmarks
     from gristmill.evaluate.multiple_choice import answer_items, asked_facts, choice_metrics, items_file, read_items
     from gristmill.evaluate.pairing import write_items
+    from gristmill.evaluate.samples import write_samples
 
     device = prepare_process(resources)
     narrow = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
@@ -58,9 +58,16 @@ def run_evaluate(
     metrics: dict[str, float] = {}
     details: dict[str, Any] = {"chat": config.chat}
     how: dict[str, Any] = {}
+    seeds = {"seed": config.seed, "limit_seed": config.limit_seed}
     if tokens:
         with narrow:
             metrics |= _bits_per_byte(policy, model, tokens, details)
+    if config.texts:
+        from gristmill.evaluate.named_texts import measure_texts
+
+        with narrow:
+            bits, about = measure_texts(policy, tokenizer, config.texts, out, parent, **seeds)
+        metrics, details = metrics | bits, details | about
     for benchmark in choices:
         items = read[benchmark.name]
         facts = asked_facts(tokenizer, files[benchmark.name], items[0], benchmark, chat=config.chat)
@@ -76,11 +83,11 @@ def run_evaluate(
     if decontaminated:
         metrics |= without_found(rows, _names_in_leaks(config), decontaminated, seed=config.seed)
     write_items(out, rows)
-    _write_samples(out / SAMPLES, policy, tokenizer, config)
+    how_long = {"chat": config.chat, "max_tokens": config.sample_tokens, "seed": config.seed}
+    metrics |= write_samples(out / SAMPLES, policy, tokenizer, config.samples, **how_long)
     if config.toxicity:
         from gristmill.evaluate.toxicity import measure_toxicity
 
-        seeds = {"seed": config.seed, "limit_seed": config.limit_seed}
         toxicity, about = measure_toxicity(policy, tokenizer, config.toxicity, out, parent, **seeds)
         metrics, details = metrics | toxicity, details | about
     if config.speed:
@@ -127,24 +134,6 @@ def _bits_per_byte(policy: "PreTrainedModel", model: Path, tokens: Path, details
     with progress("evaluate: bits per byte", total=None, unit="rows"):
         groups, rows = RowGroups(tokens, "validation"), range(shards.rows("validation"))
         return bits_by_group(sums_by_group(policy, shards, "validation", rows=rows, groups=groups), groups)
-
-
-def _write_samples(
-    path: Path, policy: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", config: EvaluateConfig
-) -> None:
-    """One `{"prompt", "answer"}` a line, answered greedily."""
-    from gristmill.evaluate.chat_format import end_of_turn
-    from gristmill.evaluate.generation import greedy_answers, stop_ids
-    from gristmill.evaluate.multiple_choice import prompt_tokens
-
-    prompts = prompt_tokens(tokenizer, config.samples, plain_template="{question}\n", chat=config.chat)
-    ends = stop_ids(policy) | (set(end_of_turn(tokenizer)) if config.chat else set())
-    answers = greedy_answers(policy, prompts, max_new_tokens=config.sample_tokens, stop_ids=ends) if prompts else []
-    lines = [
-        json.dumps({"prompt": prompt, "answer": tokenizer.decode(answer, skip_special_tokens=True)}, ensure_ascii=False)
-        for prompt, answer in zip(config.samples, answers, strict=True)
-    ]
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def _differences(

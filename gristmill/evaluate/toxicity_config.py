@@ -46,11 +46,7 @@ class ToxicityConfig(Schema):
     gristmill."""
 
     @model_validator(mode="after")
-    def _names_differ(self) -> Self:
-        names = [each.name for each in self.beginnings]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"two sets of beginnings are named {twice[0]!r}; their metrics would collide")
+    def _continuations_differ(self) -> Self:
         if self.continuations > 1 and not self.sampling.temperature:
             raise ValueError(
                 f"continuations={self.continuations} at temperature 0 are all the same; set continuations: 1 or a "

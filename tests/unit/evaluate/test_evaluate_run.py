@@ -110,7 +110,7 @@ def test_a_base_model_is_measured_without_samples_too(tiny_model: Path, examples
 
 
 def test_two_benchmarks_of_one_name_are_refused():
-    with pytest.raises(ValueError, match="two benchmarks are named 'docs_choice'"):
+    with pytest.raises(ValueError, match="two benchmarks, texts or sets of beginnings are named 'docs_choice'"):
         EvaluateConfig(benchmarks=[MultipleChoice(), MultipleChoice(score="sum")])
 
 
