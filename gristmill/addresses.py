@@ -3,8 +3,7 @@
 A page's redirect, or a listing that came from elsewhere, could send a crawl to a machine that only this one reaches:
 the metadata of a cloud, a database, a printer. So an address that is not of the public internet is refused, unless
 GRISTMILL_PRIVATE_NETWORKS names its network (`10.1.0.0/16,127.0.0.1`): which networks are open is a fact of the
-machine, not of a configuration. Behind an HTTP proxy only names that the proxy itself does not resolve are checked
-here; the proxy decides.
+machine, not of a configuration. `gristmill/guarded_http.py` has the clients that ask here.
 """
 
 import ipaddress
@@ -15,7 +14,6 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 ALLOWED = "GRISTMILL_PRIVATE_NETWORKS"
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -58,21 +56,6 @@ def inner(address: Address) -> Address:
             return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         return address.ipv4_mapped or address.sixtofour or address
     return address
-
-
-def guard_hooks() -> dict[str, list[Callable[..., Any]]]:
-    """Event hooks of an httpx client that refuse private addresses: before each request, redirects included, and again
-    by the address that the connection has, since a name may mean another one a moment later."""
-    if getproxies():
-        return {"request": [lambda request: require_public(str(request.url), resolve=lambda name: [])]}
-
-    def after(response: Any) -> None:
-        stream = response.extensions.get("network_stream")
-        peer = stream.get_extra_info("server_addr") if stream else None
-        if peer:
-            require_public_address(str(peer[0]), response.request.url.host)
-
-    return {"request": [lambda request: require_public(str(request.url))], "response": [after]}
 
 
 def without_secrets(text: object) -> str:

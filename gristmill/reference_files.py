@@ -32,10 +32,9 @@ def reference_digest(place: str, *, setting: str, remedy: str = "correct the pat
 
 
 def _fetched(url: str, setting: str) -> Path:
-    import fsspec
+    from gristmill.guarded_http import local_copy
 
     try:
-        options = {"cache_storage": str(cache_folder() / "references"), "check_files": True}
-        return Path(fsspec.open_local(f"filecache::{url}", filecache=options))  # pyright: ignore[reportArgumentType]
+        return Path(local_copy(url, str(cache_folder() / "references")))
     except Exception as error:  # each file system has its own exceptions
         raise SourceUnavailable(f"{setting}: {url} does not answer ({error}); correct it or try again later") from error

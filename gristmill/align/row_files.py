@@ -79,11 +79,11 @@ def _listed_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _fetched(location: str, folder: Path) -> Path:
-    from fsspec.core import url_to_fs
+    from gristmill.guarded_http import filesystem_of
 
     path = folder / PurePosixPath(location).name
     try:
-        filesystem, bare = url_to_fs(location)
+        filesystem, bare = filesystem_of(location)
         filesystem.get_file(bare, str(path))
     except Exception as error:  # each file system has exceptions of its own
         raise SourceUnavailable(f"data.paths: cannot fetch {location} ({type(error).__name__}: {error})") from error

@@ -116,12 +116,12 @@ def located(paths: list[str]) -> list[str]:
 
     Raises SourceUnavailable where there is none, or a server does not answer.
     """
-    from fsspec.core import url_to_fs
+    from gristmill.guarded_http import filesystem_of
 
     found: list[str] = []
     for path in paths:
         try:
-            filesystem, bare = url_to_fs(path)
+            filesystem, bare = filesystem_of(path)
             matches = sorted(filesystem.glob(bare)) if "*" in bare else [bare] if filesystem.exists(bare) else []
         except Exception as error:  # each file system has exceptions of its own
             raise SourceUnavailable(f"data.paths: cannot look at {path} ({type(error).__name__}: {error})") from error
@@ -138,10 +138,11 @@ _VERSIONS = ("ETag", "etag", "md5Hash", "content_md5", "Content-MD5", "blob_id")
 def _digest(location: str) -> str:
     if "://" not in location:
         return content_digest(Path(location))
-    from fsspec.core import url_to_fs
     from fsspec.implementations.local import LocalFileSystem
 
-    filesystem, bare = url_to_fs(location)
+    from gristmill.guarded_http import filesystem_of
+
+    filesystem, bare = filesystem_of(location)
     if isinstance(filesystem, LocalFileSystem):
         return content_digest(Path(bare))
     try:
