@@ -10,6 +10,7 @@ import ipaddress
 import os
 import re
 import socket
+import traceback
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -19,7 +20,8 @@ ALLOWED = "GRISTMILL_PRIVATE_NETWORKS"
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_CREDENTIALS = re.compile(r"://[^/\s]{1,500}@")
+# the user part as the standards have it, and one with a slash in its password: what follows the colon is no port then
+_CREDENTIALS = re.compile(r"://(?:[^/\s]+|[^/\s:@\[]*:(?!\d{1,5}/)(?:(?!://)\S)+)@")
 
 
 class PrivateAddress(ValueError):
@@ -63,6 +65,11 @@ def without_secrets(text: object) -> str:
     terminal; line breaks stay."""
     told = _CREDENTIALS.sub("://", str(text))
     return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in told)
+
+
+def traceback_of(error: BaseException) -> str:
+    """An error with its traceback and what it was raised from, as Python prints it, without secrets."""
+    return without_secrets("".join(traceback.format_exception(error)))
 
 
 def has_credentials(text: str) -> bool:

@@ -15,7 +15,7 @@ from gristmill.addresses import without_secrets
 from gristmill.artifacts import Artifact
 from gristmill.cards.cards import MODEL_CARD, Cards
 from gristmill.schema import SourceUnavailable
-from tasks.tracking import mlflow_client, parent_run_id
+from tasks.tracking import ExplainedClient, MlflowFailed, explained, mlflow_client, parent_run_id
 
 REQUIREMENTS = ("mlflow", "torch", "transformers", "tokenizers", "safetensors", "accelerate", "jinja2")
 """What a registered chat model needs to be loaded and asked."""
@@ -135,7 +135,7 @@ def _log_chat_model(model: Artifact, cards: Cards, name: str) -> str:
     policy.name_or_path = f"gristmill:{model.address}"
     pipeline_parts = {"model": policy, "tokenizer": tokenizer}
     # dict form: log_model("<path>") fails with transformers 5.23
-    with mlflow.start_run(run_id=parent_run_id()):
+    with explained("log_model"), mlflow.start_run(run_id=parent_run_id()):
         logged = mlflow.transformers.log_model(
             pipeline_parts,
             name="model",
@@ -163,7 +163,7 @@ class Registry:
     """
 
     def __init__(self, client: Any = None) -> None:
-        self.client = client or mlflow_client()
+        self.client = ExplainedClient(client) if client else mlflow_client()
 
     def aliases(self, model: str) -> dict[str, str]:
         """Alias → version; empty when there is no such model."""
@@ -192,13 +192,9 @@ class Registry:
         self._ask("set_model_version_tag", model, version, key, value)
 
     def _ask(self, what: str, *arguments: str) -> Any:
-        from mlflow.exceptions import MlflowException
-
         try:
             return getattr(self.client, what)(*arguments)
-        except MlflowException as error:
-            said = without_secrets(error).splitlines()[0][:200]
+        except MlflowFailed as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                raise LookupError(said) from error
-            where = without_secrets(os.environ.get("MLFLOW_TRACKING_URI", "its default place"))
-            raise RuntimeError(f"MLflow at {where} failed at {what} ({said})") from error
+                raise LookupError(str(error)) from error
+            raise

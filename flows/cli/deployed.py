@@ -17,6 +17,7 @@ from pydantic import Field
 from flows.cli import maintenance as upkeep
 from flows.cli import workspace
 from flows.cli.deployments import MaintenanceSettings, PromoteSettings, RunSettings
+from gristmill.addresses import without_secrets
 
 
 def run_name() -> str:
@@ -80,7 +81,7 @@ def patiently(attempt: Callable[[], None], pauses_s: Sequence[float], *, say: Ca
         except Exception as error:
             if not is_passing(error):
                 raise
-            say(f"{error}; tried again in {pause_s:g} s")
+            say(f"{without_secrets(error)}; tried again in {pause_s:g} s")
         time.sleep(pause_s)
     return attempt()
 

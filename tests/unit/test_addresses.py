@@ -9,7 +9,7 @@ import pytest
 from faulty_server import FaultyServer
 
 from flows.cli.servers import Endpoints
-from gristmill.addresses import ALLOWED, PrivateAddress, require_public, without_secrets
+from gristmill.addresses import ALLOWED, PrivateAddress, has_credentials, require_public, without_secrets
 from gristmill.align.rows_config import located
 from gristmill.crawl.fetch import Fetcher
 from gristmill.crawl.transfer import Refused
@@ -190,3 +190,33 @@ def test_passwords_and_steering_characters_leave_a_text_and_all_else_stays():
     told = without_secrets(said)
     assert "secret" not in told
     assert told == "API request to http://mlflow:5000/x failed\nretry \\x1b[31mred\\x9b2J at s3://a/b@c"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://ann:secret@host:5000/x", "http://host:5000/x"),
+        ("http://ann@host/", "http://host/"),
+        ("http://ann:s@secret@host/", "http://host/"),
+        (f"https://{'secret' * 1000}@host/x", "https://host/x"),  # a token of its own
+        ("http://ann:sec/ret@host:5000/x", "http://host:5000/x"),
+        ("http://ann:/secret@host/", "http://host/"),
+        ("http://ann:12/secret/@host/", "http://ann:12/secret/@host/"),  # what every client takes for port 12 of ann
+        ("http://a:se/cret@one http://b:sec/ret@two", "http://one http://two"),
+    ],
+)
+def test_a_user_part_is_found_whatever_its_length_and_signs(url: str, shown: str):
+    assert without_secrets(url) == shown
+    assert has_credentials(url) == (url != shown)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://host:5000/a@b", "https://host/@scope/file", "s3://bucket/a:b@c", "http://[::1]:5000/a@b"),
+        *("hf://datasets/org/name@main/x", "http://host/ said: ann@example.org", "file:///C:/a@b"),
+    ],
+)
+def test_an_at_sign_elsewhere_is_no_user(url: str):
+    assert without_secrets(url) == url
+    assert not has_credentials(url)
