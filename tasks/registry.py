@@ -14,7 +14,8 @@ from typing import Any
 from gristmill.addresses import without_secrets
 from gristmill.artifacts import Artifact
 from gristmill.cards.cards import MODEL_CARD, Cards
-from gristmill.schema import SourceUnavailable
+from gristmill.errors import NotHere, SourceUnavailable
+from gristmill.promotion.aliases import ARTIFACT, PROMOTED_OVER, unknown_champion
 from tasks.tracking import ExplainedClient, MlflowFailed, explained, mlflow_client, parent_run_id
 
 REQUIREMENTS = ("mlflow", "torch", "transformers", "tokenizers", "safetensors", "accelerate", "jinja2")
@@ -60,13 +61,15 @@ def champion_before(model: str, candidate: str) -> str | None:
     """The checkpoint that `candidate` has to beat: the champion's address, or None when there is no champion.
 
     When the candidate itself is champion, it is the one it was promoted over: asking again gives the same answer.
+    Raises NotHere when gristmill did not register the champion.
     """
     champion = version_by_alias(model, "champion")
     if champion is None:
         return None
-    if champion["tags"].get("gristmill.artifact") == candidate:
-        return champion["tags"].get("gristmill.promoted_over") or None
-    return champion["tags"].get("gristmill.artifact")
+    artifact = champion["tags"].get(ARTIFACT)
+    if not artifact:
+        raise NotHere(unknown_champion(model, str(champion["version"])))
+    return champion["tags"].get(PROMOTED_OVER) or None if artifact == candidate else artifact
 
 
 def _get(path: str, query: dict[str, str]) -> dict[str, Any]:
@@ -107,7 +110,7 @@ def register_model(model: Artifact, cards: Cards, *, name: str) -> str:
     Returns the version. A version already made from this checkpoint is used again, not doubled.
     """
     client = mlflow_client()
-    known = [v for v in model_versions(name) if v["tags"].get("gristmill.artifact") == model.address]
+    known = [v for v in model_versions(name) if v["tags"].get(ARTIFACT) == model.address]
     version = str(max(int(v["version"]) for v in known)) if known else _log_chat_model(model, cards, name)
     for key, value in cards.tags.items():
         client.set_model_version_tag(name, version, f"gristmill.{key}", value)
