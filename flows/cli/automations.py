@@ -53,7 +53,7 @@ def _silent_runs() -> "AutomationCore":
     from prefect.events.actions import ChangeFlowRunState
     from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
-    ends = ("Completed", "Failed", "TimedOut", "Cancelled", "Crashed", "Cached", "RolledBack", "Paused")
+    ends = ("Completed", "Failed", "TimedOut", "Cancelled", "Crashed", "Cached", "RolledBack", "Paused", "Suspended")
     return AutomationCore(
         name=f"{PREFIX}close silent runs",
         description=f"A run that gave no sign of life for {SILENT_AFTER_S} s is closed as Crashed.",

@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gristmill.align.rows_config import FileRows, HubRows, located
+from gristmill.errors import NotHere, SourceUnavailable
 from gristmill.jsonl import read_jsonl
-from gristmill.schema import SourceUnavailable
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
 
@@ -95,7 +95,7 @@ def _downloaded(source: HubRows) -> list[Path]:
     # a cache may hold more of the data set than was asked for
     found = sorted({path for pattern in source.files for path in folder.rglob(pattern) if path.is_file()})
     if not found:
-        raise SourceUnavailable(
+        raise NotHere(
             f"data.hub: {source.hub} at {source.revision[:7]} has none of the files {', '.join(source.files)}; "
             "name those that it has with data.files"
         )

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, NonNegativeFloat, model_validator
 
+from gristmill.errors import NotHere, SourceUnavailable
 from gristmill.fingerprint import content_digest, read_sha256
-from gristmill.schema import Schema, SourceUnavailable
+from gristmill.schema import Schema
 
 
 class ExampleRows(Schema):
@@ -126,7 +127,7 @@ def located(paths: list[str]) -> list[str]:
         except Exception as error:  # each file system has exceptions of its own
             raise SourceUnavailable(f"data.paths: cannot look at {path} ({type(error).__name__}: {error})") from error
         if not matches:
-            raise SourceUnavailable(f"data.paths: there is no file {path}; correct the path in the configuration")
+            raise NotHere(f"data.paths: there is no file {path}; correct the path in the configuration")
         found += [filesystem.unstrip_protocol(match) if "://" in path else match for match in matches]
     return found
 
