@@ -152,7 +152,7 @@ def _prepare_server() -> None:
     from flows.cli.automations import ensure_automations
     from flows.cli.liveness import sweep
 
-    ensure_automations()
+    ensure_automations(ends_notices=False)
     for name in sweep(workspace.home()):
         print(f"note: {name} had no process any more and is closed as Crashed", file=sys.stderr)
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from flows.cli import deployed, schedule
+from flows.cli import automations, deployed, schedule
 from flows.cli.deployments import Deployments
 from gristmill.promotion.journal import Journal
 
@@ -89,3 +89,26 @@ def test_the_flow_asks_and_obeys(registry: Any, tmp_path: Path, approve: bool):
     else:
         assert aliases == {"champion": "1"}
         assert len(entries) == 1
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_notices_end_where_the_schedule_has_no_address_any_more(monkeypatch: pytest.MonkeyPatch):
+    from prefect.client.orchestration import get_client
+
+    def there() -> tuple[list[str], list[str]]:
+        with get_client(sync_client=True) as client:
+            names = [each.name for each in client.read_automations() if each.name.startswith(automations.PREFIX)]
+            notices = [name for name in names if name.removeprefix(automations.PREFIX) in automations.NOTICES]
+            return sorted(notices), [block.name for block in client.read_block_documents() if block.name]
+
+    monkeypatch.setenv("GRISTMILL_PRIVATE_NETWORKS", "127.0.0.1")
+    monkeypatch.setenv("GRISTMILL_WEBHOOK_URL", "http://127.0.0.1:9/hook?token=s3cret")
+    automations.ensure_automations(ends_notices=True)
+    told = there()
+    assert told == (sorted(automations.PREFIX + name for name in automations.NOTICES), [automations.WEBHOOK_BLOCK])
+    monkeypatch.delenv("GRISTMILL_WEBHOOK_URL")
+    automations.ensure_automations(ends_notices=False)  # a run by hand
+    assert there() == told
+    for _ in range(2):
+        automations.ensure_automations(ends_notices=True)
+        assert there() == ([], [])
