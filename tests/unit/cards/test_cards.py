@@ -69,6 +69,18 @@ def test_parents_lineage_and_settings(tmp_path: Path):
     assert one.money == pytest.approx(5 * 7.2 * 100 / 3600)
 
 
+def test_the_tags_of_years_of_nights_fit_and_end_with_a_whole_address(facts: CardFacts):
+    behind = [f"documents/dedup-{number:012x}" for number in range(20_000)]
+    commits = [f"{number:040x}" for number in range(500)]
+    tags = tags_of(replace(facts, lineage=behind, parents=behind, git_commits=commits))
+    assert len(tags["lineage"]) <= 100_000  # MLflow takes no more
+    assert max(len(value) for name, value in tags.items() if name != "lineage") <= 5000
+    for name, words in (("lineage", behind), ("parents", behind), ("git_commit", commits)):
+        said, _, left_out = tags[name].rpartition(" …and ")
+        assert said.split() == words[: len(said.split())]
+        assert left_out == f"{len(words) - len(said.split())} more"
+
+
 def test_the_cards_say_what_was_dropped_scored_and_spent(tmp_path: Path):
     made = make_run(tmp_path)
     files = make_cards(
