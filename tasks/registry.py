@@ -157,6 +157,7 @@ def _log_chat_model(model: Artifact, cards: Cards, name: str) -> str:
             # an index has no builds for one device, such as 2.13.0+cpu
             pip_requirements=[f"{p}=={metadata.version(p).partition('+')[0]}" for p in REQUIREMENTS],
             model_card=_hub_card(cards),
+            tags={ARTIFACT: model.address},  # the version is born with it: what is cut off here is found again
         )
     return str(logged.registered_model_version)
 
