@@ -86,6 +86,10 @@ def _get(path: str, query: dict[str, str]) -> dict[str, Any]:
     shown = without_secrets(uri)
     try:
         answer = httpx.get(f"{uri.rstrip('/')}/api/2.0/mlflow/{path}", params=query, timeout=10, auth=_login())
+    except httpx.InvalidURL:  # httpx repeats what it takes for the port, a part of the password
+        raise NotHere(
+            f"MLFLOW_TRACKING_URI={shown} is no address as it stands; write a / of its password as %2F"
+        ) from None
     except httpx.HTTPError as error:
         raise SourceUnavailable(
             f"MLflow at {shown} does not answer ({type(error).__name__}); `gristmill up` starts it"

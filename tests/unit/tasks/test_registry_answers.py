@@ -1,6 +1,7 @@
 """What the registry's REST interface may answer, and what is made of it."""
 
 import json
+import traceback
 
 import pytest
 from faulty_server import FaultyServer
@@ -38,6 +39,13 @@ def test_what_may_pass_may_be_asked_again(status: int, monkeypatch: pytest.Monke
     with pytest.raises(SourceUnavailable, match=f"answered {status}") as caught:
         answered(status, HTML, monkeypatch)
     assert not isinstance(caught.value, NotHere)
+
+
+def test_a_password_that_makes_the_address_none_is_not_repeated(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ann:s3cret/word@127.0.0.1:9")
+    with pytest.raises(NotHere, match=r"MLFLOW_TRACKING_URI=http://127\.0\.0\.1:9 is no address") as caught:
+        aliases_of("gristmill", "1")
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch):
