@@ -200,7 +200,7 @@ def test_an_edit_that_changes_results_changes_its_stage_and_what_follows(
 
 def test_what_evaluate_asks_is_decontaminated_by_its_content(crawl: Path):
     asked = crawl / "mine.jsonl"
-    override = f"evaluate.benchmarks=[{{name: mine, data: {{kind: jsonl, path: {asked}}}}}]"
+    override = f"evaluate.benchmarks=[{{name: docs_choice}}, {{name: mine, data: {{kind: jsonl, path: {asked}}}}}]"
     decontaminate = 8
     asked.write_text('{"question": "Who?", "choices": ["I", "you"], "answer": 0}\n')
     before = keys(crawl, override)
