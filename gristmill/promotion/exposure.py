@@ -1,7 +1,8 @@
 """Which benchmark items a model may have trained on, from the records of the decontamination behind it.
 
 Kept out are items that every `decontaminate` behind the model looked for and covers. What it found was cut, so such an
-item still counts, and is counted. Left out here: rows for fine-tuning that a team brings itself, and paraphrases.
+item still counts, and is counted. Rows for fine-tuning that a team brings itself are looked through for the same items
+by the stages that train on them. Left out: paraphrases.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
