@@ -29,7 +29,8 @@ class TrainingConfig(StageConfig):
     batch_rows: PositiveInt = 32
     """Rows (or pairs) of one optimizer step."""
     micro_rows: PositiveInt = 32
-    """Rows of one forward pass; fewer need less memory. Must divide batch_rows."""
+    """Rows of one forward pass; fewer need less memory. Must divide batch_rows. Part of the key, but of
+    chat in `sft`: other losses are means over each pass, so they depend on it a little."""
     weight_decay: NonNegativeFloat = 0.0
     """Decoupled decay of the matrices."""
     grad_clip: PositiveFloat = 1.0
@@ -66,7 +67,7 @@ class TrainingConfig(StageConfig):
 
     def identity(self) -> dict[str, Any]:
         """The configuration with the rows' content in place of where they lie; an artifact is an input of its own."""
-        decisive = self.model_dump(mode="json", exclude={"log_every_steps", "micro_rows"})
+        decisive = self.model_dump(mode="json", exclude={"log_every_steps"})
         if isinstance(self.data, FileRows | HubRows):
             places = {"paths", "hub", "revision", "files"}
             decisive["data"] = self.data.model_dump(mode="json", exclude=places) | {"content": self.data.content()}
@@ -101,6 +102,13 @@ class SftConfig(TrainingConfig):
                 "`label` with data: {kind: files, paths: […]} or {kind: hub, …}"
             )
         return self
+
+    def identity(self) -> dict[str, Any]:
+        """Without micro_rows where a step's loss is the mean over all of its tokens, however they are passed."""
+        decisive = super().identity()
+        if self.task == "chat":
+            del decisive["micro_rows"]
+        return decisive
 
 
 class RewardModelConfig(TrainingConfig):
@@ -185,10 +193,6 @@ class KtoConfig(PreferenceConfig):
                 "forward pass; use at least 2"
             )
         return self
-
-    def identity(self) -> dict[str, Any]:
-        """micro_rows decides which rows the divergence is estimated from."""
-        return super().identity() | {"micro_rows": self.micro_rows}
 
 
 AlignConfig = DpoConfig | OrpoConfig | KtoConfig | GrpoConfig | ReinforceConfig | PpoConfig
