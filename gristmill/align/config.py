@@ -39,7 +39,7 @@ class TrainingConfig(StageConfig):
     """Precision of matrix products in training; weights and measurements stay float32."""
     max_tokens: PositiveInt | None = None
     """Rows of at most this many tokens are kept, longer ones counted as `too_long`; null: the model's context."""
-    held_out_rows: PositiveInt = 400
+    held_out_rows: int = Field(default=400, ge=2)
     """Held-out rows measured before and after, the first of their file."""
     log_every_steps: PositiveInt = 10
     """Steps between rows of metrics.jsonl."""

@@ -54,7 +54,9 @@ def run_dpo(
     trl_adapter.check_tokenizer(tokenizer)
     limit = trl_adapter.context_length(policy, config)
     train_pairs, train_dropped = encode_pairs(tokenizer, pairs.train, max_tokens=limit)
-    held_out, held_out_dropped = encode_pairs(tokenizer, pairs.held_out[: config.held_out_rows], max_tokens=limit)
+    held_out, held_out_dropped = encode_pairs(
+        tokenizer, pairs.held_out[: config.held_out_rows], max_tokens=limit, held_out=True
+    )
     dropped = pairs.dropped + train_dropped + held_out_dropped
     judge = scored_answers(reward_model, tokenizer, [pair.prompt for pair in held_out], config, device)
 

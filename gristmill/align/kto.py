@@ -61,7 +61,9 @@ def run_kto(
     trl_adapter.check_tokenizer(tokenizer)
     limit = trl_adapter.context_length(policy, config)
     train_rows, train_dropped = encode_labelled(tokenizer, rows.train, max_tokens=limit)
-    held_out, held_out_dropped = encode_labelled(tokenizer, rows.held_out[: config.held_out_rows], max_tokens=limit)
+    held_out, held_out_dropped = encode_labelled(
+        tokenizer, rows.held_out[: config.held_out_rows], max_tokens=limit, held_out=True
+    )
     _check_both_kinds(train_rows, held_out)
     judge = scored_answers(reward_model, tokenizer, [row.prompt for row, _ in held_out], config, device)
 
