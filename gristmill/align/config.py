@@ -129,9 +129,16 @@ class PreferenceConfig(TrainingConfig):
     beta: PositiveFloat = 0.1
     """Strength of the pull towards the reference; smaller moves further."""
     answered_prompts: int = Field(default=64, ge=0)
-    """Held-out prompts answered before and after for the reward model to score; 0: none."""
+    """Held-out prompts answered before and after for the reward model to score, at least 2; 0: none. Those that leave
+    no room for an answer in the context are passed over."""
     answer_tokens: PositiveInt = 48
     """Longest answer to those, in tokens."""
+
+    @model_validator(mode="after")
+    def _an_interval_needs_two_prompts(self) -> Self:
+        if self.answered_prompts == 1:
+            raise ValueError("answered_prompts=1: the difference of one prompt has no interval; use at least 2, or 0")
+        return self
 
     @property
     def asks_reward_model(self) -> bool:

@@ -58,7 +58,7 @@ def run_dpo(
         tokenizer, pairs.held_out[: config.held_out_rows], max_tokens=limit, held_out=True
     )
     dropped = pairs.dropped + train_dropped + held_out_dropped
-    judge = scored_answers(reward_model, tokenizer, [pair.prompt for pair in held_out], config, device)
+    judge = scored_answers(reward_model, policy, tokenizer, [pair.prompt for pair in held_out], config)
 
     with progress("align: reference", total=len(train_pairs), unit="pairs") as bar:
         reference = np.array(completion_logps(policy, train_pairs, bar=bar))
@@ -97,6 +97,7 @@ def run_dpo(
         details={
             "held_out_pairs": len(held_out),
             "answered_prompts": len(judge.prompts) if judge else 0,
+            "unanswered_prompts": judge.too_long if judge else 0,
             **pairs.details(),
         },
     )

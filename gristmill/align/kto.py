@@ -65,7 +65,7 @@ def run_kto(
         tokenizer, rows.held_out[: config.held_out_rows], max_tokens=limit, held_out=True
     )
     _check_both_kinds(train_rows, held_out)
-    judge = scored_answers(reward_model, tokenizer, [row.prompt for row, _ in held_out], config, device)
+    judge = scored_answers(reward_model, policy, tokenizer, [row.prompt for row, _ in held_out], config)
 
     batches = _mismatched(train_rows, rows_per_batch=config.micro_rows, max_tokens=limit, seed=config.seed)
     with progress("align: reference", total=2 * len(batches), unit="answers") as bar:
@@ -107,6 +107,7 @@ def run_kto(
             "desirable": sum(desirable for _, desirable in train_rows),
             "held_out_answers": len(held_out),
             "answered_prompts": len(judge.prompts) if judge else 0,
+            "unanswered_prompts": judge.too_long if judge else 0,
             **rows.details(),
         },
     )

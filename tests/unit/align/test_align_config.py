@@ -95,9 +95,11 @@ def test_a_batch_is_a_whole_number_of_forward_passes():
         SftConfig(micro_rows=24)
 
 
-def test_an_interval_needs_two_held_out_rows():
+def test_an_interval_needs_two_held_out_rows_or_prompts():
     with pytest.raises(ValueError, match="greater than or equal to 2"):
         SftConfig(held_out_rows=1)
+    with pytest.raises(ValueError, match="answered_prompts=1: the difference of one prompt has no interval"):
+        DpoConfig(answered_prompts=1)
 
 
 def test_rows_of_the_hub_are_told_apart_by_commit_without_asking_it():
