@@ -145,10 +145,13 @@ def opening(prompt: Sequence[Message]) -> list[Message]:
     return list(prompt[: first + 1])
 
 
-def note_licenses(out: Path, stage: str, rows: Split, source: AnyRows | MixedRows, examples: Path | None) -> None:
-    """Write down beside a model what is declared of its rows, and of those in `examples` that another model wrote."""
-    note_data_license(out, stage, rows.license)
-    if examples and source.kind in ("examples", "artifact"):
+def note_licenses(out: Path, stage: str, license: str | None, kind: str, examples: Path | None) -> None:
+    """Write down beside a model what is declared of its rows, or of those in `examples` where they are its rows.
+
+    kind: of `data` or `prompts`.
+    """
+    note_data_license(out, stage, license)
+    if examples and kind in ("examples", "artifact"):
         for writer, license in data_licenses(examples).items():
             note_data_license(out, writer, license)
 

@@ -87,7 +87,7 @@ def run_dpo(
     if judge and scores_before:
         metrics |= judge.metrics(scores_before, judge.scores(policy), seed=config.seed)
     trl_adapter.save_checkpoint(policy, model, out, tokenizer, config.adapter)
-    note_licenses(out, "align", pairs, config.data, examples)
+    note_licenses(out, "align", pairs.license, config.data.kind, examples)
     return Report(
         rows_in=pairs.rows,
         rows_out=len(train_pairs),

@@ -80,7 +80,7 @@ def run_reward_model(
     ids = [[*pair.prompt, *answer] for pair in held_out for answer in pair.completions]
     scores = np.array(rewards(scorer, ids)).reshape(-1, 2)
     trl_adapter.save_checkpoint(scorer, model, out, tokenizer, config.adapter)
-    note_licenses(out, "reward_model", pairs, config.data, examples)
+    note_licenses(out, "reward_model", pairs.license, config.data.kind, examples)
     return Report(
         rows_in=pairs.rows,
         rows_out=len(train_pairs),

@@ -85,7 +85,7 @@ def run_sft(
     )
     after = _nats(policy, held_out)
     trl_adapter.save_checkpoint(policy, model, out, tokenizer, config.adapter)
-    note_licenses(out, "sft", rows, config.data, examples)
+    note_licenses(out, "sft", rows.license, config.data.kind, examples)
     return Report(
         rows_in=rows.rows,
         rows_out=len(train_rows),
