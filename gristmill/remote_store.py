@@ -25,10 +25,11 @@ from pydantic import ValidationError
 
 from gristmill.objects import DamagedObject, Objects, file_object
 from gristmill.progress import progress
+from gristmill.record import BrokenArtifact, FileEntry, Recipe, Record, parse_record
 from gristmill.remote_shards import RemoteShardCache
 from gristmill.report import Report
 from gristmill.shard_cache import ShardCache
-from gristmill.store import ArtifactStore, BrokenArtifact, FileEntry, Recipe, Record, parse_record
+from gristmill.store import ArtifactStore
 
 SHOWN_BYTES = 100_000_000
 """Of one artifact; from there on its transfer is shown."""

@@ -12,85 +12,26 @@ in the MLflow registry alone.
 
 import fcntl
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-
-from pydantic import Field, ValidationError, field_validator
 
 from gristmill.fingerprint import read_sha256
 from gristmill.folder_swap import put_in_place, sync
-from gristmill.ledger.costs import Costs
+from gristmill.record import BrokenArtifact as BrokenArtifact
+from gristmill.record import FileEntry as FileEntry
+from gristmill.record import Recipe as Recipe
+from gristmill.record import Record as Record
+from gristmill.record import changed_file, check_sizes, parse_record, sizes_in
 from gristmill.report import Report
-from gristmill.schema import Schema
 from gristmill.shard_cache import FOLDER, ShardCache
-
-FORMAT = 1
-
 
 SCRATCH = ".done"
 """Folder of a draft for what lets a killed build go on, such as the commits of shards; no part of the artifact."""
-
-
-class FileEntry(Schema):
-    """One file of an artifact; `path` is relative to the artifact."""
-
-    path: str
-    size: int
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
-
-    @field_validator("path")
-    @classmethod
-    def _stays_inside(cls, path: str) -> str:
-        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-            raise ValueError(f"{path!r} leads out of its artifact")
-        return path
-
-
-class Recipe(Schema):
-    """What decides an artifact's bytes. Its digest is the artifact's identity."""
-
-    kind: str
-    stage: str
-    version: int
-    config: dict[str, Any]
-    inputs: dict[str, str | None]
-    """Name of the input → address of the artifact, or a plain value such as the champion's address."""
-
-    @property
-    def address(self) -> str:
-        decisive = self.model_dump(mode="json", exclude={"kind"})
-        canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return f"{self.kind}/{self.stage}-{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
-
-
-class Record(Schema):
-    """`record.json`: what an artifact is, what it was made from, by which run and code, and its files."""
-
-    format: int = FORMAT
-    address: str
-    label: str
-    """The stage as tables show it: `dedup`, `evaluate[sft]`."""
-    recipe: Recipe
-    run: str
-    created: datetime
-    seconds: float
-    resources: dict[str, Any] = {}
-    code: dict[str, str] = {}
-    """Domain module → digest of its source when this was built."""
-    git_commit: str | None = None
-    costs: Costs | None = None
-    """What building it used; null in records older than the ledger."""
-    files: list[FileEntry]
-
-
-class BrokenArtifact(RuntimeError):
-    """An artifact's files are not what its record says."""
 
 
 class ArtifactStore:
@@ -133,13 +74,7 @@ class ArtifactStore:
     def load(self, address: str) -> Record:
         """Like find, but says what is wrong. Raises FileNotFoundError or BrokenArtifact."""
         record = self.recorded(address)
-        for entry, size in zip(record.files, self._sizes(record), strict=True):
-            if size is None:
-                raise BrokenArtifact(f"{address} lacks its file {entry.path}; it will be rebuilt")
-            if size != entry.size:
-                raise BrokenArtifact(
-                    f"{address}: {entry.path} has {size} bytes, its record says {entry.size}; it will be rebuilt"
-                )
+        check_sizes(record, self._sizes(record))
         if changed := self._changed(record):
             raise BrokenArtifact(f"{address}: {changed} was changed after it was published; it will be rebuilt")
         return record
@@ -279,29 +214,10 @@ class ArtifactStore:
 
     def _sizes(self, record: Record) -> Iterator[int | None]:
         """Of each file that a record lists, as it lies there; None for one that does not."""
-        folder = self.place(record.address)
-        for entry in record.files:
-            try:
-                yield (folder / entry.path).stat().st_size
-            except FileNotFoundError:
-                yield None
+        yield from sizes_in(self.place(record.address), record)
 
     def _changed(self, record: Record) -> str | None:
-        """A file that no longer has its content, of those whose date is later than their record's; the others are not
-        read. One that holds, such as a copy's, gets the record's date, so that it is read once.
-
-        Bytes that changed without a write, on a failing disk, are found by `verify` alone.
-        """
-        folder, published = self.place(record.address), int(record.created.timestamp() * 1e9)
-        for entry in record.files:
-            path = folder / entry.path
-            if path.stat().st_mtime_ns <= published:
-                continue
-            if read_sha256(path) != entry.sha256:
-                return entry.path
-            with suppress(OSError):  # a store that may only be read
-                os.utime(path, ns=(published, published))
-        return None
+        return changed_file(self.place(record.address), record)
 
     def _digests(self, record: Record) -> Iterator[str]:
         """The sha256 of each file that a record lists, of what lies there."""
@@ -318,19 +234,6 @@ class ArtifactStore:
             except BlockingIOError:
                 return True
             return False
-
-
-def parse_record(address: str, content: bytes) -> Record:
-    """A record from its JSON. Raises BrokenArtifact."""
-    try:
-        record = Record.model_validate_json(content)
-    except ValidationError as error:
-        raise BrokenArtifact(
-            f"{address}/record.json is no record of format {FORMAT}: {error.error_count()} faults"
-        ) from error
-    if record.format != FORMAT:
-        raise BrokenArtifact(f"{address} has record format {record.format}, this gristmill reads {FORMAT}")
-    return record
 
 
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")

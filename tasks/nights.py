@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 from gristmill.artifacts import Documents, Signatures
 from gristmill.config import PipelineConfig
@@ -35,10 +36,15 @@ class Nights:
         if new is None:
             return None
         # the folders of signatures, which a remote store brings here
-        against = [str(self.here.store.path(night.known)) for night in self.earlier]
+        against = [str(self._known(night)) for night in self.earlier]
         dedup = self.config.dedup.model_copy(update={"against": against})
         config = self.config.model_copy(update={"nights": None, "ingest": new.ingest, "dedup": dedup})
         return Tonight(next_name(self.earlier), config, new.seen)
+
+    def _known(self, night: Night) -> Path:
+        """Where it lies. Raises BrokenArtifact or FileNotFoundError: `dedup` takes what it says as it stands there."""
+        self.here.store.load(night.known)
+        return self.here.store.path(night.known)
 
     def finished(self, tonight: Tonight, documents: Documents, known: Signatures) -> None:
         """Later nights leave out what this one brought; a plan brings nothing."""
