@@ -53,6 +53,7 @@ def test_weights_stand_beside_the_sources_and_reach_the_mix(tmp_path: Path):
             "b has no weight, other sources have one",
         ),
         (["mix.rehydrate=fineweb2"], "mix.max_epochs=1 only once; raise max_epochs"),
+        (["nights={series: web}", "dedup.earlier=by_rule"], "with nights leave dedup.earlier at wins"),
         (["register.modle=x"], "unknown key register.modle; did you mean model?"),
         (["registry.model=x"], "unknown key registry; did you mean register?"),
     ],
