@@ -39,7 +39,7 @@ class Nights:
     @property
     def tonight(self) -> Tonight | None:
         """None when there is nothing that no earlier night has brought."""
-        new = unseen(self.config.ingest, self.earlier)
+        new = unseen(self.config.ingest, self.earlier, warn=self.here.warn)
         if new is None:
             return None
         config = self.config.model_copy(update={"nights": None, "ingest": new.ingest})

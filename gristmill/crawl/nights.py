@@ -8,7 +8,7 @@ of Common Crawl, a dump) by its identity as a whole. Pages that come again in a 
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,16 +98,19 @@ def _name(number: int) -> str:
     return f"n{number:04d}"
 
 
-def unseen(ingest: IngestConfig, nights: Sequence[Night]) -> Unseen | None:
+def unseen(
+    ingest: IngestConfig, nights: Sequence[Night], *, warn: Callable[[str], None] = lambda text: None
+) -> Unseen | None:
     """The sources, without what a night has brought; None when nothing is left.
 
-    Raises as the sources' identities do: ValueError for a path with nothing there, SourceUnavailable.
+    warn: is told of a path with nothing there, where a night has brought its source: files may have been moved away.
+    Raises as the sources' identities do: ValueError for a path of another source with nothing there, SourceUnavailable.
     """
     brought = {fact for night in nights for fact in night.seen}
     sources: list[Source] = []
     seen: list[str] = []
     for source in ingest.sources:
-        left = _files_unseen(source, brought) if isinstance(source, WarcSource) else _whole(source, brought)
+        left = _files_unseen(source, brought, warn) if isinstance(source, WarcSource) else _whole(source, brought)
         if left:
             sources.append(left[0])
             seen.extend(left[1])
@@ -116,10 +119,14 @@ def unseen(ingest: IngestConfig, nights: Sequence[Night]) -> Unseen | None:
     return Unseen(IngestConfig(sources=bare), seen) if bare else None
 
 
-def _files_unseen(source: WarcSource, brought: set[str]) -> tuple[Source, list[str]] | None:
+def _files_unseen(
+    source: WarcSource, brought: set[str], warn: Callable[[str], None]
+) -> tuple[Source, list[str]] | None:
     from gristmill.crawl.warc_files import find_warc_files, fingerprints
 
-    files = find_warc_files(source.paths, source=source.name)
+    was_there = any(fact.startswith(f"{source.name} ") for fact in brought)
+    missing = (lambda error: warn(f"{error}; nothing new comes from there")) if was_there else None
+    files = find_warc_files(source.paths, source=source.name, missing=missing)
     contents = [f"{source.name} {facts.get('sha256') or facts['etag']}" for facts in fingerprints(files)]
     new = {file.location: content for file, content in zip(files, contents, strict=True) if content not in brought}
     return (source.model_copy(update={"paths": list(new)}), list(new.values())) if new else None

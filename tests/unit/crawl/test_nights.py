@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gristmill.config import PipelineConfig
-from gristmill.crawl.config import IngestConfig
+from gristmill.crawl.config import IngestConfig, WarcSource
 from gristmill.crawl.nights import Night, Series, next_name, unseen
 from gristmill.crawl.nights_config import NightsConfig
 from gristmill.filters.config import FilterConfig
@@ -56,6 +56,28 @@ def test_a_night_brings_only_files_that_no_earlier_one_has(crawl: Path, record: 
     assert files(second) == ["c.warc.gz"]
     nights.append(night("n0002", second.seen))
     assert unseen(sources(crawl), nights) is None
+
+
+def test_files_that_were_moved_away_after_their_night_stop_nothing(crawl: Path, record: Any):
+    first = unseen(sources(crawl), [])
+    assert first
+    for path in crawl.iterdir():
+        path.unlink()
+    with pytest.raises(ValueError, match="matches no file"):
+        unseen(sources(crawl), [])
+    nights, said = [night("n0001", first.seen)], []
+    assert unseen(sources(crawl), nights, warn=said.append) is None
+    (told,) = said
+    assert "matches no file" in told
+    assert "nothing new comes from there" in told
+    (crawl / "c.warc.gz").write_bytes(record("https://c.org/", b"c"))
+    web = sources(crawl).sources[0]
+    assert isinstance(web, WarcSource)
+    gone = web.model_copy(update={"paths": [f"{crawl}/gone/*.warc.gz", *web.paths]})
+    second = unseen(IngestConfig(sources=[gone]), nights, warn=said.append)
+    assert second
+    assert files(second) == ["c.warc.gz"]
+    assert len(said) == 2
 
 
 def test_a_file_is_known_by_its_content(crawl: Path, record: Any):
