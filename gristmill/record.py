@@ -123,18 +123,30 @@ def sizes_in(folder: Path, record: Record) -> Iterator[int | None]:
 
 
 def changed_file(folder: Path, record: Record) -> str | None:
-    """A file that no longer has its content, of those whose date is later than their record's; the others are not
-    read. One that holds, such as a copy's, gets the record's date, so that it is read once.
+    """The first of its files that no longer holds what the record says. See `is_changed`."""
+    return next((entry.path for entry in record.files if is_changed(folder, entry, record.created)), None)
+
+
+def is_changed(folder: Path, entry: FileEntry, created: datetime) -> bool:
+    """Whether a file no longer has its content. It is read where its date is later than its record's; one that holds,
+    such as a copy's, gets the record's date, so that it is read once.
 
     Bytes that changed without a write, on a failing disk, are found by `verify` alone.
     """
-    published = int(record.created.timestamp() * 1e9)
-    for entry in record.files:
-        path = folder / entry.path
-        if path.stat().st_mtime_ns <= published:
-            continue
-        if read_sha256(path) != entry.sha256:
-            return entry.path
-        with suppress(OSError):  # a store that may only be read
-            os.utime(path, ns=(published, published))
-    return None
+    path = folder / entry.path
+    if path.stat().st_mtime_ns <= _nanoseconds(created):
+        return False
+    if read_sha256(path) != entry.sha256:
+        return True
+    with suppress(OSError):  # a store that may only be read
+        was_read(path, created)
+    return False
+
+
+def was_read(path: Path, created: datetime) -> None:
+    """Give a file that holds what its record says the record's date."""
+    os.utime(path, ns=(_nanoseconds(created), _nanoseconds(created)))
+
+
+def _nanoseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1e9)

@@ -14,8 +14,9 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -113,9 +114,20 @@ class ArtifactStore:
         return ShardCache(self.root / FOLDER / name, fresh=fresh)
 
     @contextmanager
-    def building(self, address: str, *, resume: str | None = None) -> Iterator[Path]:
+    def reading(self, addresses: Iterable[str]) -> Iterator[None]:
+        """While the block lasts no process of this machine replaces these artifacts; one that wants to waits."""
+        with ExitStack() as held:
+            for address in sorted(set(addresses)):
+                handle = held.enter_context(self.lock_file(address, "read").open("a"))
+                fcntl.flock(handle, fcntl.LOCK_SH)
+                held.callback(fcntl.flock, handle, fcntl.LOCK_UN)  # a worker that was forked meanwhile has it open too
+            yield
+
+    @contextmanager
+    def building(self, address: str, *, resume: str | None = None, rebuild: bool = False) -> Iterator[Path]:
         """Hold the address's lock and yield a draft folder to fill. Ask `find` again inside: another may have won.
 
+        rebuild: what is there is to be replaced.
         resume: stands for what may continue a draft left by a crash; one that was begun under another is emptied
         first, and every one where it is None.
         """
@@ -124,7 +136,7 @@ class ArtifactStore:
         lock.parent.mkdir(parents=True, exist_ok=True)
         with lock.open("w") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)  # the kernel drops it when the holder dies, so no crash blocks a key
-            self._before_building(draft, address)
+            self._before_building(draft, address, rebuild=rebuild)
             begun = draft / SCRATCH / "begun"
             if draft.exists() and not (resume and begun.is_file() and begun.read_text() == resume):
                 shutil.rmtree(draft)
@@ -134,14 +146,14 @@ class ArtifactStore:
             if draft.exists() and [path for path in draft.rglob("*") if path.is_file()] == [begun]:
                 shutil.rmtree(draft)  # the builder found the artifact made by another
 
-    def _before_building(self, draft: Path, address: str) -> None:
+    def _before_building(self, draft: Path, address: str, *, rebuild: bool) -> None:
         """Called when the lock is held and the draft is as its last builder left it."""
 
     def publish(self, draft: Path, recipe: Recipe, report: Report, **facts: Any) -> Record:
         """Turn a draft into the artifact: report, record, fsync, rename. `facts` are the remaining Record fields.
 
-        What lay there before (a broken artifact, or one being refreshed) is removed only once the draft is in its
-        place. After any failure or kill the old artifact is there, or the new one.
+        What lay there before (a broken artifact, or one being refreshed) gives way when nobody is `reading` it, and is
+        removed only once the draft is in its place. After any failure or kill the old artifact is there, or the new.
         """
         record = self._finish(draft, recipe, report, facts)
         self._put_in_place(draft, recipe.address)
@@ -169,10 +181,28 @@ class ArtifactStore:
     def _put_in_place(self, draft: Path, address: str) -> None:
         final = self.place(address)
         final.parent.mkdir(parents=True, exist_ok=True)
-        replaced = put_in_place(draft, final)
-        sync(final.parent)
+        with self._replacing(address):
+            replaced = put_in_place(draft, final)
+            sync(final.parent)
         if replaced:
             shutil.rmtree(replaced, ignore_errors=True)
+
+    @contextmanager
+    def _replacing(self, address: str) -> Iterator[None]:
+        """Nobody is reading it."""
+        with self.lock_file(address, "read").open("a") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"{address} is read by another run, and replaced after that", file=sys.stderr, flush=True)
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+    def lock_file(self, address: str, use: str) -> Path:
+        """A lock of this machine on an artifact, for one use of it."""
+        path = self.root / ".locks" / f"{address.replace('/', '.')}.{use}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
 
     def lineage(self, address: str) -> Iterator[tuple[int, str, Record | None]]:
         """The tree from an artifact back to its sources, depth first: (depth, "input: address", record)."""
