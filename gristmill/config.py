@@ -136,6 +136,11 @@ class PipelineConfig(Schema):
                 "nights deduplicates every night against all earlier ones, so dedup.against must be empty and nothing "
                 "may be in leave_out"
             )
+        if self.nights and self.dedup.earlier == "by_rule":
+            raise ValueError(
+                "dedup.earlier=by_rule lists earlier pages that lose, but the corpus of nights keeps the documents of "
+                "every night as they are, so it would hold both; with nights leave dedup.earlier at wins"
+            )
         self._check_what_is_made_is_read()
         self._check_prompts_stay_held_out()
         _ = self.decontamination  # raises where two sets of items have one name
