@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -18,6 +18,8 @@ from chaos_place import MICRO, Place, until
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 AWAY_S = 60.0
@@ -142,8 +144,14 @@ def scheduled(place: Place) -> Iterator[subprocess.Popen[str]]:
 
 def start(client: SyncPrefectClient) -> UUID:
     """A run of that deployment, as the UI's button starts it."""
-    deployment = client.read_deployment_by_name("pipeline/chaos")
+    deployment = until(lambda: _deployment(client), every_s=0.5)
     return client.create_flow_run_from_deployment(deployment.id).id
+
+
+def _deployment(client: SyncPrefectClient) -> DeploymentResponse | None:
+    with suppress(ObjectNotFound):  # the scheduler has not got so far
+        return client.read_deployment_by_name("pipeline/chaos")
+    return None
 
 
 def flow_runs(place: Place) -> list[UUID]:
