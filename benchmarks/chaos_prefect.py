@@ -62,29 +62,58 @@ def prefect_away(for_good: bool) -> Callable[[Chaos], Seen]:
 
 
 def cancelled(chaos: Chaos) -> Seen:
-    """Cancelled as the UI's button does it. The program is held until it has been told, since it trains for seconds."""
+    """Cancelled as the UI's button does it."""
     with chaos.place("cancelled") as place:
         place.forget("pretrain", "align")
         with prefect(chaos) as client, scheduled(place) as scheduler:
             number = start(client)
             in_training(place, scheduler)
-            (program,) = trainings(place)
-            program.suspend()
-            client.set_flow_run_state(number, State(type=StateType.CANCELLING, name="Cancelling"))
-            asked = time.monotonic()
-            was_told = until(lambda: has_pending(program, signal.SIGTERM))
-            program.resume()
+            cancelling = State(type=StateType.CANCELLING, name="Cancelling")
+            faults = _tell(place, lambda: client.set_flow_run_state(number, cancelling))
+            told_at = time.monotonic()
             until(lambda: is_final(client, number), every_s=0.5)
-            took, shown = time.monotonic() - asked, states(client, number)
+            took, shown = time.monotonic() - told_at, states(client, number)
             until(lambda: not own(place, scheduler), limit_s=30, every_s=0.5)
-            left = [process.cmdline() for process in own(place, scheduler)]
-            kept = [path.name for path in place.draft(place.keys()["pretrain"]).glob("checkpoints/step-*")]
-        seconds, faults = chaos.recovered(place)
-    faults += [] if was_told else ["the training was not told to end"]
+            faults += [f"left over: {process.cmdline()}" for process in own(place, scheduler)]
+            kept = _checkpoints(place)
+        seconds, more = chaos.recovered(place)
     faults += [] if shown.startswith("Cancelled") else [f"Prefect shows {shown}"]
     faults += [] if kept else ["no checkpoint"]
-    faults += [f"left over: {left}"] if left else []
-    return f"Prefect: {shown} {took:.0f} s later, {', '.join(kept)}, no process left; again: 0", seconds, faults
+    return f"Prefect: {shown} {took:.0f} s later, {', '.join(kept)}, no process left; again: 0", seconds, faults + more
+
+
+def told_to_end(chaos: Chaos) -> Seen:
+    """SIGTERM to a run that was started by hand, as Slurm sends it before a job's time is over."""
+    with chaos.place("told") as place:
+        place.forget("pretrain", "align")
+        flow = place.start(*run())
+        in_training(place, flow)
+        (number,) = flow_runs(place)
+        faults = _tell(place, flow.terminate)
+        first = place.end(flow, limit_s=120)
+        faults += [f"left over: {process.cmdline()}" for process in place.processes()]
+        kept = _checkpoints(place)
+        with prefect(chaos) as client:
+            shown = states(client, number)
+        seconds, more = chaos.recovered(place)
+    faults += [] if first.code == 143 else [f"it ended with {first.code}"]
+    faults += [] if shown.startswith("Crashed") else [f"Prefect shows {shown}"]
+    faults += [] if kept else ["no checkpoint"]
+    return f"exit {first.code}, {', '.join(kept)}, Prefect: {shown}; again: 0", seconds, faults + more
+
+
+def _tell(place: Place, tell: Callable[[], object]) -> list[str]:
+    """The training is held until it has been told to end, since it takes seconds. Returns what was wrong."""
+    (program,) = trainings(place)
+    program.suspend()
+    tell()
+    was_told = until(lambda: has_pending(program, signal.SIGTERM))
+    program.resume()
+    return [] if was_told else ["the training was not told to end"]
+
+
+def _checkpoints(place: Place) -> list[str]:
+    return [path.name for path in place.draft(place.keys()["pretrain"]).glob("checkpoints/step-*")]
 
 
 def left_running(chaos: Chaos) -> Seen:
