@@ -64,6 +64,7 @@ def prefect_away(for_good: bool) -> Callable[[Chaos], Seen]:
 def cancelled(chaos: Chaos) -> Seen:
     """Cancelled as the UI's button does it."""
     with chaos.place("cancelled") as place:
+        draft = place.draft(place.keys()["pretrain"])
         place.forget("pretrain", "align")
         with prefect(chaos) as client, scheduled(place) as scheduler:
             number = start(client)
@@ -75,7 +76,7 @@ def cancelled(chaos: Chaos) -> Seen:
             took, shown = time.monotonic() - told_at, states(client, number)
             until(lambda: not own(place, scheduler), limit_s=30, every_s=0.5)
             faults += [f"left over: {process.cmdline()}" for process in own(place, scheduler)]
-            kept = _checkpoints(place)
+            kept = [path.name for path in draft.glob("checkpoints/step-*")]
         seconds, more = chaos.recovered(place)
     faults += [] if shown.startswith("Cancelled") else [f"Prefect shows {shown}"]
     faults += [] if kept else ["no checkpoint"]
@@ -85,6 +86,7 @@ def cancelled(chaos: Chaos) -> Seen:
 def told_to_end(chaos: Chaos) -> Seen:
     """SIGTERM to a run that was started by hand, as Slurm sends it before a job's time is over."""
     with chaos.place("told") as place:
+        draft = place.draft(place.keys()["pretrain"])
         place.forget("pretrain", "align")
         flow = place.start(*run())
         in_training(place, flow)
@@ -92,7 +94,7 @@ def told_to_end(chaos: Chaos) -> Seen:
         faults = _tell(place, flow.terminate)
         first = place.end(flow, limit_s=120)
         faults += [f"left over: {process.cmdline()}" for process in place.processes()]
-        kept = _checkpoints(place)
+        kept = [path.name for path in draft.glob("checkpoints/step-*")]
         with prefect(chaos) as client:
             shown = states(client, number)
         seconds, more = chaos.recovered(place)
@@ -110,10 +112,6 @@ def _tell(place: Place, tell: Callable[[], object]) -> list[str]:
     was_told = until(lambda: has_pending(program, signal.SIGTERM))
     program.resume()
     return [] if was_told else ["the training was not told to end"]
-
-
-def _checkpoints(place: Place) -> list[str]:
-    return [path.name for path in place.draft(place.keys()["pretrain"]).glob("checkpoints/step-*")]
 
 
 def left_running(chaos: Chaos) -> Seen:
