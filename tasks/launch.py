@@ -79,7 +79,7 @@ def launch(
     inputs: dict[str, Artifact | None],
     resources: Resources,
     distributed: bool = False,
-    **configs: StageConfig,
+    **configs: StageConfig | None,
 ) -> Report:
     """Run `python -m module --config run.yaml --out DRAFT` in the store's root and return the report it wrote.
 
@@ -94,7 +94,7 @@ def launch(
     places = {name: str(artifact.path.relative_to(root)) if artifact else None for name, artifact in inputs.items()}
     run = {
         **places,
-        **{name: config.model_dump(mode="json") for name, config in configs.items()},
+        **{name: config.model_dump(mode="json") if config else None for name, config in configs.items()},
         "resources": resources.model_dump(),
     }
     folder = out.relative_to(root)

@@ -15,7 +15,7 @@ def test_time(
     out: Path,
     model: Checkpoint,
     examples: Examples,
-    reward_model: Checkpoint,
+    reward_model: Checkpoint | None,
     config: TestTimeConfig,
     resources: Resources = Resources(),  # noqa: PT028 (a stage, no test)
 ) -> Report:

@@ -1,7 +1,7 @@
 """`python -m flows.cli.prefect_server start …` is `prefect server start …` with three additions.
 
-It answers to the host names in GRISTMILL_HOSTS (`127.0.0.1,localhost`) alone, where that is set. Prefect takes any, so
-a page that makes its own name mean 127.0.0.1 could read runs and start them.
+It answers to the host names in GRISTMILL_HOSTS (`127.0.0.1,localhost`) alone, where that is set. Prefect's own answers
+to any, so a page that makes its name mean 127.0.0.1 could read runs and start them.
 
 It closes runs of its machine whose process is gone, within SWEEP_EVERY_S: whoever started them, nobody else may be left
 to do it. GRISTMILL_SWEEP names the server's own API; where it is not set, nothing is swept.

@@ -223,7 +223,7 @@ def summary(
     registration = next((s.report.details for s in done.steps if s.label == "register" and s.report), None)
     model = None
     if registration and error is None:
-        from tasks.tracking import aliases_of
+        from tasks.registry import aliases_of
 
         name, version = registration["model"], registration["version"]
         model = {"name": name, "version": version, "aliases": aliases_of(name, version)}
