@@ -65,7 +65,7 @@ PAIRS = 320
 
 def main() -> None:
     arguments = _arguments()
-    done = _read(arguments.results)
+    done = read(arguments.results)
     left = [
         (arm, seed)
         for arm in arguments.only
@@ -247,7 +247,7 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
     return {**mean, "n": rows[0]["n"], "seeds": len(rows)}
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
+def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
