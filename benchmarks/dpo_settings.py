@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/dpo_settings.py --model FOLDER --results FILE [--only wide_step] [--json]
 
 FOLDER: SmolLM2-135M-Instruct (docs/adapting.md). Pairs are rasbt's. Those whose prompt alignment.py holds out are left
-alone. Of the others a third, by a hash of the prompt, are the validation split, and of the rest as many train as there.
+alone. Of the others a third, by a hash of the prompt, are the validation split; of the rest the first `pairs` train.
 Settings whose row stands in FILE already are not tried again. `reward_accuracy`: share of validation pairs whose
 chosen answer gained more; `preferred`: share whose chosen answer is likelier per token, and its change.
 """
@@ -33,13 +33,12 @@ from gristmill.schema import Resources
 
 HELD_OUT = 0.4  # alignment.py's
 VALIDATION = 0.6  # prompts from .4 to .6
-TRAIN_PAIRS = 198
 SETTINGS: dict[str, dict[str, Any]] = {
-    "small_step": {"lr": 2e-4},
-    "wide_step": {"lr": 5e-4},
-    "widest_step": {"lr": 1e-3},
-    "two_passes": {"lr": 5e-4, "epochs": 2},
-    "per_token": {"lr": 5e-4, "length_normalized": True, "beta": 5.0},
+    "small_step": {"pairs": 198, "lr": 2e-4},
+    "wide_step": {"pairs": 198, "lr": 5e-4},
+    "chosen_too": {"pairs": 198, "lr": 3e-4, "chosen_nll_weight": 1.0},
+    "more_pairs": {"pairs": 396, "lr": 2e-4},
+    "more_pairs_chosen_too": {"pairs": 396, "lr": 3e-4, "chosen_nll_weight": 1.0},
 }
 
 
@@ -68,14 +67,15 @@ def main() -> None:
 
 
 def _tried(arguments: argparse.Namespace, setting: dict[str, Any], folder: Path) -> dict[str, Any]:
+    training = {name: value for name, value in setting.items() if name != "pairs"}
     config = DpoConfig(
-        data=_pairs(arguments.data, folder),
+        data=_pairs(arguments.data, folder, train=setting["pairs"]),
         adapter=Adapter(),
         batch_rows=8,
         micro_rows=8,
         precision="bf16",
         seed=arguments.seed,
-        **setting,
+        **training,
     )
     report = run_dpo(arguments.model, None, None, folder, config, Resources(threads=1, device="cpu"))
     return {
@@ -89,7 +89,7 @@ def _tried(arguments: argparse.Namespace, setting: dict[str, Any], folder: Path)
     }
 
 
-def _pairs(data: Path, folder: Path) -> FileRows:
+def _pairs(data: Path, folder: Path, *, train: int) -> FileRows:
     """All validation pairs and the first that train."""
     kept, training = [], 0
     with gzip.open(data / "preference/rasbt_preference.jsonl.gz", "rt") as file:
@@ -99,7 +99,7 @@ def _pairs(data: Path, folder: Path) -> FileRows:
                 continue
             trains = not is_held_out(pair.prompt, VALIDATION)
             training += trains
-            if not trains or training <= TRAIN_PAIRS:
+            if not trains or training <= train:
                 kept.append(line)
     (folder / "pairs.jsonl").write_text("".join(kept))
     return FileRows(paths=[str(folder / "pairs.jsonl")], license="Apache-2.0", held_out=VALIDATION)

@@ -4,12 +4,12 @@
 
 FOLDER: SmolLM2-135M-Instruct as a Hugging Face folder (docs/adapting.md says how to get it without a hub). One process,
 one thread, float32, no KL term in either, one optimizer step a round. The sides take turns, round by round, on the same
-prompts; the first round of each is not counted. A sample is one answer, sampled and learned from. Both pay for answers
-by one cheap rule and sample until `--tokens` tokens, so that the work does not depend on what the model says.
+prompts; the first round of each is not counted. A sample is one answer, sampled and learned from. Both pay noise and
+sample until `--tokens` tokens, so that the work does not depend on what the model says, and no group is left out for
+equal rewards.
 
 `samples_per_cpu_s`: medians over rounds. `ratio_trl`: the median of the rounds' ratios, with the smallest and largest.
-`seconds`: CPU-seconds of a round's median, apart for sampling with rewards and for learning. `differing_groups`: groups
-that teach something; gristmill leaves out the others, TRL does not, so with fewer than all of them the ratio says less.
+`seconds`: CPU-seconds of a round's median, apart for sampling with rewards and for learning.
 
 TRL has what its documentation offers for transformers on a CPU: its own batched generation with a cache, no reference
 model, no gradient checkpointing, no vLLM. `--trl-rows`: answers of its forward passes in learning.
@@ -18,6 +18,7 @@ model, no gradient checkpointing, no vLLM. `--trl-rows`: answers of its forward 
 import argparse
 import json
 import os
+import random
 import tempfile
 import time
 from collections.abc import Callable
@@ -29,17 +30,15 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-import regex
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, TrainerCallback
 
-from gristmill.align.online.config import GrpoConfig, PatternReward
+from gristmill.align.online.config import GrpoConfig, RandomReward
 from gristmill.align.online.learner import Learner
 from gristmill.align.online.prompts import Prompt
 from gristmill.align.online.rewards import Rewards
 from gristmill.align.online.rollout import Endings, sample
 
-PATTERN = r"(?s)\d.*[02468]\s*"
 TEMPERATURE = 1.0
 LR = 1e-6
 
@@ -62,15 +61,8 @@ def main() -> None:
     prompts = few_shot_prompts(arguments.prompts * (arguments.rounds + 1), shots=arguments.shots)
     our_round = ours(arguments, prompts)
     our_rounds: list[Seconds] = []
-    differing: list[float] = []
-
-    def between() -> None:
-        seconds, share = our_round()
-        our_rounds.append(seconds)
-        differing.append(share)
-
-    their_rounds = trls(arguments, prompts, between=between)
-    found = _found(arguments, our_rounds[1:], their_rounds[1:], differing[1:])
+    their_rounds = trls(arguments, prompts, between=lambda: our_rounds.append(our_round()))
+    found = _found(arguments, our_rounds[1:], their_rounds[1:])
     if arguments.json:
         print(json.dumps(found))
         return
@@ -87,10 +79,10 @@ def few_shot_prompts(count: int, *, shots: int) -> list[str]:
     return [f"{solved}{(37 * n) % 90 + 10}+{(53 * n) % 90 + 10}=" for n in range(count)]
 
 
-def ours(arguments: argparse.Namespace, texts: list[str]) -> Callable[[], tuple[Seconds, float]]:
-    """A function that makes the next round: its seconds, and the share of groups whose rewards differ."""
+def ours(arguments: argparse.Namespace, texts: list[str]) -> Callable[[], Seconds]:
+    """A function that makes the next round."""
     config = GrpoConfig(
-        rewards=[PatternReward(pattern=PATTERN)],
+        rewards=[RandomReward()],
         prompts_per_step=arguments.prompts,
         group_size=arguments.group,
         max_new_tokens=arguments.tokens,
@@ -104,7 +96,7 @@ def ours(arguments: argparse.Namespace, texts: list[str]) -> Callable[[], tuple[
     learner = Learner(policy, policy, config)  # kl_coef 0: the reference is not asked
     rounds = iter(range(arguments.rounds + 1))
 
-    def one_round() -> tuple[Seconds, float]:
+    def one_round() -> Seconds:
         number = next(rounds)
         started = time.process_time()
         answers = sample(
@@ -119,8 +111,8 @@ def ours(arguments: argparse.Namespace, texts: list[str]) -> Callable[[], tuple[
         )
         rewards = torch.from_numpy(rewarded(answers)[0])
         sampled = time.process_time()
-        measured = learner.learn(answers, rewards, lr_share=1.0, measure_kl=False)
-        return Seconds(sampled - started, time.process_time() - sampled), measured["differing_groups"]
+        learner.learn(answers, rewards, lr_share=1.0, measure_kl=False)
+        return Seconds(sampled - started, time.process_time() - sampled)
 
     return one_round
 
@@ -132,9 +124,10 @@ def trls(arguments: argparse.Namespace, texts: list[str], *, between: Callable[[
 
     policy, tokenizer = _loaded(arguments.model)
     rounds: list[Seconds] = []
+    noise = random.Random(0)
 
     def reward(completions: list[str], **_: Any) -> list[float]:
-        return [float(regex.fullmatch(PATTERN, text.strip()) is not None) for text in completions]
+        return [noise.random() for _ in completions]
 
     class Timed(GRPOTrainer):
         sampling = 0.0
@@ -193,9 +186,7 @@ def trls(arguments: argparse.Namespace, texts: list[str], *, between: Callable[[
     return rounds
 
 
-def _found(
-    arguments: argparse.Namespace, our_rounds: list[Seconds], their_rounds: list[Seconds], differing: list[float]
-) -> dict[str, Any]:
+def _found(arguments: argparse.Namespace, our_rounds: list[Seconds], their_rounds: list[Seconds]) -> dict[str, Any]:
     sides = {"gristmill": our_rounds, "trl": their_rounds}
     answers = arguments.prompts * arguments.group
     ratios = [theirs.round / our.round for our, theirs in zip(our_rounds, their_rounds, strict=True)]
@@ -212,7 +203,6 @@ def _found(
         },
         "ratio_trl": median(ratios),
         "ratio_trl_range": [min(ratios), max(ratios)],
-        "differing_groups": sum(differing) / len(differing),
     }
 
 
