@@ -44,7 +44,9 @@ def train(config: PipelineConfig, grist: Grist) -> Flour:
     taught = made
     if config.synthesize:
         taught = synthesize(examples=made, config=config.synthesize, decontaminate=config.decontamination)
-    tuned = sft(model=base, examples=_rows(config.sft, taught), config=config.sft)
+    tuned = sft(
+        model=base, examples=_rows(config.sft, taught), config=config.sft, decontaminate=config.kept_out_of("sft")
+    )
     tuned_scores = evaluate["sft"](
         model=tuned, tokens=tokens, examples=made, decontaminated=clean, parent=base_scores, config=config.evaluate
     )
@@ -53,13 +55,20 @@ def train(config: PipelineConfig, grist: Grist) -> Flour:
         asked = tuned if config.preferences.kind != "people" else None
         judged = preferences(examples=made, config=config.preferences, model=asked)
     scorer, judge = config.reward_models
-    scores = reward_model(model=tuned, examples=_rows(scorer, judged), config=scorer)
+    kept_out = config.kept_out_of("reward_model")
+    scores = second_scores = None
+    if scorer:
+        scores = reward_model(model=tuned, examples=_rows(scorer, judged), config=scorer, decontaminate=kept_out)
+    if judge:
+        rows = _rows(judge, judged)
+        second_scores = reward_model["judge"](model=tuned, examples=rows, config=judge, decontaminate=kept_out)
     aligned = align(
         model=tuned,
         examples=_rows(config.align, judged),
         reward_model=scores,
         config=config.align,
-        judge_model=reward_model["judge"](model=tuned, examples=_rows(judge, judged), config=judge) if judge else None,
+        judge_model=second_scores,
+        decontaminate=config.kept_out_of("align"),
     )
     aligned_scores = evaluate["align"](
         model=aligned, tokens=tokens, examples=made, decontaminated=clean, parent=tuned_scores, config=config.evaluate

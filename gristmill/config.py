@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from gristmill.ablation.config import AblationConfig, TextBitsConfig
 from gristmill.addresses import has_credentials
-from gristmill.align.config import AlignConfig, DpoConfig, RewardModelConfig, SftConfig
+from gristmill.align.config import AlignConfig, DpoConfig, PreferenceConfig, RewardModelConfig, SftConfig
 from gristmill.align.online.config import OnlineConfig
 from gristmill.align.online.prompts_config import JsonlPrompts
 from gristmill.crawl.config import IngestConfig
@@ -134,6 +134,7 @@ class PipelineConfig(Schema):
                 "nights deduplicates every night against all earlier ones, so dedup.against must be empty and nothing "
                 "may be in leave_out"
             )
+        self._check_what_is_made_is_read()
         self._check_prompts_stay_held_out()
         _ = self.decontamination  # raises where two sets of items have one name
         return self
@@ -142,6 +143,20 @@ class PipelineConfig(Schema):
     def registration(self) -> RegisterConfig:
         """`register` with the licences that are allowed."""
         return self.registry.model_copy(update={"licenses": self.licenses})
+
+    def _check_what_is_made_is_read(self) -> None:
+        if self.synthesize and self.sft.has_own_rows:
+            raise ValueError(
+                f"synthesize writes rows behind those of `examples`, but sft.data.kind={self.sft.data.kind} reads "
+                "others, so nothing would learn from them; remove synthesize, or let sft.data be {kind: examples}"
+            )
+        scored = self.asks_reward_model and not self.reward_model.has_own_rows
+        preferred = isinstance(self.align, PreferenceConfig) and not self.align.has_own_rows
+        if self.preferences and not (scored or preferred):
+            raise ValueError(
+                "preferences makes pairs, but neither reward_model nor align would read them: remove preferences, or "
+                "let reward_model.data or align.data be {kind: examples}"
+            )
 
     def _check_prompts_stay_held_out(self) -> None:
         asked, trained = self.test_time, self.align
@@ -227,12 +242,18 @@ class PipelineConfig(Schema):
         return PipelineConfig(**sections)
 
     @property
-    def reward_models(self) -> tuple[RewardModelConfig, RewardModelConfig | None]:
-        """The one whose scores are learned from, and the one that judges; with two, each has a half of the pairs."""
+    def asks_reward_model(self) -> bool:
+        """Whether any answer is scored: as a reward, before and after `align`, or to choose one of several."""
+        chooses = self.test_time is not None and "reward_model" in self.test_time.choose
+        return chooses or self.align.asks_reward_model
+
+    @property
+    def reward_models(self) -> tuple[RewardModelConfig | None, RewardModelConfig | None]:
+        """The one that scores, where any is asked, and the one that judges; with two, each has a half of the pairs."""
         if not (isinstance(self.align, OnlineConfig) and self.align.asks_judge_model):
-            return self.reward_model, None
+            return self.reward_model if self.asks_reward_model else None, None
         first, second = (self.reward_model.model_copy(update={"half": half}) for half in (0, 1))
-        return first, second
+        return first if self.asks_reward_model else None, second
 
     @property
     def mixture(self) -> MixConfig:
@@ -254,6 +275,12 @@ class PipelineConfig(Schema):
             if not isinstance(benchmark, HubBenchmark) and isinstance(benchmark.data, LocalItems)
         ]
         return self.decontaminate.with_benchmarks(asked)
+
+    def kept_out_of(self, stage: Literal["sft", "reward_model", "align"]) -> DecontaminateConfig | None:
+        """The benchmark items that no row of this stage may hold; None where the stage `examples` made all rows, which
+        knows its own held-out items. `synthesize` looks for them itself."""
+        asked = self.preferences is not None and stage != "sft"
+        return self.decontamination if asked or getattr(self, stage).has_own_rows else None
 
 
 def _password_in(value: Any, place: str) -> str | None:

@@ -18,7 +18,7 @@ two runs race it says Completed for what the second one only reused (docs/decisi
 import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,6 +34,7 @@ from gristmill.report import Report
 from gristmill.schema import Resources, SourceUnavailable, StageConfig
 from gristmill.shard_cache import ShardCache, fingerprint
 from gristmill.store import ArtifactStore, Recipe, Record
+from tasks.gpu_slot import gpu_slot
 
 P = ParamSpec("P")
 A = TypeVar("A", bound=Artifact)
@@ -123,6 +124,7 @@ def stage(
     produces: type[A],
     version: int,
     resumable: Resumable = "never",
+    launches: bool = False,
     retries: int = 0,
     check: Check | None = None,
     refuses: Refuses | None = None,
@@ -132,6 +134,7 @@ def stage(
 
     resumable: whether the draft of a killed build is continued: where no module that the stage can reach has changed in
     between, or always (a training that goes on from its checkpoint).
+    launches: it starts a program (tasks/launch.py), which computes on a GPU where the resources ask for one.
     check: asks the world outside the store whether a hit still holds (the registry may have been emptied); it returns
     what is wrong, or None. It raises SourceUnavailable when it cannot ask.
     refuses: asks whether the inputs go together, before anything is built; it gets the store, the recipes so far by
@@ -140,7 +143,8 @@ def stage(
     """
 
     def declare(function: Callable[Concatenate[Path, P], Report]) -> "Stage[P, A]":
-        options = {"resumable": resumable, "retries": retries, "check": check, "refuses": refuses, "notes": notes}
+        asked = {"check": check, "refuses": refuses, "notes": notes}
+        options = {"resumable": resumable, "launches": launches, "retries": retries, **asked}
         return Stage(function, produces, version, **options)
 
     return declare
@@ -154,6 +158,7 @@ class Stage(Generic[P, A]):
         version: int,
         *,
         resumable: Resumable,
+        launches: bool,
         retries: int,
         check: Check | None,
         refuses: Refuses | None = None,
@@ -161,8 +166,8 @@ class Stage(Generic[P, A]):
         instance: str | None = None,
     ) -> None:
         self.function, self.produces, self.version = function, produces, version
-        self.resumable, self.retries, self.check, self.refuses = resumable, retries, check, refuses
-        self.notes = notes
+        self.resumable, self.launches, self.retries = resumable, launches, retries
+        self.check, self.refuses, self.notes = check, refuses, notes
         self.name: str = function.__name__
         self.instance = instance
         self.signature = inspect.signature(function)
@@ -178,7 +183,7 @@ class Stage(Generic[P, A]):
     def __getitem__(self, instance: str) -> "Stage[P, A]":
         """The same stage under a label of its own, `evaluate["sft"]` as `evaluate[sft]`; no part of the key."""
         asked = {"check": self.check, "refuses": self.refuses, "notes": self.notes}
-        options = {"resumable": self.resumable, "retries": self.retries, **asked}
+        options = {"resumable": self.resumable, "launches": self.launches, "retries": self.retries, **asked}
         return Stage(self.function, self.produces, self.version, instance=instance, **options)
 
     def at(self, address: str) -> A:
@@ -298,7 +303,7 @@ class Stage(Generic[P, A]):
 
         def build_or_reuse(artifact: str, inputs: dict[str, str | None]):
             nonlocal result
-            with here.store.building(artifact, resume=self._resume()) as draft:
+            with self._slot(here, planned), here.store.building(artifact, resume=self._resume()) as draft:
                 record = planned.record or (None if planned.rebuild else here.store.find(artifact))
                 if record is not None:
                     report = here.store.report(artifact)
@@ -317,6 +322,16 @@ class Stage(Generic[P, A]):
         )(build_or_reuse)
         runnable(artifact=recipe.address, inputs=recipe.inputs)
         return result
+
+    def _slot(self, here: Session, planned: Step) -> AbstractContextManager[None]:
+        """The machine's GPU for what starts a program, unless the artifact is there.
+
+        It comes before the address, as `together` has it: two runs that took them in different orders would wait for
+        each other for ever.
+        """
+        if not self.launches or planned.state != "build":
+            return nullcontext()
+        return gpu_slot(here.store.root, here.resources)
 
     def _cache(self, store: ArtifactStore, recipe: Recipe, *, fresh: bool) -> ShardCache:
         """Results of shards that earlier artifacts of this stage were made of, by the same configuration and code."""

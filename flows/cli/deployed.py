@@ -119,7 +119,7 @@ def promote(settings: PromoteSettings) -> None:
     from gristmill.promotion import aliases
     from gristmill.promotion.journal import Journal
     from tasks.promote import announce
-    from tasks.tracking import Registry
+    from tasks.registry import Registry
 
     use_own_servers()
     by = settings.by

@@ -43,7 +43,7 @@ def _decided(journal: "Journal", *, approve: str | None, rollback: bool, by: str
     """What was done, in sentences."""
     use_own_servers()
     from gristmill.promotion import aliases
-    from tasks.tracking import Registry
+    from tasks.registry import Registry
 
     mlflow = Registry()
     if approve is not None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from flows.cli import workspace
 from flows.cli.liveness import alive
+from flows.cli.patience import deliver_events_later, wait_for_prefect
 from flows.cli.plan import make_plan
 from flows.cli.servers import Endpoints, ServerUnavailable, ensure_servers, find_endpoints
 from flows.pipeline import FLOWS
@@ -108,6 +109,7 @@ def work(flow: str, config: PipelineConfig, config_name: str, running: Session, 
     from tasks.data_report import publish_data_report
     from tasks.tracking import tracked_run
 
+    deliver_events_later()
     with (
         alive(workspace.home(), str(flow_run.get_id())),
         session(running),
@@ -116,8 +118,10 @@ def work(flow: str, config: PipelineConfig, config_name: str, running: Session, 
         try:
             FLOWS[flow](config)
         except Exception as error:
+            wait_for_prefect()
             publish_run_report(running, remember(error), workspace.runs(before=running.run))
             raise
+        wait_for_prefect()
         publish_data_report(running)
         publish_run_report(running, remember(), workspace.runs(before=running.run))
 
@@ -155,17 +159,25 @@ def _prepare_server() -> None:
 
 
 def _under_prefect(flow: str, config: PipelineConfig, config_name: str, running: Session, remember: Remember) -> None:
+    import httpx
     from prefect import flow as prefect_flow
     from prefect import tags
+    from prefect.context import TagsContext
 
     from flows.cli.automations import TAG
 
     logging.getLogger("prefect").setLevel(logging.INFO)
 
     def run(config_name: str, config: dict[str, Any]) -> None:
-        work(flow, parsed, config_name, running, remember)
+        nonlocal failure
+        try:
+            with TagsContext():  # for each tag of a task Prefect asks its server for a slot before the task may begin
+                work(flow, parsed, config_name, running, remember)
+        except Exception as error:
+            failure = error
+            raise
 
-    parsed = config
+    parsed, failure = config, None
     runnable = prefect_flow(
         name=flow,
         flow_run_name=running.run,
@@ -174,7 +186,12 @@ def _under_prefect(flow: str, config: PipelineConfig, config_name: str, running:
         persist_result=False,
     )(run)
     with tags(TAG):  # the server's automations are for our runs alone
-        runnable(config_name=config_name, config=config.model_dump(mode="json"))
+        try:
+            runnable(config_name=config_name, config=config.model_dump(mode="json"))
+        except httpx.TransportError as error:  # Prefect's client's; sources and MLflow have errors of their own
+            where = os.environ["PREFECT_API_URL"]
+            gone = ServerUnavailable(f"{where} has gone away ({error}); Prefect does not know how this run ended")
+            raise failure or gone from error
 
 
 def summary(
@@ -206,7 +223,7 @@ def summary(
     registration = next((s.report.details for s in done.steps if s.label == "register" and s.report), None)
     model = None
     if registration and error is None:
-        from tasks.tracking import aliases_of
+        from tasks.registry import aliases_of
 
         name, version = registration["model"], registration["version"]
         model = {"name": name, "version": version, "aliases": aliases_of(name, version)}

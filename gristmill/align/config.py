@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 from gristmill.align.adapter_config import Adapter
 from gristmill.align.online.config import GrpoConfig, PpoConfig, ReinforceConfig
 from gristmill.align.rows_config import ArtifactRows, ExampleRows, FileRows, HubRows, MixedRows, Rows
+from gristmill.dedup.decontaminate_config import DecontaminateConfig
 from gristmill.program import Run
 from gristmill.schema import StageConfig
 
@@ -52,6 +53,11 @@ class TrainingConfig(StageConfig):
                 "a step is a whole number of forward passes"
             )
         return self
+
+    @property
+    def has_own_rows(self) -> bool:
+        """Whether rows come from elsewhere than this run's stage `examples`."""
+        return not isinstance(self.data, ExampleRows)
 
     @property
     def earlier_rows(self) -> str | None:
@@ -119,6 +125,11 @@ class PreferenceConfig(TrainingConfig):
     answer_tokens: PositiveInt = 48
     """Longest answer to those, in tokens."""
 
+    @property
+    def asks_reward_model(self) -> bool:
+        """Whether answers are scored by the stage `reward_model`."""
+        return self.answered_prompts > 0
+
 
 class DpoConfig(PreferenceConfig):
     """Direct preference optimization (Rafailov et al. 2023, arXiv:2305.18290) against the policy's own start."""
@@ -184,61 +195,52 @@ AlignConfig = DpoConfig | OrpoConfig | KtoConfig | GrpoConfig | ReinforceConfig 
 """What `align` can be, told apart by `algorithm`."""
 
 
-class SftRun(Run):
-    """`run.yaml` of `python -m gristmill.align.sft`."""
+class TrainingRun(Run):
+    """What `run.yaml` says of every training on rows."""
 
     model: Path
-    """Folder of the model to start from."""
+    """Folder of the model to start from; `align` measures the distance from it, too."""
     examples: Path | None = None
-    """Folder of the examples artifact, where `config.data` asks for it."""
+    """Folder of the examples artifact, where the configuration asks for it."""
+    decontaminate: DecontaminateConfig | None = None
+    """Benchmark items that no row to train on may hold; null where rows come from the stage `examples` alone."""
+
+
+class SftRun(TrainingRun):
+    """`run.yaml` of `python -m gristmill.align.sft`."""
+
     config: SftConfig = SftConfig()
     """What is computed."""
 
 
-class RewardModelRun(Run):
+class RewardModelRun(TrainingRun):
     """`run.yaml` of `python -m gristmill.align.reward_model`."""
 
-    model: Path
-    """Folder of the model to start from."""
-    examples: Path | None = None
-    """Folder of the examples artifact, where `config.data` asks for it."""
     config: RewardModelConfig = RewardModelConfig()
     """What is computed."""
 
 
-class DpoRun(Run):
+class DpoRun(TrainingRun):
     """`run.yaml` of `python -m gristmill.align.dpo`."""
 
-    model: Path
-    """Folder of the model to start from; it is the reference too."""
-    examples: Path | None = None
-    """Folder of the examples artifact, where `config.data` asks for it."""
     reward_model: Path | None = None
     """Folder of a reward model that scores answers before and after. Training does not use it."""
     config: DpoConfig | OrpoConfig = Field(default=DpoConfig(), discriminator="algorithm")
     """What is computed."""
 
 
-class KtoRun(Run):
+class KtoRun(TrainingRun):
     """`run.yaml` of `python -m gristmill.align.kto`."""
 
-    model: Path
-    """Folder of the model to start from; it is the reference too."""
-    examples: Path | None = None
-    """Folder of the examples artifact, where `config.data` asks for it."""
     reward_model: Path | None = None
     """Folder of a reward model that scores answers before and after. Training does not use it."""
     config: KtoConfig = KtoConfig()
     """What is computed."""
 
 
-class OnlineRun(Run):
+class OnlineRun(TrainingRun):
     """`run.yaml` of `python -m gristmill.align.online.run`."""
 
-    model: Path
-    """Folder of the model to start from; KL divergence is measured from it too."""
-    examples: Path | None = None
-    """Folder of the examples artifact, where `config.prompts` asks for it."""
     reward_model: Path | None = None
     """Folder of the reward model, where a reward asks for it."""
     judge_model: Path | None = None

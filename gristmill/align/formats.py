@@ -45,6 +45,10 @@ class Conversation:
     def prompt(self) -> list[Message]:
         return self.messages[:-1]
 
+    @property
+    def text(self) -> str:
+        return _together(*self.messages)
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -58,6 +62,10 @@ class Pair:
     fault: str | None = None
     """What is wrong with the rejected answer, where the row's field `fault` says so."""
 
+    @property
+    def text(self) -> str:
+        return _together(*self.prompt, self.chosen, self.rejected)
+
 
 @dataclass(frozen=True)
 class Labelled:
@@ -68,6 +76,10 @@ class Labelled:
     prompt: list[Message]
     completion: Message
     desirable: bool
+
+    @property
+    def text(self) -> str:
+        return _together(*self.prompt, self.completion)
 
 
 @dataclass(frozen=True)
@@ -171,6 +183,10 @@ def labelled_text(row: Row, where: str) -> LabelledText | Reason:
             "whole number"
         )
     return LabelledText(where, "text and label", text, str(label)) if text.strip() else "empty_text"
+
+
+def _together(*messages: Message) -> str:
+    return "\n".join(message["content"] for message in messages)
 
 
 def _desirable(row: Row) -> bool | None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from gristmill.align.config import RewardModelConfig, RewardModelRun
 from gristmill.align.data import half_of, note_licenses, read_pairs, write_dropped
+from gristmill.dedup.decontaminate_config import DecontaminateConfig
 from gristmill.evaluate.statistics import mean_interval, paired_difference
 from gristmill.program import run_program
 from gristmill.report import Report
@@ -26,11 +27,18 @@ CALIBRATION_BINS = 10
 
 
 def run_reward_model(
-    model: Path, examples: Path | None, out: Path, config: RewardModelConfig, resources: Resources
+    model: Path,
+    examples: Path | None,
+    out: Path,
+    config: RewardModelConfig,
+    resources: Resources,
+    *,
+    decontaminate: DecontaminateConfig | None = None,
 ) -> Report:
     """Train a Bradley–Terry reward model from the language model in folder `model`; write a model folder to `out`.
 
     The report gives its accuracy on held-out pairs, beside that of a rule that looks at length alone.
+    decontaminate: as in `run_sft`.
     """
     from trl import RewardConfig, RewardTrainer
 
@@ -40,7 +48,7 @@ def run_reward_model(
     from gristmill.evaluate.checkpoints import prepare_process
 
     device = prepare_process(resources)
-    pairs = read_pairs(config.data, examples)
+    pairs = read_pairs(config.data, examples, decontaminate)
     quantization = adapters.quantization(config.adapter, device)
     scorer, tokenizer = load_reward_model(model, device, seed=config.seed, quantization=quantization)
     trl_adapter.check_tokenizer(tokenizer)
@@ -159,5 +167,7 @@ if __name__ == "__main__":
     run_program(
         "gristmill.align.reward_model",
         RewardModelRun,
-        lambda run, out: run_reward_model(run.model, run.examples, out, run.config, run.resources),
+        lambda run, out: run_reward_model(
+            run.model, run.examples, out, run.config, run.resources, decontaminate=run.decontaminate
+        ),
     )

@@ -64,8 +64,12 @@ class HubRows(OwnRows):
     """Its id, such as `tatsu-lab/alpaca`."""
     revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
     """Its commit, 40 hexadecimal digits; a name such as `main` would mean other rows some day."""
-    files: Annotated[list[str], Field(min_length=1)] = ["*.parquet", "*.jsonl", "*.jsonl.gz"]
-    """Which of its files: names or globs, folders included (`data/train-*.parquet`)."""
+    files: Annotated[list[str], Field(min_length=1)] = [
+        "*train*.parquet",
+        "*train*.jsonl",
+        "*train*.jsonl.gz",
+    ]
+    """Which of its files: names or globs, folders included (`data/train-*.parquet`); not those of a test split."""
     license: str = "card"
     """Licence of the rows; `card`: what its card states."""
 

@@ -13,6 +13,7 @@ from gristmill.evaluate.chat_format import encode_prompts, end_of_turn
 from gristmill.evaluate.config import JsonlItems, MultipleChoice
 from gristmill.evaluate.logps import completion_logps
 from gristmill.evaluate.statistics import mean_interval, paired_difference
+from gristmill.fingerprint import read_sha256
 from gristmill.jsonl import read_jsonl
 from gristmill.progress import progress
 
@@ -29,14 +30,17 @@ class Item:
     answer: int
 
 
-def read_items(benchmark: MultipleChoice, examples: Path | None) -> list[Item]:
-    """The benchmark's items. Raises ValueError naming file and line, or when there are fewer than two."""
+def items_file(benchmark: MultipleChoice, examples: Path | None) -> Path:
+    """Where the benchmark's items stand. Raises ValueError when that is a folder that was not given."""
     if isinstance(benchmark.data, JsonlItems):
-        path = benchmark.data.path
-    elif examples is None:
+        return benchmark.data.path
+    if examples is None:
         raise ValueError(f"{benchmark.name}: data.kind is `examples` but no examples folder was given; give one")
-    else:
-        path = examples / "benchmark.jsonl"
+    return examples / "benchmark.jsonl"
+
+
+def read_items(path: Path) -> list[Item]:
+    """A file's items. Raises ValueError naming file and line, or when there are fewer than two."""
     items: dict[str, Item] = {}
     for where, row in read_jsonl(path):
         item = _item(row, where)
@@ -91,6 +95,20 @@ def answer_items(
             }
         )
     return rows
+
+
+def asked_facts(
+    tokenizer: PreTrainedTokenizerBase, path: Path, first: Item, benchmark: MultipleChoice, *, chat: bool
+) -> dict[str, Any]:
+    """For the report's details: how the items of a file were asked, the first of them word for word."""
+    (prompt,) = prompt_tokens(tokenizer, [first.question], plain_template=benchmark.plain_template, chat=chat)
+    return {
+        "definition": benchmark.definition,
+        "data_sha256": read_sha256(path),
+        "chat": chat,
+        "prefix_token": None if chat else tokenizer.decode(prompt[:1]),
+        "first_request": [tokenizer.decode(prompt), first.choices[0]],
+    }
 
 
 def choice_metrics(rows: Sequence[dict[str, Any]], *, seed: int) -> dict[str, float]:

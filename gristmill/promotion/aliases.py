@@ -23,7 +23,7 @@ Tag = tuple[str, str, str]
 
 
 class Registry(Protocol):
-    """What a registry of models can do; tasks/tracking.py has MLflow's."""
+    """What a registry of models can do; tasks/registry.py has MLflow's."""
 
     def aliases(self, model: str) -> dict[str, str]:
         """Alias → version; empty when there is no such model."""

@@ -211,6 +211,48 @@ def test_what_evaluate_asks_is_decontaminated_by_its_content(crawl: Path):
     assert before[decontaminate] != after[decontaminate]
 
 
+def test_rows_of_your_own_are_checked_for_what_is_asked(crawl: Path):
+    rows = crawl / "rows.jsonl"
+    rows.write_text('{"prompt": "a", "completion": "b"}\n')
+    data = f"data={{kind: files, paths: [{rows}]}}"
+
+    def config(*overrides: str):
+        return workspace.load_config(str(crawl / "my.yaml"), list(overrides))
+
+    assert [config().kept_out_of(stage) for stage in ("sft", "reward_model", "align")] == [None] * 3
+    own = config(f"sft.{data}", "align.algorithm=grpo", f"align.prompts={{kind: jsonl, path: {rows}}}")
+    asked = own.decontamination
+    assert [own.kept_out_of(stage) for stage in ("sft", "reward_model", "align")] == [asked, None, asked]
+    judged = config("preferences={kind: people, reviews: [reviews]}")
+    assert [judged.kept_out_of(stage) is None for stage in ("sft", "reward_model", "align")] == [True, False, False]
+
+
+def test_what_nothing_reads_is_refused_or_left_out(crawl: Path):
+    rows = crawl / "rows.jsonl"
+    rows.write_text('{"prompt": "a", "completion": "b"}\n')
+    data = f"data={{kind: files, paths: [{rows}]}}"
+    people = "preferences={kind: people, reviews: [reviews]}"
+
+    def config(*overrides: str):
+        return workspace.load_config(str(crawl / "my.yaml"), list(overrides))
+
+    def stages(*overrides: str) -> set[str]:
+        return {step.label for step in make_plan("pipeline", config(*overrides))}
+
+    with pytest.raises(ValueError, match=r"sft.data.kind=files reads others, so nothing"):
+        config("synthesize={recipe: rephrase, generator: {kind: model, path: judge}}", f"sft.{data}")
+    with pytest.raises(ValueError, match=r"neither reward_model nor align would read them"):
+        config(people, f"reward_model.{data}", f"align.{data}")
+    assert config(people, f"align.{data}").asks_reward_model
+    assert "reward_model" in stages()
+    assert "reward_model" not in stages("align.answered_prompts=0")
+    numbers = ("align.algorithm=grpo", "align.rewards=[{kind: number}]")
+    assert "reward_model" not in stages(*numbers)
+    assert "reward_model" in stages(*numbers, "test_time={}")
+    judged = stages(*numbers, "align.monitors={judge: [{kind: judge_model}]}")
+    assert {"reward_model[judge]"} == {label for label in judged if label.startswith("reward_model")}
+
+
 def test_a_changed_byte_in_a_source_changes_every_key_after_it(crawl: Path):
     before = keys(crawl)
     path = crawl / "crawl" / "a.warc.gz"

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gristmill.align.data import is_held_out
+from gristmill.align.data import BENCHMARK_ITEM, is_held_out
 from gristmill.align.online.prompts_config import AskingConfig, JsonlPrompts
 from gristmill.align.rows import SPELLS_SPECIAL_TOKEN, TOO_LONG
+from gristmill.dedup.decontaminate_config import DecontaminateConfig
+from gristmill.dedup.rows import items_in_rows
 from gristmill.evaluate.chat_format import encode_prompts, spell_special_tokens
 from gristmill.jsonl import read_jsonl
 
@@ -30,15 +32,25 @@ class Prompt:
 
 
 def read_prompts(
-    config: AskingConfig, examples: Path | None, tokenizer: "Tokenizer", *, room: int
+    config: AskingConfig,
+    examples: Path | None,
+    tokenizer: "Tokenizer",
+    *,
+    room: int,
+    decontaminate: DecontaminateConfig | None = None,
 ) -> tuple[list[Prompt], list[Prompt], dict[str, int]]:
     """Prompts to train on and held-out ones, encoded, and how many were left out, by reason.
 
-    room: tokens that a prompt may have. Raises ValueError naming file and line, or when a part is empty.
+    room: tokens that a prompt may have. decontaminate: prompts that hold one of these benchmark items do not train.
+
+    Raises ValueError naming file and line, or when a part is empty.
     """
     read = _from_jsonl(config.prompts) if isinstance(config.prompts, JsonlPrompts) else _examples(examples)
     train, held_out = (_clean(part, tokenizer) for part in read)
     spelling = sum(map(len, read)) - len(train) - len(held_out)
+    texts = [f"{prompt.text}\n{prompt.reference or ''}" for prompt in train]
+    asked = items_in_rows(texts, texts, examples, decontaminate) if decontaminate else {}
+    train = [prompt for number, prompt in enumerate(train) if number not in asked]
     chosen = set(np.random.default_rng(config.seed).permutation(len(train))[: config.few_shot].tolist())
     shown = [prompt for number, prompt in enumerate(train) if number in chosen]
     train = [prompt for number, prompt in enumerate(train) if number not in chosen]
@@ -50,7 +62,8 @@ def read_prompts(
             "model's context less max_new_tokens); at least 1 and 2 are needed: give more rows or shorter ones"
             + (f" ({spelling} that spell a special token were left out)" if spelling else "")
         )
-    dropped = {SPELLS_SPECIAL_TOKEN: spelling, TOO_LONG: sum(map(len, parts)) - sum(map(len, fitting))}
+    too_long = sum(map(len, parts)) - sum(map(len, fitting))
+    dropped = {SPELLS_SPECIAL_TOKEN: spelling, BENCHMARK_ITEM: len(asked), TOO_LONG: too_long}
     return fitting[0], fitting[1], {reason: count for reason, count in dropped.items() if count}
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from gristmill.align.config import OnlineRun
 from gristmill.align.online.config import OnlineConfig
+from gristmill.dedup.decontaminate_config import DecontaminateConfig
 from gristmill.evaluate.statistics import mean_interval, paired_difference
 from gristmill.metrics import MetricsWriter
 from gristmill.program import run_program
@@ -39,8 +40,11 @@ def run_online(
     resources: Resources,
     *,
     judge_model: Path | None = None,
+    decontaminate: DecontaminateConfig | None = None,
 ) -> Report:
     """Optimize the policy in folder `model` against `config.rewards`; write a model folder and metrics.jsonl to `out`.
+
+    decontaminate: prompts that hold one of these benchmark items do not train.
 
     Raises ValueError for prompts or rewards that do not go together, RewardHacked when a monitor stops the run.
     """
@@ -63,7 +67,7 @@ def run_online(
     if config.chat:
         trl_adapter.check_tokenizer(tokenizer)
     room = policy.config.get_text_config().max_position_embeddings - config.max_new_tokens
-    train, held_out, dropped = read_prompts(config, examples, tokenizer, room=room)
+    train, held_out, dropped = read_prompts(config, examples, tokenizer, room=room, decontaminate=decontaminate)
     asked = {"max_new_tokens": config.max_new_tokens, "seed": config.seed}
     scorers = {}
     for kind, folder, is_asked in (
@@ -213,6 +217,13 @@ if __name__ == "__main__":
         "gristmill.align.online.run",
         OnlineRun,
         lambda run, out: run_online(
-            run.model, run.examples, run.reward_model, out, run.config, run.resources, judge_model=run.judge_model
+            run.model,
+            run.examples,
+            run.reward_model,
+            out,
+            run.config,
+            run.resources,
+            judge_model=run.judge_model,
+            decontaminate=run.decontaminate,
         ),
     )

@@ -58,7 +58,7 @@ def test_what_is_left_out_or_too_much_is_said(journal: Journal, words: tuple[str
 
 
 def test_a_rollback_is_done_at_the_registry_and_recorded(journal: Journal, capsys, monkeypatch: pytest.MonkeyPatch):
-    from tasks import tracking
+    from tasks import registry
 
     class Registry:
         moved: dict[str, str] = {"champion": "2", "previous": "1"}
@@ -76,7 +76,7 @@ def test_a_rollback_is_done_at_the_registry_and_recorded(journal: Journal, capsy
         def tag(self, model: str, version: str, key: str, value: str) -> None:
             assert (version, key, value) == ("2", "gristmill.rolled_back", "by Grace")
 
-    monkeypatch.setattr(tracking, "Registry", Registry)
+    monkeypatch.setattr(registry, "Registry", Registry)
     assert run("--rollback", "--by", "Grace") == 0
     assert capsys.readouterr().out == "version 1 is champion of gristmill again\n"
     assert Registry.moved == {"champion": "1", "previous": "2"}

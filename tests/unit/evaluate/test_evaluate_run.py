@@ -18,9 +18,17 @@ CPU = Resources(threads=1, device="cpu")
 CONFIG = EvaluateConfig(samples=["What does `list.sort` do?"], sample_tokens=4)
 
 
-def measure(model: Path, examples: Path, out: Path, *, parent: Path | None = None, clean: Path | None = None) -> Report:
+def measure(
+    model: Path,
+    examples: Path,
+    out: Path,
+    *,
+    parent: Path | None = None,
+    clean: Path | None = None,
+    config: EvaluateConfig = CONFIG,
+) -> Report:
     out.mkdir()
-    report = run_evaluate(model, None, examples, parent, out, CONFIG, CPU, decontaminated=clean)
+    report = run_evaluate(model, None, examples, parent, out, config, CPU, decontaminated=clean)
     (out / "result.json").write_text(report.model_dump_json())
     return report
 
@@ -40,6 +48,26 @@ def test_a_model_compared_with_itself_differs_by_exactly_nothing(tiny_model: Pat
     metrics = measure(tiny_model, examples, tmp_path / "child", parent=tmp_path / "parent").metrics
     names = ("", "_ci_low", "_ci_high")
     assert [metrics[f"docs_choice_accuracy_minus_parent{name}"] for name in names] == [0, 0, 0]
+
+
+def test_a_parent_that_was_asked_in_other_words_is_not_compared(tiny_model: Path, examples: Path, tmp_path: Path):
+    other = CONFIG.model_copy(update={"benchmarks": [MultipleChoice(score="sum")]})
+    measure(tiny_model, examples, tmp_path / "parent", config=other)
+    report = measure(tiny_model, examples, tmp_path / "child", parent=tmp_path / "parent")
+    assert "docs_choice_accuracy_minus_parent" not in report.metrics
+    says = report.details["docs_choice_accuracy_minus_parent"]
+    assert says == "the two were not asked alike: score is 'mutual_information' here, 'sum' there"
+
+
+def test_a_base_model_is_asked_in_its_own_format_and_compared(tiny_model: Path, examples: Path, tmp_path: Path):
+    base = measure(tiny_model, examples, tmp_path / "parent", config=CONFIG.for_base_model())
+    child = measure(tiny_model, examples, tmp_path / "child", parent=tmp_path / "parent")
+    difference = child.metrics["docs_choice_accuracy"] - base.metrics["docs_choice_accuracy"]
+    assert child.metrics["docs_choice_accuracy_minus_parent"] == pytest.approx(difference)
+    asked, of_base = (report.details["benchmarks"]["docs_choice"] for report in (child, base))
+    assert (asked["chat"], asked["parent_chat"], of_base["chat"]) == (True, False, False)
+    assert (asked["prefix_token"], of_base["prefix_token"]) == (None, "<|endoftext|>")
+    assert of_base["first_request"][0].startswith("<|endoftext|>What does")
 
 
 def test_scores_are_given_without_the_items_that_decontamination_found_too(
@@ -82,7 +110,7 @@ def test_a_base_model_is_measured_without_samples_too(tiny_model: Path, examples
 
 
 def test_two_benchmarks_of_one_name_are_refused():
-    with pytest.raises(ValueError, match="two benchmarks are named 'docs_choice'"):
+    with pytest.raises(ValueError, match="two benchmarks, texts or sets of beginnings are named 'docs_choice'"):
         EvaluateConfig(benchmarks=[MultipleChoice(), MultipleChoice(score="sum")])
 
 

@@ -115,6 +115,15 @@ def test_with_prefix_always_every_prompt_begins_as_a_document_does(measure, logp
     assert report.details["benchmarks"]["mine"]["first_request"] == ["What sorts?", " sort"]
 
 
+def test_the_first_token_is_recorded_where_a_model_read_it(measure):
+    asked = {"doc_to_text": "ask", "doc_to_choice": "options", "doc_to_target": "right"}
+    assert measure(QUESTIONS, **asked)[0].details["benchmarks"]["mine"]["prefix_token"] is None
+    without_prompt = measure(QUESTIONS, **asked | {"doc_to_text": ""})[0].details["benchmarks"]["mine"]
+    assert without_prompt["prefix_token"] == "<|endoftext|>"
+    definition = without_prompt["definition"]
+    assert (definition["doc_to_text"], definition["metric"], definition["target_delimiter"]) == ("", "acc", " ")
+
+
 def test_of_a_winograd_schema_what_follows_the_name_is_scored(measure, logp):
     _, rows = measure(SCHEMAS, doc_to_text="gold", doc_to_choice="starts", doc_to_target="end")
     for row, item in zip(rows, SCHEMAS, strict=True):

@@ -6,7 +6,7 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gristmill.evaluate.branches import Branches
-from gristmill.evaluate.config import JsonlItems, MultipleChoice
+from gristmill.evaluate.config import MultipleChoice
 from gristmill.evaluate.logps import completion_logps
 from gristmill.evaluate.multiple_choice import Item, answer_items, choice_metrics, read_items
 
@@ -76,5 +76,5 @@ def test_a_damaged_item_is_named_by_file_and_line(tmp_path: Path, item: dict, co
     good = {"id": "first", "question": "q", "choices": ["x", "y"], "answer": 0}
     path.write_text(f"{json.dumps(good)}\n{json.dumps(item)}\n")
     with pytest.raises(ValueError, match=r"items\.jsonl:2: ") as error:
-        read_items(MultipleChoice(data=JsonlItems(path=path)), None)
+        read_items(path)
     assert complaint in str(error.value)

@@ -106,7 +106,7 @@ def test_what_an_mlflow_that_was_away_did_not_get_is_delivered_later_and_once(
     client.is_away = True
     with pytest.raises(MlflowException):
         run.finish(record, store.report(record.address), folder)
-    monkeypatch.setattr(tracking, "_client", lambda: client)
+    monkeypatch.setattr(tracking, "mlflow_client", lambda: client)
     tracking.deliver_left(store)
     assert dict(left.left()) == {"run": record.address}, "still away"
     client.is_away = False

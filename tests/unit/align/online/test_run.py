@@ -27,6 +27,7 @@ from gristmill.align.online.prompts_config import JsonlPrompts
 from gristmill.align.online.rollout import Answer, Endings, sample
 from gristmill.align.online.run import run_online
 from gristmill.align.rows_config import FileRows
+from gristmill.dedup.decontaminate_config import DecontaminateConfig, ItemFile
 from gristmill.evaluate.checkpoints import load_model, load_tokenizer
 from gristmill.schema import Resources
 
@@ -203,6 +204,20 @@ def test_prompts_that_spell_a_special_token_are_left_out_and_counted(tiny_model:
     train, held_out, dropped = read_prompts(config, None, load_tokenizer(tiny_model), room=60)
     assert dropped == {"spells_special_token": 2, "too_long": 1}
     assert {prompt.text for prompt in (*train, *held_out)} == {row["prompt"] for row in rows}
+
+
+def test_prompts_that_hold_a_benchmark_item_do_not_train(tiny_model: Path, tmp_path: Path):
+    asked = "a tall grey heron ate nine small frogs at dawn"
+    rows = [{"prompt": f"{n}+{n}=", "answer": f"{n + n}"} for n in range(60)]
+    path, items = tmp_path / "sums.jsonl", tmp_path / "items.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in (*rows, {"prompt": asked, "answer": ""})))
+    items.write_text(json.dumps({"question": asked}) + "\n")
+    config = GrpoConfig(**{**SMALL, "prompts": JsonlPrompts(path=path, held_out=0.1), "held_out_prompts": 60})
+    tokenizer, kept_out = load_tokenizer(tiny_model), DecontaminateConfig(benchmarks=[ItemFile(path=items)])
+    before, _, none = read_prompts(config, None, tokenizer, room=100)
+    train, _, dropped = read_prompts(config, None, tokenizer, room=100, decontaminate=kept_out)
+    assert (none, dropped) == ({}, {"benchmark_item": 1})
+    assert {prompt.text for prompt in before} - {prompt.text for prompt in train} == {asked}
 
 
 def test_a_template_that_asks_for_a_missing_field_names_the_row(tiny_model: Path, tmp_path: Path):
