@@ -84,19 +84,17 @@ class ParallelModel:
     def clip_gradients(self, max_norm: float) -> float:
         """Scale the whole gradient down to this norm where it is longer. Returns its norm before."""
         weights = [weight for weight in self.model.parameters() if weight.grad is not None]
-        norm = self._gradient_norm(weights)
+        norm = self._norm([local_part(weight.grad) for weight in weights if weight.grad is not None])
         clip_grads_with_norm_(weights, max_norm, norm)
         return norm.item()
 
-    def _gradient_norm(self, weights: list[nn.Parameter]) -> Tensor:
-        """The norm of the gradient of these weights, over all processes.
+    def _norm(self, gradients: list[Tensor]) -> Tensor:
+        """The norm over all processes of gradients of which each has its part, in float32.
 
-        Added up in float64 and rounded once, the same bits come out however the weights are cut: a last digit would
-        send a token to another expert some steps later.
+        Added up in float64 and rounded once, it has the same bits however the weights are cut: a last digit would send
+        a token to another expert some steps later.
         """
-        squares = torch.stack(
-            [torch.linalg.vector_norm(local_part(weight.grad).double()).square() for weight in weights]
-        )
+        squares = torch.stack([torch.linalg.vector_norm(gradient.double()).square() for gradient in gradients])
         if self.is_sharded:
             assert self.mesh
             dist.all_reduce(squares, group=self.mesh.get_group("shard"))

@@ -139,9 +139,9 @@ def test_two_processes_give_the_bits_of_one_with_the_same_micro_batches(run_file
 def test_the_gradients_norm_is_the_nearest_float32_and_clipping_scales_by_it(make_run, tmp_path):
     trainer = Trainer(make_run(), tmp_path, ALONE)
     draws = torch.Generator().manual_seed(0)
-    for weight in trainer.model.parameters():
-        weight.grad = torch.randn(weight.shape, generator=draws)
-    gradients = [weight.grad.clone() for weight in trainer.model.parameters()]
+    gradients = [torch.randn(weight.shape, generator=draws) for weight in trainer.model.parameters()]
+    for weight, gradient in zip(trainer.model.parameters(), gradients, strict=True):
+        weight.grad = gradient.clone()
     exact = math.sqrt(math.fsum(value * value for gradient in gradients for value in gradient.flatten().tolist()))
     assert trainer.parallel.clip_gradients(0.5) == np.float32(exact)
     for weight, gradient in zip(trainer.model.parameters(), gradients, strict=True):
