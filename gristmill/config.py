@@ -25,6 +25,7 @@ from gristmill.ledger.config import PricesConfig
 from gristmill.model.config import ModelConfig
 from gristmill.model.open_models_config import LicensesConfig, OpenModelConfig
 from gristmill.promotion.config import PromoteConfig
+from gristmill.promotion.rules import check_rules
 from gristmill.review.config import PreferencesConfig
 from gristmill.scaling.config import ScalingConfig
 from gristmill.scaling.ladder import Rung, ladder
@@ -295,6 +296,10 @@ class PipelineConfig(Schema):
             if not isinstance(benchmark, HubBenchmark) and isinstance(benchmark.data, LocalItems)
         ]
         return self.decontaminate.with_benchmarks(asked)
+
+    def check_promotion(self) -> None:
+        """Raises ValueError for a rule of `promote` that no model could pass, because of what `evaluate` asks."""
+        check_rules(self.promote, self.evaluate)
 
     def kept_out_of(self, stage: Literal["sft", "reward_model", "align"]) -> DecontaminateConfig | None:
         """The benchmark items that no row of this stage may hold; None where the stage `examples` made all rows, which
