@@ -138,9 +138,9 @@ def refusal(flow: str, config: PipelineConfig, refresh: frozenset[str]) -> str |
     """Why training cannot go on from the model that is named, by its licence or its vocabulary; known from the plan,
     hours before training is reached.
 
-    Raises ValueError when the flow has stages that such a model cannot pass.
+    Raises ValueError when the flow has stages that such a model cannot pass, or none that the refresh names.
     """
-    if config.model.start.kind == "scratch" and not config.model.is_masked:
+    if config.model.start.kind == "scratch" and not config.model.is_masked and not refresh:
         return None
     steps = make_plan(flow, config, refresh, warn=lambda text: None)  # the run itself will say it
     asked = ("open_model", "pretrain")

@@ -1,5 +1,6 @@
 """What decontamination computes, and which files hold the items that must not be trained on."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -103,6 +104,14 @@ class DecontaminateConfig(StageConfig):
             "benchmarks": [file.identity() for file in self.benchmarks],
             "against": [_sha256("decontaminate.against", Path(path) / HELD_OUT_INDEX) for path in self.against],
         }
+
+
+@dataclass(frozen=True)
+class KeptOut:
+    """Benchmark items that no row may teach. asked: folder with the held-out items of the stage `examples`."""
+
+    config: DecontaminateConfig
+    asked: Path | None = None
 
 
 def _sha256(key: str, path: Path) -> str:
