@@ -9,7 +9,6 @@ from flows.promote import promote
 from flows.scaling import scaling
 from flows.train import base_model, train
 from gristmill.config import PipelineConfig
-from gristmill.promotion.rules import check_rules
 from tasks.sft import sft
 
 
@@ -25,7 +24,7 @@ def pipeline(config: PipelineConfig) -> None:
             "sft.task=classification makes a model that answers nothing, so it can be neither aligned nor asked "
             "benchmarks; start the flow that ends with it: gristmill run classify"
         )
-    check_rules(config.promote, config.evaluate)
+    config.check_promotion()
     grist = data(config)
     flour = train(config, grist)
     promote(config, grist, flour)

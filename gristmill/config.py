@@ -25,6 +25,7 @@ from gristmill.ledger.config import PricesConfig
 from gristmill.model.config import ModelConfig
 from gristmill.model.open_models_config import LicensesConfig, OpenModelConfig
 from gristmill.promotion.config import PromoteConfig
+from gristmill.promotion.rules import check_rules
 from gristmill.review.config import PreferencesConfig
 from gristmill.scaling.config import ScalingConfig
 from gristmill.scaling.ladder import Rung, ladder
@@ -145,6 +146,10 @@ class PipelineConfig(Schema):
     def registration(self) -> RegisterConfig:
         """`register` with the licences that are allowed."""
         return self.registry.model_copy(update={"licenses": self.licenses})
+
+    def check_promotion(self) -> None:
+        """Raises ValueError where a rule of `promote` could never pass; flows that promote nothing need not care."""
+        check_rules(self.promote, self.evaluate)
 
     def _check_what_is_made_is_read(self) -> None:
         if self.synthesize and self.sft.has_own_rows:
