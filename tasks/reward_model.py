@@ -18,9 +18,10 @@ def reward_model(
     examples: Examples,
     config: RewardModelConfig,
     decontaminate: DecontaminateConfig | None = None,
+    asked: Examples | None = None,
     resources: Resources = Resources(),
 ) -> Report:
     """Bradley–Terry training on preference pairs."""
-    inputs = {"model": model, "examples": examples}
+    inputs = {"model": model, "examples": examples, "asked": asked}
     configs = {"config": config, "decontaminate": decontaminate}
     return launch("gristmill.align.reward_model", out, inputs=inputs, resources=resources, **configs)

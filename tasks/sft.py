@@ -20,9 +20,10 @@ def sft(
     examples: Examples,
     config: SftConfig,
     decontaminate: DecontaminateConfig | None = None,
+    asked: Examples | None = None,
     resources: Resources = Resources(),
 ) -> Report:
     """Supervised fine-tuning on the assistant's tokens, or of a classifier."""
-    inputs = {"model": model, "examples": examples}
+    inputs = {"model": model, "examples": examples, "asked": asked}
     configs = {"config": config, "decontaminate": decontaminate}
     return launch(PROGRAMS[config.task], out, inputs=inputs, resources=resources, **configs)

@@ -8,7 +8,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 from gristmill.align.adapter_config import Adapter
 from gristmill.align.online.config import GrpoConfig, PpoConfig, ReinforceConfig
 from gristmill.align.rows_config import ArtifactRows, ExampleRows, FileRows, HubRows, MixedRows, Rows
-from gristmill.dedup.decontaminate_config import DecontaminateConfig
+from gristmill.dedup.decontaminate_config import DecontaminateConfig, KeptOut
 from gristmill.program import Run
 from gristmill.schema import StageConfig
 
@@ -215,6 +215,13 @@ class TrainingRun(Run):
     """Folder of the examples artifact, where the configuration asks for it."""
     decontaminate: DecontaminateConfig | None = None
     """Benchmark items that no row to train on may hold; null where rows come from the stage `examples` alone."""
+    asked: Path | None = None
+    """Folder of the examples artifact whose held-out items are benchmark items, too."""
+
+    @property
+    def kept_out(self) -> KeptOut | None:
+        """Benchmark items with the place of their files."""
+        return KeptOut(self.decontaminate, self.asked) if self.decontaminate else None
 
 
 class SftRun(TrainingRun):

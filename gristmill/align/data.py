@@ -19,7 +19,7 @@ from gristmill.align import formats
 from gristmill.align.formats import Conversation, Labelled, LabelledText, Pair
 from gristmill.align.row_files import license_of, read_rows, rows_of
 from gristmill.align.rows_config import ArtifactRows, ExampleRows, FileRows, HubRows, MixedRows
-from gristmill.dedup.decontaminate_config import DecontaminateConfig
+from gristmill.dedup.decontaminate_config import KeptOut
 from gristmill.dedup.rows import items_in_rows
 from gristmill.evaluate.chat_format import Message
 from gristmill.model.origin import data_licenses, note_data_license
@@ -59,14 +59,14 @@ class Split(Generic[R]):
 
 
 def read_conversations(
-    source: AnyRows | MixedRows, examples: Path | None, decontaminate: DecontaminateConfig | None = None
+    source: AnyRows | MixedRows, examples: Path | None, kept_out: KeptOut | None = None
 ) -> Split[Conversation]:
-    """Rows for SFT. decontaminate: rows that hold one of these benchmark items do not train.
+    """Rows for SFT. kept_out: rows that hold one of these benchmark items do not train.
 
     Raises ValueError naming file and row, or when either part is empty.
     """
     read = _mixed(source) if isinstance(source, MixedRows) else _read(source, examples, "sft", _instruction)
-    return _without_items(read, examples, decontaminate)
+    return _without_items(read, kept_out)
 
 
 def _instruction(row: dict[str, Any], where: str) -> list[Conversation] | formats.Reason:
@@ -106,10 +106,10 @@ def _repeated(rows: list[Conversation], times: float) -> list[Conversation]:
     return [*rows * int(whole), *(row for row in rows if _share(row.messages, salt="mix") < rest)]
 
 
-def read_pairs(source: AnyRows, examples: Path | None, decontaminate: DecontaminateConfig | None = None) -> Split[Pair]:
+def read_pairs(source: AnyRows, examples: Path | None, kept_out: KeptOut | None = None) -> Split[Pair]:
     """Preference pairs, otherwise as `read_conversations`."""
     read = _read(source, examples, "preferences", lambda row, where: _one(formats.pair(row, where)))
-    return _without_items(read, examples, decontaminate)
+    return _without_items(read, kept_out)
 
 
 def half_of(pairs: list[Pair], half: int | None) -> list[Pair]:
@@ -117,11 +117,9 @@ def half_of(pairs: list[Pair], half: int | None) -> list[Pair]:
     return [pair for pair in pairs if half is None or (_share(opening(pair.prompt), salt="half") < 0.5) == (half == 0)]
 
 
-def read_labelled(
-    source: AnyRows, examples: Path | None, decontaminate: DecontaminateConfig | None = None
-) -> Split[Labelled]:
+def read_labelled(source: AnyRows, examples: Path | None, kept_out: KeptOut | None = None) -> Split[Labelled]:
     """Labelled answers for KTO, preference pairs as two each, otherwise as `read_conversations`."""
-    return _without_items(_read(source, examples, "preferences", formats.labelled), examples, decontaminate)
+    return _without_items(_read(source, examples, "preferences", formats.labelled), kept_out)
 
 
 def read_labelled_texts(source: FileRows | HubRows) -> Split[LabelledText]:
@@ -165,11 +163,11 @@ def write_dropped(dropped: list[Dropped], out: Path) -> dict[str, int]:
     return dict(sorted(Counter(row.reason for row in dropped).items()))
 
 
-def _without_items(split: Split[R], examples: Path | None, config: DecontaminateConfig | None) -> Split[R]:
-    if config is None:
+def _without_items(split: Split[R], kept_out: KeptOut | None) -> Split[R]:
+    if kept_out is None:
         return split
     prompts = [_digest(_beginning(one.prompt)) for one in split.train]
-    found = items_in_rows([one.text for one in split.train], prompts, examples, config)
+    found = items_in_rows([one.text for one in split.train], prompts, kept_out)
     if len(found) == len(split.train):
         raise ValueError(
             f"{len(found)} of {len(found)} rows to train on hold a benchmark item, such as {found[0]}; give rows "

@@ -11,7 +11,7 @@ import numpy as np
 
 from gristmill.align.config import DpoConfig, DpoRun, OrpoConfig
 from gristmill.align.data import note_licenses, read_pairs, write_dropped
-from gristmill.dedup.decontaminate_config import DecontaminateConfig
+from gristmill.dedup.decontaminate_config import KeptOut
 from gristmill.evaluate.statistics import mean_interval, paired_difference
 from gristmill.program import run_program
 from gristmill.progress import progress
@@ -32,12 +32,12 @@ def run_dpo(
     config: DpoConfig | OrpoConfig,
     resources: Resources,
     *,
-    decontaminate: DecontaminateConfig | None = None,
+    kept_out: KeptOut | None = None,
 ) -> Report:
     """Optimize the policy in folder `model` on preference pairs; write a model folder and metrics.jsonl to `out`.
 
     The report compares held-out pairs before and after and, given a reward model, its scores of greedy answers.
-    decontaminate: as in `run_sft`.
+    kept_out: as in `run_sft`.
     """
     from trl import DPOConfig
 
@@ -49,7 +49,7 @@ def run_dpo(
     from gristmill.evaluate.logps import completion_logps
 
     device = prepare_process(resources)
-    pairs = read_pairs(config.data, examples, decontaminate)
+    pairs = read_pairs(config.data, examples, kept_out)
     policy, tokenizer = load_model(model, device, quantization=adapters.quantization(config.adapter, device))
     trl_adapter.check_tokenizer(tokenizer)
     limit = trl_adapter.context_length(policy, config)
@@ -170,6 +170,6 @@ if __name__ == "__main__":
             out,
             run.config,
             run.resources,
-            decontaminate=run.decontaminate,
+            kept_out=run.kept_out,
         ),
     )

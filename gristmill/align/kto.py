@@ -14,7 +14,7 @@ import numpy as np
 
 from gristmill.align.config import KtoConfig, KtoRun
 from gristmill.align.data import note_licenses, read_labelled, write_dropped
-from gristmill.dedup.decontaminate_config import DecontaminateConfig
+from gristmill.dedup.decontaminate_config import KeptOut
 from gristmill.evaluate.branches import Branches
 from gristmill.evaluate.statistics import mean_interval
 from gristmill.program import run_program
@@ -39,12 +39,12 @@ def run_kto(
     config: KtoConfig,
     resources: Resources,
     *,
-    decontaminate: DecontaminateConfig | None = None,
+    kept_out: KeptOut | None = None,
 ) -> Report:
     """Optimize the policy in folder `model` on labelled answers; write a model folder and metrics.jsonl to `out`.
 
     The report says how probable held-out answers of both kinds have become, and, given a reward model, how it scores
-    greedy answers before and after. decontaminate: as in `run_sft`. Raises ValueError when either part lacks one of the
+    greedy answers before and after. kept_out: as in `run_sft`. Raises ValueError when either part lacks one of the
     kinds.
     """
     from trl import KTOConfig
@@ -56,7 +56,7 @@ def run_kto(
     from gristmill.evaluate.checkpoints import load_model, prepare_process
 
     device = prepare_process(resources)
-    rows = read_labelled(config.data, examples, decontaminate)
+    rows = read_labelled(config.data, examples, kept_out)
     policy, tokenizer = load_model(model, device, quantization=adapters.quantization(config.adapter, device))
     trl_adapter.check_tokenizer(tokenizer)
     limit = trl_adapter.context_length(policy, config)
@@ -196,6 +196,6 @@ if __name__ == "__main__":
             out,
             run.config,
             run.resources,
-            decontaminate=run.decontaminate,
+            kept_out=run.kept_out,
         ),
     )

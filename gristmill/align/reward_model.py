@@ -12,7 +12,7 @@ import numpy as np
 
 from gristmill.align.config import RewardModelConfig, RewardModelRun
 from gristmill.align.data import half_of, note_licenses, read_pairs, write_dropped
-from gristmill.dedup.decontaminate_config import DecontaminateConfig
+from gristmill.dedup.decontaminate_config import KeptOut
 from gristmill.evaluate.statistics import mean_interval, paired_difference
 from gristmill.program import run_program
 from gristmill.report import Report
@@ -33,12 +33,12 @@ def run_reward_model(
     config: RewardModelConfig,
     resources: Resources,
     *,
-    decontaminate: DecontaminateConfig | None = None,
+    kept_out: KeptOut | None = None,
 ) -> Report:
     """Train a Bradley–Terry reward model from the language model in folder `model`; write a model folder to `out`.
 
     The report gives its accuracy on held-out pairs, beside that of a rule that looks at length alone.
-    decontaminate: as in `run_sft`.
+    kept_out: as in `run_sft`.
     """
     from trl import RewardConfig, RewardTrainer
 
@@ -48,7 +48,7 @@ def run_reward_model(
     from gristmill.evaluate.checkpoints import prepare_process
 
     device = prepare_process(resources)
-    pairs = read_pairs(config.data, examples, decontaminate)
+    pairs = read_pairs(config.data, examples, kept_out)
     quantization = adapters.quantization(config.adapter, device)
     scorer, tokenizer = load_reward_model(model, device, seed=config.seed, quantization=quantization)
     trl_adapter.check_tokenizer(tokenizer)
@@ -170,6 +170,6 @@ if __name__ == "__main__":
         "gristmill.align.reward_model",
         RewardModelRun,
         lambda run, out: run_reward_model(
-            run.model, run.examples, out, run.config, run.resources, decontaminate=run.decontaminate
+            run.model, run.examples, out, run.config, run.resources, kept_out=run.kept_out
         ),
     )

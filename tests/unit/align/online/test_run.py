@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
-from gristmill.align.data import read_conversations
+from gristmill.align.data import Dropped, read_conversations
 from gristmill.align.online import config as kinds
 from gristmill.align.online.config import (
     GrpoConfig,
@@ -27,7 +28,7 @@ from gristmill.align.online.prompts_config import JsonlPrompts
 from gristmill.align.online.rollout import Answer, Endings, sample
 from gristmill.align.online.run import run_online
 from gristmill.align.rows_config import FileRows
-from gristmill.dedup.decontaminate_config import DecontaminateConfig, ItemFile
+from gristmill.dedup.decontaminate_config import DecontaminateConfig, ItemFile, KeptOut
 from gristmill.evaluate.checkpoints import load_model, load_tokenizer
 from gristmill.model.origin import data_licenses, note_data_license
 from gristmill.schema import Resources
@@ -194,7 +195,7 @@ def test_few_shot_prompts_show_solved_rows_and_no_held_out_ones(tiny_model: Path
     tokenizer = load_tokenizer(tiny_model)
     train, held_out, dropped = read_prompts(config, None, tokenizer, room=100)
     assert len(train) + len(held_out) == 38
-    assert dropped == {}
+    assert dropped == []
     shown = str(tokenizer.decode(list(held_out[0].ids)))
     assert shown.count("\n") == 2
     assert shown.endswith(held_out[0].text)
@@ -220,7 +221,7 @@ def test_prompts_that_spell_a_special_token_are_left_out_and_counted(tiny_model:
     source = JsonlPrompts(path=path, reference="{answer}", held_out=0.3)
     config = GrpoConfig(**{**SMALL, "prompts": source, "held_out_prompts": 50})
     train, held_out, dropped = read_prompts(config, None, load_tokenizer(tiny_model), room=60)
-    assert dropped == {"spells_special_token": 2, "too_long": 1}
+    assert Counter(row.reason for row in dropped) == {"spells_special_token": 2, "too_long": 1}
     assert {prompt.text for prompt in (*train, *held_out)} == {row["prompt"] for row in rows}
 
 
@@ -231,10 +232,10 @@ def test_prompts_that_hold_a_benchmark_item_do_not_train(tiny_model: Path, tmp_p
     path.write_text("".join(json.dumps(row) + "\n" for row in (*rows, {"prompt": asked, "answer": ""})))
     items.write_text(json.dumps({"question": asked}) + "\n")
     config = GrpoConfig(**{**SMALL, "prompts": JsonlPrompts(path=path, held_out=0.1), "held_out_prompts": 60})
-    tokenizer, kept_out = load_tokenizer(tiny_model), DecontaminateConfig(benchmarks=[ItemFile(path=items)])
+    tokenizer, kept_out = load_tokenizer(tiny_model), KeptOut(DecontaminateConfig(benchmarks=[ItemFile(path=items)]))
     before, _, none = read_prompts(config, None, tokenizer, room=100)
-    train, _, dropped = read_prompts(config, None, tokenizer, room=100, decontaminate=kept_out)
-    assert (none, dropped) == ({}, {"benchmark_item": 1})
+    train, _, dropped = read_prompts(config, None, tokenizer, room=100, kept_out=kept_out)
+    assert (none, dropped) == ([], [Dropped("sums.jsonl:61", "benchmark_item", "items:1")])
     assert {prompt.text for prompt in before} - {prompt.text for prompt in train} == {asked}
 
 
