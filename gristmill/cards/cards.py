@@ -91,10 +91,11 @@ def licence_text(facts: CardFacts) -> str:
         return (
             f"This model was made from {facts.origin.name}, whose licence is {facts.origin.license}.\n"
             "Its terms hold for this model too.\n"
+            f"The licences of what it learned from since are listed in {DATA_CARD}.\n"
         )
     return (
         "This model was trained from scratch, and its owner has stated no licence for it.\n"
-        f"The licences that its training text states are listed in {DATA_CARD}.\n"
+        f"The licences of its training text and rows are listed in {DATA_CARD}.\n"
     )
 
 
