@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar
 
+from gristmill.addresses import traceback_of, without_secrets
 from gristmill.artifacts import Artifact, Checkpoint
 from gristmill.errors import NotHere
 from gristmill.ledger.config import PricesConfig
@@ -46,11 +47,16 @@ Notes = Callable[[dict[str, Any]], list[str]]
 
 
 class StageFailed(RuntimeError):
-    """A stage stopped; what was finished before it stays reusable."""
+    """A stage stopped; what was finished before it stays reusable.
+
+    Prefect keeps, shows and posts the message, and logs the traceback. So the cause is told in them without the
+    passwords that a library's error may repeat: raise it `from None`, its note has the cause's traceback.
+    """
 
     def __init__(self, label: str, cause: Exception, address: str = "") -> None:
-        super().__init__(f"{label}: {cause}")
+        super().__init__(f"{label}: {without_secrets(cause)}")
         self.label, self.cause, self.address = label, cause, address
+        self.add_note(traceback_of(cause))
 
 
 @dataclass
@@ -381,7 +387,7 @@ class Stage(Generic[P, A]):
                 ):
                     report = self.function(draft, **arguments)  # type: ignore[reportCallIssue]
             except Exception as error:
-                raise StageFailed(self.label, error, recipe.address) from error
+                raise StageFailed(self.label, error, recipe.address) from None
             seconds = meter.seconds
             record = here.store.publish(
                 draft,

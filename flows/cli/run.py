@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ from flows.cli.patience import deliver_events_later, wait_for_prefect
 from flows.cli.plan import make_plan
 from flows.cli.servers import Endpoints, ServerUnavailable, ensure_servers, find_endpoints
 from flows.pipeline import FLOWS
-from gristmill.addresses import without_secrets
+from gristmill.addresses import traceback_of, without_secrets
 from gristmill.config import PipelineConfig
 from gristmill.schema import SourceUnavailable
 from tasks.run_report import publish_run_report, write_run_report
@@ -154,7 +153,7 @@ def _prepare_server() -> None:
     from flows.cli.automations import ensure_automations
     from flows.cli.liveness import sweep
 
-    ensure_automations()
+    ensure_automations(ends_notices=False)
     for name in sweep(workspace.home()):
         print(f"note: {name} had no process any more and is closed as Crashed", file=sys.stderr)
 
@@ -266,7 +265,7 @@ def _explain(error: Exception) -> None:
     cause = error.cause if isinstance(error, StageFailed) else error
     where = f"{error.label} stopped: " if isinstance(error, StageFailed) else ""
     if not isinstance(cause, SPEAKING):
-        traceback.print_exception(cause)
+        print(traceback_of(cause), end="", file=sys.stderr)
     print(f"gristmill: {where}{without_secrets(cause)}", file=sys.stderr)
     if getattr(cause, "errno", None) == errno.ENOSPC or "No space left" in str(cause):
         print(

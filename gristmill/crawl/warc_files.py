@@ -166,10 +166,10 @@ def _expand_remote(path: str) -> list[str]:
 
 
 def _remote(location: str) -> tuple[Any, str]:
-    from fsspec.core import url_to_fs
+    from gristmill.guarded_http import filesystem_of
 
     try:
-        return url_to_fs(location)
+        return filesystem_of(location)
     except (ImportError, ValueError) as error:
         raise ValueError(f"ingest.sources: {location} cannot be opened: {error}") from error
 

@@ -231,7 +231,7 @@ def test_a_refresh_that_reaches_no_stage_is_refused(crawl: Path, refresh: str, o
 
 def test_what_evaluate_asks_is_decontaminated_by_its_content(crawl: Path):
     asked = crawl / "mine.jsonl"
-    override = f"evaluate.benchmarks=[{{name: mine, data: {{kind: jsonl, path: {asked}}}}}]"
+    override = f"evaluate.benchmarks=[{{name: docs_choice}}, {{name: mine, data: {{kind: jsonl, path: {asked}}}}}]"
     decontaminate = 8
     asked.write_text('{"question": "Who?", "choices": ["I", "you"], "answer": 0}\n')
     before = keys(crawl, override)
@@ -275,12 +275,16 @@ def test_what_nothing_reads_is_refused_or_left_out(crawl: Path):
     with pytest.raises(ValueError, match=r"neither reward_model nor align would read them"):
         config(people, f"reward_model.{data}", f"align.{data}")
     assert config(people, f"align.{data}").asks_reward_model
+    judge = "align.monitors={judge: [{kind: judge_model}]}"
+    alone = config(people, "align.algorithm=grpo", "align.rewards=[{kind: number}]", judge).reward_models
+    assert [one.half if one else "none" for one in alone] == ["none", None]
+    assert [one.half for one in config("align.algorithm=grpo", judge).reward_models if one] == [0, 1]
     assert "reward_model" in stages()
     assert "reward_model" not in stages("align.answered_prompts=0")
     numbers = ("align.algorithm=grpo", "align.rewards=[{kind: number}]")
     assert "reward_model" not in stages(*numbers)
     assert "reward_model" in stages(*numbers, "test_time={}")
-    judged = stages(*numbers, "align.monitors={judge: [{kind: judge_model}]}")
+    judged = stages(*numbers, judge)
     assert {"reward_model[judge]"} == {label for label in judged if label.startswith("reward_model")}
 
 
