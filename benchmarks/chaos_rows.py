@@ -15,7 +15,7 @@ import psutil
 from chaos_ground import Chaos, Seen, in_training, run, told
 from chaos_place import PLANTED, Ended, Place, programs_of, until, workers_of
 from chaos_prefect import AWAY_S, cancelled, left_running, prefect_away, told_to_end
-from chaos_store import slow, store_goes_away, store_is, tired
+from chaos_store import LIMIT_S, slow, store_goes_away, store_is, tired
 from publish_sweep import swept
 
 TRAININGS = ("pretrain", "sft", "reward_model", "align", "evaluate[pretrain]", "evaluate[sft]", "evaluate[align]")
@@ -288,8 +288,12 @@ ROWS: list[tuple[str, str, Callable[[Chaos], Seen]]] = [
     ("MLflow away at the start", f"exit 1 within 60 s, nothing begun; {SAME}", mlflow_away_at_start),
     ("MLflow away in pretrain", f"the model is kept, metrics arrive once; {SAME}", mlflow_away_in_training),
     ("MLflow away at registration", f"exit 1; {SAME}", mlflow_away_at_registration),
-    ("object store slow", f"exit 0; {SAME_BYTES}", store_is(slow)),
-    ("object store answers 503 to every third request", f"exit 0; {SAME_BYTES}", store_is(tired)),
+    ("object store slow", f"exit 0 within {LIMIT_S:.0f} s; {SAME_BYTES}", store_is(slow)),
+    (
+        "object store answers 503 to every third request",
+        f"exit 0 within {LIMIT_S:.0f} s; {SAME_BYTES}",
+        store_is(tired),
+    ),
     ("object store away from dedup on", f"exit 1 with a sentence; {SAME_BYTES}", store_goes_away),
     ("disk full in split", f"exit 1 that names the disk; {SAME}", disk_full("split")),
     ("disk full in pretrain", f"exit 1 that names the disk; {SAME}", disk_full("pretrain")),
