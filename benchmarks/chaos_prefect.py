@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -18,6 +18,8 @@ from chaos_place import MICRO, Place, until
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 AWAY_S = 60.0
@@ -60,29 +62,56 @@ def prefect_away(for_good: bool) -> Callable[[Chaos], Seen]:
 
 
 def cancelled(chaos: Chaos) -> Seen:
-    """Cancelled as the UI's button does it. The program is held until it has been told, since it trains for seconds."""
+    """Cancelled as the UI's button does it."""
     with chaos.place("cancelled") as place:
+        draft = place.draft(place.keys()["pretrain"])
         place.forget("pretrain", "align")
         with prefect(chaos) as client, scheduled(place) as scheduler:
             number = start(client)
             in_training(place, scheduler)
-            (program,) = trainings(place)
-            program.suspend()
-            client.set_flow_run_state(number, State(type=StateType.CANCELLING, name="Cancelling"))
-            asked = time.monotonic()
-            was_told = until(lambda: has_pending(program, signal.SIGTERM))
-            program.resume()
+            cancelling = State(type=StateType.CANCELLING, name="Cancelling")
+            faults = _tell(place, lambda: client.set_flow_run_state(number, cancelling))
+            told_at = time.monotonic()
             until(lambda: is_final(client, number), every_s=0.5)
-            took, shown = time.monotonic() - asked, states(client, number)
+            took, shown = time.monotonic() - told_at, states(client, number)
             until(lambda: not own(place, scheduler), limit_s=30, every_s=0.5)
-            left = [process.cmdline() for process in own(place, scheduler)]
-            kept = [path.name for path in place.draft(place.keys()["pretrain"]).glob("checkpoints/step-*")]
-        seconds, faults = chaos.recovered(place)
-    faults += [] if was_told else ["the training was not told to end"]
+            faults += [f"left over: {process.cmdline()}" for process in own(place, scheduler)]
+            kept = [path.name for path in draft.glob("checkpoints/step-*")]
+        seconds, more = chaos.recovered(place)
     faults += [] if shown.startswith("Cancelled") else [f"Prefect shows {shown}"]
     faults += [] if kept else ["no checkpoint"]
-    faults += [f"left over: {left}"] if left else []
-    return f"Prefect: {shown} {took:.0f} s later, {', '.join(kept)}, no process left; again: 0", seconds, faults
+    return f"Prefect: {shown} {took:.0f} s later, {', '.join(kept)}, no process left; again: 0", seconds, faults + more
+
+
+def told_to_end(chaos: Chaos) -> Seen:
+    """SIGTERM to a run that was started by hand, as Slurm sends it before a job's time is over."""
+    with chaos.place("told") as place:
+        draft = place.draft(place.keys()["pretrain"])
+        place.forget("pretrain", "align")
+        flow = place.start(*run())
+        in_training(place, flow)
+        (number,) = flow_runs(place)
+        faults = _tell(place, flow.terminate)
+        first = place.end(flow, limit_s=120)
+        faults += [f"left over: {process.cmdline()}" for process in place.processes()]
+        kept = [path.name for path in draft.glob("checkpoints/step-*")]
+        with prefect(chaos) as client:
+            shown = states(client, number)
+        seconds, more = chaos.recovered(place)
+    faults += [] if first.code == 143 else [f"it ended with {first.code}"]
+    faults += [] if shown.startswith("Crashed") else [f"Prefect shows {shown}"]
+    faults += [] if kept else ["no checkpoint"]
+    return f"exit {first.code}, {', '.join(kept)}, Prefect: {shown}; again: 0", seconds, faults + more
+
+
+def _tell(place: Place, tell: Callable[[], object]) -> list[str]:
+    """The training is held until it has been told to end, since it takes seconds. Returns what was wrong."""
+    (program,) = trainings(place)
+    program.suspend()
+    tell()
+    was_told = until(lambda: has_pending(program, signal.SIGTERM))
+    program.resume()
+    return [] if was_told else ["the training was not told to end"]
 
 
 def left_running(chaos: Chaos) -> Seen:
@@ -142,8 +171,14 @@ def scheduled(place: Place) -> Iterator[subprocess.Popen[str]]:
 
 def start(client: SyncPrefectClient) -> UUID:
     """A run of that deployment, as the UI's button starts it."""
-    deployment = client.read_deployment_by_name("pipeline/chaos")
+    deployment = until(lambda: _deployment(client), every_s=0.5)
     return client.create_flow_run_from_deployment(deployment.id).id
+
+
+def _deployment(client: SyncPrefectClient) -> DeploymentResponse | None:
+    with suppress(ObjectNotFound):  # the scheduler has not got so far
+        return client.read_deployment_by_name("pipeline/chaos")
+    return None
 
 
 def flow_runs(place: Place) -> list[UUID]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 from chaos_ground import Chaos, Seen, in_training, run, told
 from chaos_place import PLANTED, Ended, Place, programs_of, until, workers_of
-from chaos_prefect import AWAY_S, cancelled, left_running, prefect_away
+from chaos_prefect import AWAY_S, cancelled, left_running, prefect_away, told_to_end
 from chaos_store import slow, store_goes_away, store_is, tired
 from publish_sweep import swept
 
@@ -283,6 +283,7 @@ ROWS: list[tuple[str, str, Callable[[Chaos], Seen]]] = [
     ),
     ("Prefect away for good in pretrain", f"it ends by itself within 300 s; {SAME}", prefect_away(for_good=True)),
     ("cancelled in pretrain", f"a checkpoint, no process left, Prefect: Cancelled; {SAME}", cancelled),
+    ("told to end in pretrain", f"exit 143, a checkpoint, no process left, Prefect: Crashed; {SAME}", told_to_end),
     ("a worker and its run killed, and a run by hand", f"Prefect: Crashed within 600 s; {SAME}", left_running),
     ("MLflow away at the start", f"exit 1 within 60 s, nothing begun; {SAME}", mlflow_away_at_start),
     ("MLflow away in pretrain", f"the model is kept, metrics arrive once; {SAME}", mlflow_away_in_training),

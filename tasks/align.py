@@ -20,7 +20,7 @@ PROGRAMS = {
 }
 
 
-@stage(produces=Checkpoint, version=2, launches=True)
+@stage(produces=Checkpoint, version=3, launches=True)
 def align(
     out: Path,
     model: Checkpoint,
@@ -29,10 +29,11 @@ def align(
     config: AlignConfig,
     judge_model: Checkpoint | None = None,
     decontaminate: DecontaminateConfig | None = None,
+    asked: Examples | None = None,
     resources: Resources = Resources(),
 ) -> Report:
     """Optimize the policy by preferences (DPO, ORPO, KTO), or by rewards of answers it samples (GRPO, RLOO, PPO)."""
-    inputs = {"model": model, "examples": examples, "reward_model": reward_model}
+    inputs = {"model": model, "examples": examples, "asked": asked, "reward_model": reward_model}
     inputs |= {"judge_model": judge_model} if judge_model else {}
     configs = {"config": config, "decontaminate": decontaminate}
     return launch(PROGRAMS[config.algorithm], out, inputs=inputs, resources=resources, **configs)

@@ -14,8 +14,9 @@ from typing import Any
 from gristmill.addresses import without_secrets
 from gristmill.artifacts import Artifact
 from gristmill.cards.cards import MODEL_CARD, Cards
-from gristmill.schema import SourceUnavailable
-from tasks.tracking import mlflow_client, parent_run_id
+from gristmill.errors import NotHere, SourceUnavailable
+from gristmill.promotion.aliases import ARTIFACT, PROMOTED_OVER, unknown_champion
+from tasks.tracking import ExplainedClient, MlflowFailed, explained, mlflow_client, parent_run_id
 
 REQUIREMENTS = ("mlflow", "torch", "transformers", "tokenizers", "safetensors", "accelerate", "jinja2")
 """What a registered chat model needs to be loaded and asked."""
@@ -60,13 +61,15 @@ def champion_before(model: str, candidate: str) -> str | None:
     """The checkpoint that `candidate` has to beat: the champion's address, or None when there is no champion.
 
     When the candidate itself is champion, it is the one it was promoted over: asking again gives the same answer.
+    Raises NotHere when gristmill did not register the champion.
     """
     champion = version_by_alias(model, "champion")
     if champion is None:
         return None
-    if champion["tags"].get("gristmill.artifact") == candidate:
-        return champion["tags"].get("gristmill.promoted_over") or None
-    return champion["tags"].get("gristmill.artifact")
+    artifact = champion["tags"].get(ARTIFACT)
+    if not artifact:
+        raise NotHere(unknown_champion(model, str(champion["version"])))
+    return champion["tags"].get(PROMOTED_OVER) or None if artifact == candidate else artifact
 
 
 def _get(path: str, query: dict[str, str]) -> dict[str, Any]:
@@ -107,7 +110,7 @@ def register_model(model: Artifact, cards: Cards, *, name: str) -> str:
     Returns the version. A version already made from this checkpoint is used again, not doubled.
     """
     client = mlflow_client()
-    known = [v for v in model_versions(name) if v["tags"].get("gristmill.artifact") == model.address]
+    known = [v for v in model_versions(name) if v["tags"].get(ARTIFACT) == model.address]
     version = str(max(int(v["version"]) for v in known)) if known else _log_chat_model(model, cards, name)
     for key, value in cards.tags.items():
         client.set_model_version_tag(name, version, f"gristmill.{key}", value)
@@ -135,7 +138,7 @@ def _log_chat_model(model: Artifact, cards: Cards, name: str) -> str:
     policy.name_or_path = f"gristmill:{model.address}"
     pipeline_parts = {"model": policy, "tokenizer": tokenizer}
     # dict form: log_model("<path>") fails with transformers 5.23
-    with mlflow.start_run(run_id=parent_run_id()):
+    with explained("log_model"), mlflow.start_run(run_id=parent_run_id()):
         logged = mlflow.transformers.log_model(
             pipeline_parts,
             name="model",
@@ -163,7 +166,7 @@ class Registry:
     """
 
     def __init__(self, client: Any = None) -> None:
-        self.client = client or mlflow_client()
+        self.client = ExplainedClient(client) if client else mlflow_client()
 
     def aliases(self, model: str) -> dict[str, str]:
         """Alias → version; empty when there is no such model."""
@@ -192,13 +195,9 @@ class Registry:
         self._ask("set_model_version_tag", model, version, key, value)
 
     def _ask(self, what: str, *arguments: str) -> Any:
-        from mlflow.exceptions import MlflowException
-
         try:
             return getattr(self.client, what)(*arguments)
-        except MlflowException as error:
-            said = without_secrets(error).splitlines()[0][:200]
+        except MlflowFailed as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                raise LookupError(said) from error
-            where = without_secrets(os.environ.get("MLFLOW_TRACKING_URI", "its default place"))
-            raise RuntimeError(f"MLflow at {where} failed at {what} ({said})") from error
+                raise LookupError(str(error)) from error
+            raise

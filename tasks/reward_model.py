@@ -11,16 +11,17 @@ from tasks.launch import launch
 from tasks.stage import stage
 
 
-@stage(produces=Checkpoint, version=2, launches=True)
+@stage(produces=Checkpoint, version=3, launches=True)
 def reward_model(
     out: Path,
     model: Checkpoint,
     examples: Examples,
     config: RewardModelConfig,
     decontaminate: DecontaminateConfig | None = None,
+    asked: Examples | None = None,
     resources: Resources = Resources(),
 ) -> Report:
     """Bradley–Terry training on preference pairs."""
-    inputs = {"model": model, "examples": examples}
+    inputs = {"model": model, "examples": examples, "asked": asked}
     configs = {"config": config, "decontaminate": decontaminate}
     return launch("gristmill.align.reward_model", out, inputs=inputs, resources=resources, **configs)

@@ -13,16 +13,17 @@ from tasks.stage import stage
 PROGRAMS = {"chat": "gristmill.align.sft", "classification": "gristmill.align.classification"}
 
 
-@stage(produces=Checkpoint, version=2, launches=True)
+@stage(produces=Checkpoint, version=3, launches=True)
 def sft(
     out: Path,
     model: Checkpoint,
     examples: Examples,
     config: SftConfig,
     decontaminate: DecontaminateConfig | None = None,
+    asked: Examples | None = None,
     resources: Resources = Resources(),
 ) -> Report:
     """Supervised fine-tuning on the assistant's tokens, or of a classifier."""
-    inputs = {"model": model, "examples": examples}
+    inputs = {"model": model, "examples": examples, "asked": asked}
     configs = {"config": config, "decontaminate": decontaminate}
     return launch(PROGRAMS[config.task], out, inputs=inputs, resources=resources, **configs)

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ from flows.cli.patience import deliver_events_later, wait_for_prefect
 from flows.cli.plan import make_plan
 from flows.cli.servers import Endpoints, ServerUnavailable, ensure_servers, find_endpoints
 from flows.pipeline import FLOWS
-from gristmill.addresses import without_secrets
+from gristmill.addresses import traceback_of, without_secrets
 from gristmill.config import PipelineConfig
 from gristmill.schema import SourceUnavailable
 from tasks.run_report import publish_run_report, write_run_report
@@ -139,9 +138,9 @@ def refusal(flow: str, config: PipelineConfig, refresh: frozenset[str]) -> str |
     """Why training cannot go on from the model that is named, by its licence or its vocabulary; known from the plan,
     hours before training is reached.
 
-    Raises ValueError when the flow has stages that such a model cannot pass.
+    Raises ValueError when the flow has stages that such a model cannot pass, or none that the refresh names.
     """
-    if config.model.start.kind == "scratch" and not config.model.is_masked:
+    if config.model.start.kind == "scratch" and not config.model.is_masked and not refresh:
         return None
     steps = make_plan(flow, config, refresh, warn=lambda text: None)  # the run itself will say it
     asked = ("open_model", "pretrain")
@@ -153,7 +152,7 @@ def _prepare_server() -> None:
     from flows.cli.automations import ensure_automations
     from flows.cli.liveness import sweep
 
-    ensure_automations()
+    ensure_automations(ends_notices=False)
     for name in sweep(workspace.home()):
         print(f"note: {name} had no process any more and is closed as Crashed", file=sys.stderr)
 
@@ -265,7 +264,7 @@ def _explain(error: Exception) -> None:
     cause = error.cause if isinstance(error, StageFailed) else error
     where = f"{error.label} stopped: " if isinstance(error, StageFailed) else ""
     if not isinstance(cause, SPEAKING):
-        traceback.print_exception(cause)
+        print(traceback_of(cause), end="", file=sys.stderr)
     print(f"gristmill: {where}{without_secrets(cause)}", file=sys.stderr)
     if getattr(cause, "errno", None) == errno.ENOSPC or "No space left" in str(cause):
         print(
