@@ -152,10 +152,6 @@ class PipelineConfig(Schema):
         """`register` with the licences that are allowed."""
         return self.registry.model_copy(update={"licenses": self.licenses})
 
-    def check_promotion(self) -> None:
-        """Raises ValueError where a rule of `promote` could never pass; flows that promote nothing need not care."""
-        check_rules(self.promote, self.evaluate)
-
     def _check_what_is_made_is_read(self) -> None:
         if self.synthesize and self.sft.has_own_rows:
             raise ValueError(
