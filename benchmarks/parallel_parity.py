@@ -4,11 +4,11 @@
 
 Shakespeare's bytes, windows of 128, 8 a step; a dense model and a mixture of experts, 2 layers × 64. One process sends
 8 rows through the model at once and each of two 4, so that all sums are made in another order; `accumulated` is one
-process with micro-batches of 4, as each of the two has. Optimizers: AdamW for all weights; Muon whose Newton-Schulz
-iteration runs in float32 (the parity switch `optim.newton_schulz`); Muon with bfloat16, the default, which is
-`torch.optim.Muon` bit by bit where a weight is one matrix. There, a last digit decides how a number is rounded, so the
-losses part. Whether that matters is the last part: bits per byte of whole runs that differ in nothing but that
-precision, and the mean of their differences over seeds with its 95 % interval (Student's t).
+process with micro-batches of 4, as each of the two has: the yardstick, whose bits both layouts give. Optimizers: AdamW
+for all weights; Muon whose Newton-Schulz iteration runs in float32 (the parity switch `optim.newton_schulz`); Muon with
+bfloat16, the default, which is `torch.optim.Muon` bit by bit where a weight is one matrix. There, a last digit decides
+how a number is rounded, so the losses part. Whether that matters is the last part: bits per byte of whole runs that
+differ in nothing but that precision, and the mean of their differences over seeds with its 95 % interval (Student's t).
 
 With experts, a last digit may send a token to another expert, and then the losses part at once, in whatever precision.
 `same_routing` says for how many steps every expert of both runs got equally many tokens (their use is logged at every

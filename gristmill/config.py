@@ -25,6 +25,7 @@ from gristmill.ledger.config import PricesConfig
 from gristmill.model.config import ModelConfig
 from gristmill.model.open_models_config import LicensesConfig, OpenModelConfig
 from gristmill.promotion.config import PromoteConfig
+from gristmill.promotion.rules import check_rules
 from gristmill.review.config import PreferencesConfig
 from gristmill.scaling.config import ScalingConfig
 from gristmill.scaling.ladder import Rung, ladder
@@ -135,6 +136,11 @@ class PipelineConfig(Schema):
             raise ValueError(
                 "nights deduplicates every night against all earlier ones, so dedup.against must be empty and nothing "
                 "may be in leave_out"
+            )
+        if self.nights and self.dedup.earlier == "by_rule":
+            raise ValueError(
+                "dedup.earlier=by_rule lists earlier pages that lose, but the corpus of nights keeps the documents of "
+                "every night as they are, so it would hold both; with nights leave dedup.earlier at wins"
             )
         self._check_what_is_made_is_read()
         self._check_prompts_stay_held_out()
@@ -290,6 +296,10 @@ class PipelineConfig(Schema):
             if not isinstance(benchmark, HubBenchmark) and isinstance(benchmark.data, LocalItems)
         ]
         return self.decontaminate.with_benchmarks(asked)
+
+    def check_promotion(self) -> None:
+        """Raises ValueError for a rule of `promote` that no model could pass, because of what `evaluate` asks."""
+        check_rules(self.promote, self.evaluate)
 
     def kept_out_of(self, stage: Literal["sft", "reward_model", "align"]) -> DecontaminateConfig | None:
         """The benchmark items that no row of this stage may hold; None where the stage `examples` made all rows, which

@@ -3,6 +3,7 @@
 So a run that reuses everything, and `plan`, import no MLflow.
 """
 
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -14,8 +15,9 @@ from typing import Any
 from gristmill.addresses import without_secrets
 from gristmill.artifacts import Artifact
 from gristmill.cards.cards import MODEL_CARD, Cards
-from gristmill.schema import SourceUnavailable
-from tasks.tracking import mlflow_client, parent_run_id
+from gristmill.errors import NotHere, SourceUnavailable
+from gristmill.promotion.aliases import ARTIFACT, PROMOTED_OVER, unknown_champion
+from tasks.tracking import MISSING, PASSING, ExplainedClient, MlflowFailed, explained, mlflow_client, parent_run_id
 
 REQUIREMENTS = ("mlflow", "torch", "transformers", "tokenizers", "safetensors", "accelerate", "jinja2")
 """What a registered chat model needs to be loaded and asked."""
@@ -60,17 +62,20 @@ def champion_before(model: str, candidate: str) -> str | None:
     """The checkpoint that `candidate` has to beat: the champion's address, or None when there is no champion.
 
     When the candidate itself is champion, it is the one it was promoted over: asking again gives the same answer.
+    Raises NotHere when gristmill did not register the champion.
     """
     champion = version_by_alias(model, "champion")
     if champion is None:
         return None
-    if champion["tags"].get("gristmill.artifact") == candidate:
-        return champion["tags"].get("gristmill.promoted_over") or None
-    return champion["tags"].get("gristmill.artifact")
+    artifact = champion["tags"].get(ARTIFACT)
+    if not artifact:
+        raise NotHere(unknown_champion(model, str(champion["version"])))
+    return champion["tags"].get(PROMOTED_OVER) or None if artifact == candidate else artifact
 
 
 def _get(path: str, query: dict[str, str]) -> dict[str, Any]:
-    """GET from MLflow's REST interface; {} for 'does not exist'. Raises SourceUnavailable when nobody answers."""
+    """GET from MLflow's REST interface; {} for 'does not exist'. Raises SourceUnavailable when nobody answers, NotHere
+    when it is no MLflow that does, or it lets nobody in."""
     import httpx
 
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
@@ -81,18 +86,29 @@ def _get(path: str, query: dict[str, str]) -> dict[str, Any]:
     shown = without_secrets(uri)
     try:
         answer = httpx.get(f"{uri.rstrip('/')}/api/2.0/mlflow/{path}", params=query, timeout=10, auth=_login())
+    except httpx.InvalidURL:  # httpx repeats what it takes for the port, a part of the password
+        raise NotHere(
+            f"MLFLOW_TRACKING_URI={shown} is no address as it stands; write a / of its password as %2F"
+        ) from None
     except httpx.HTTPError as error:
         raise SourceUnavailable(
             f"MLflow at {shown} does not answer ({type(error).__name__}); `gristmill up` starts it"
         ) from error
-    if answer.status_code in (400, 404) and answer.json().get("error_code") in (
-        "RESOURCE_DOES_NOT_EXIST",
-        "INVALID_PARAMETER_VALUE",
-    ):
+    said = _json_object(answer.text)
+    if answer.status_code == 200 and said is not None:
+        return said
+    if answer.status_code in (400, 404) and (said or {}).get("error_code") in MISSING:
         return {}
-    if answer.status_code != 200:
-        raise SourceUnavailable(f"MLflow at {shown} answered {answer.status_code} to {path}: {answer.text[:200]}")
-    return answer.json()
+    error = SourceUnavailable if answer.status_code in PASSING else NotHere
+    raise error(f"MLflow at {shown} answered {answer.status_code} to {path}: {answer.text[:200]}")
+
+
+def _json_object(text: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _login() -> tuple[str, str] | None:
@@ -107,7 +123,7 @@ def register_model(model: Artifact, cards: Cards, *, name: str) -> str:
     Returns the version. A version already made from this checkpoint is used again, not doubled.
     """
     client = mlflow_client()
-    known = [v for v in model_versions(name) if v["tags"].get("gristmill.artifact") == model.address]
+    known = [v for v in model_versions(name) if v["tags"].get(ARTIFACT) == model.address]
     version = str(max(int(v["version"]) for v in known)) if known else _log_chat_model(model, cards, name)
     for key, value in cards.tags.items():
         client.set_model_version_tag(name, version, f"gristmill.{key}", value)
@@ -135,7 +151,7 @@ def _log_chat_model(model: Artifact, cards: Cards, name: str) -> str:
     policy.name_or_path = f"gristmill:{model.address}"
     pipeline_parts = {"model": policy, "tokenizer": tokenizer}
     # dict form: log_model("<path>") fails with transformers 5.23
-    with mlflow.start_run(run_id=parent_run_id()):
+    with explained("log_model"), mlflow.start_run(run_id=parent_run_id()):
         logged = mlflow.transformers.log_model(
             pipeline_parts,
             name="model",
@@ -145,6 +161,7 @@ def _log_chat_model(model: Artifact, cards: Cards, name: str) -> str:
             # an index has no builds for one device, such as 2.13.0+cpu
             pip_requirements=[f"{p}=={metadata.version(p).partition('+')[0]}" for p in REQUIREMENTS],
             model_card=_hub_card(cards),
+            tags={ARTIFACT: model.address},  # the version is born with it: what is cut off here is found again
         )
     return str(logged.registered_model_version)
 
@@ -163,7 +180,7 @@ class Registry:
     """
 
     def __init__(self, client: Any = None) -> None:
-        self.client = client or mlflow_client()
+        self.client = ExplainedClient(client) if client else mlflow_client()
 
     def aliases(self, model: str) -> dict[str, str]:
         """Alias → version; empty when there is no such model."""
@@ -192,13 +209,9 @@ class Registry:
         self._ask("set_model_version_tag", model, version, key, value)
 
     def _ask(self, what: str, *arguments: str) -> Any:
-        from mlflow.exceptions import MlflowException
-
         try:
             return getattr(self.client, what)(*arguments)
-        except MlflowException as error:
-            said = without_secrets(error).splitlines()[0][:200]
+        except MlflowFailed as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                raise LookupError(said) from error
-            where = without_secrets(os.environ.get("MLFLOW_TRACKING_URI", "its default place"))
-            raise RuntimeError(f"MLflow at {where} failed at {what} ({said})") from error
+                raise LookupError(str(error)) from error
+            raise

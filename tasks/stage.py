@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar
 
+from gristmill.addresses import traceback_of, without_secrets
 from gristmill.artifacts import Artifact, Checkpoint
 from gristmill.errors import NotHere
 from gristmill.ledger.config import PricesConfig
@@ -46,11 +47,16 @@ Notes = Callable[[dict[str, Any]], list[str]]
 
 
 class StageFailed(RuntimeError):
-    """A stage stopped; what was finished before it stays reusable."""
+    """A stage stopped; what was finished before it stays reusable.
+
+    Prefect keeps, shows and posts the message, and logs the traceback. So the cause is told in them without the
+    passwords that a library's error may repeat: raise it `from None`, its note has the cause's traceback.
+    """
 
     def __init__(self, label: str, cause: Exception, address: str = "") -> None:
-        super().__init__(f"{label}: {cause}")
+        super().__init__(f"{label}: {without_secrets(cause)}")
         self.label, self.cause, self.address = label, cause, address
+        self.add_note(traceback_of(cause))
 
 
 @dataclass
@@ -65,6 +71,8 @@ class Step:
     """What a plan says beside the reasons."""
     rebuild: bool = False
     """A whole artifact lies there, yet it is built again: refreshed, or no longer true outside the store."""
+    refreshed: Record | None = None
+    """What lies there, where a --refresh alone has it built again: one built since then by this code will do."""
     seconds: float = 0.0
     record: Record | None = None
     report: Report | None = None
@@ -246,13 +254,15 @@ class Stage(Generic[P, A]):
         if made := here.step_of(recipe.address):  # by another call of this run; a refresh has had its turn
             step.because = [f"the same as {made.label}"]
             return step
+        rebuilt = [artifact.address for artifact in _artifacts(arguments) if _is_rebuilt(here, artifact)]
         if step.record is None:
             before = here.earlier.get(self.label)
             differ = [str(change) for change in changes(recipe, before)] if before else []
             step.because = differ or [_absence(here.store, recipe)]
         elif {self.name, self.label} & here.refresh:
             step.because, step.rebuild = [f"--refresh {self.name}"], True
-        elif rebuilt := [artifact.address for artifact in _artifacts(arguments) if _is_rebuilt(here, artifact)]:
+            step.refreshed = None if rebuilt else step.record
+        elif rebuilt:
             step.because, step.rebuild = [f"input {rebuilt[0]} is built again"], True
         elif self.check and (fault := self.check(step.record, here.store.path(recipe.address))):
             step.because, step.rebuild = [fault], True
@@ -303,14 +313,17 @@ class Stage(Generic[P, A]):
 
         def build_or_reuse(artifact: str, inputs: dict[str, str | None]):
             nonlocal result
-            with self._slot(here, planned), here.store.building(artifact, resume=self._resume()) as draft:
-                record = planned.record or (None if planned.rebuild else here.store.find(artifact))
-                if record is not None:
-                    report = here.store.report(artifact)
-                    result = Step(self.label, "reused", artifact, record=record, report=report)
-                    return Completed(name="Cached", message=f"{artifact}, built by {record.run}")
-                result = self._build(here, arguments, recipe, draft, fresh=planned.rebuild)
-                return Completed(message=f"{artifact} in {result.seconds:.1f} s")
+            record = planned.record
+            if record is None:
+                resume = self._resume(rebuild=planned.rebuild)
+                building = here.store.building(artifact, resume=resume, rebuild=planned.rebuild)
+                with self._slot(here, planned), building as draft:
+                    record = self._built_meanwhile(here.store.find(artifact), planned)
+                    if record is None:
+                        result = self._build(here, arguments, recipe, draft, fresh=planned.rebuild)
+                        return Completed(message=f"{artifact} in {result.seconds:.1f} s")
+            result = Step(self.label, "reused", artifact, record=record, report=here.store.report(artifact))
+            return Completed(name="Cached", message=f"{artifact}, built by {record.run}")
 
         runnable = task(
             name=self.name,
@@ -331,7 +344,7 @@ class Stage(Generic[P, A]):
         """
         if not self.launches or planned.state != "build":
             return nullcontext()
-        return gpu_slot(here.store.root, here.resources)
+        return gpu_slot(here.resources)
 
     def _cache(self, store: ArtifactStore, recipe: Recipe, *, fresh: bool) -> ShardCache:
         """Results of shards that earlier artifacts of this stage were made of, by the same configuration and code."""
@@ -339,11 +352,22 @@ class Stage(Generic[P, A]):
         decisive = recipe.model_dump(mode="json", include={"stage", "version", "config"})
         return store.shard_cache(f"{self.name}-{fingerprint(**decisive, code=code)}", fresh=fresh)
 
-    def _resume(self) -> str | None:
-        """What must be the same for a draft to be continued."""
-        if self.resumable != "same_code":
-            return None if self.resumable == "never" else "always"
-        return json.dumps(reachable_code(Path(inspect.getfile(self.function))))
+    def _built_meanwhile(self, found: Record | None, planned: Step) -> Record | None:
+        """What another run has built since this one was planned, or an upload that was left over has brought."""
+        if found is None or not planned.rebuild:
+            return found
+        is_newer = planned.refreshed is not None and found.created > planned.refreshed.created
+        code = reachable_code(Path(inspect.getfile(self.function)))
+        return found if is_newer and not changed_modules(found.code, code) else None
+
+    def _resume(self, *, rebuild: bool) -> str | None:
+        """What must be the same for a draft to be continued. What is built again goes on from such a draft alone."""
+        if self.resumable == "never":
+            return None
+        code = json.dumps(reachable_code(Path(inspect.getfile(self.function))))
+        if rebuild:
+            return f"again {code}"
+        return "always" if self.resumable == "always" else code
 
     def _build(self, here: Session, arguments: dict[str, Any], recipe: Recipe, draft: Path, *, fresh: bool) -> Step:
         from tasks.progress_artifact import progress_artifact
@@ -353,9 +377,8 @@ class Stage(Generic[P, A]):
             arguments = arguments | {"resources": here.resources}
         if "cache" in self.signature.parameters:
             arguments = arguments | {"cache": self._cache(here.store, recipe, fresh=fresh)}
-        for artifact in _artifacts(arguments):
-            here.store.path(artifact.address)
-        with stage_run(self.label, recipe) as tracked:
+        inputs = [artifact.address for artifact in _artifacts(arguments)]
+        with here.store.reading(inputs), stage_run(self.label, recipe) as tracked:
             try:
                 with (
                     here.ledger.metered() as meter,
@@ -364,7 +387,7 @@ class Stage(Generic[P, A]):
                 ):
                     report = self.function(draft, **arguments)  # type: ignore[reportCallIssue]
             except Exception as error:
-                raise StageFailed(self.label, error, recipe.address) from error
+                raise StageFailed(self.label, error, recipe.address) from None
             seconds = meter.seconds
             record = here.store.publish(
                 draft,

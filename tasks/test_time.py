@@ -10,7 +10,7 @@ from tasks.launch import launch
 from tasks.stage import stage
 
 
-@stage(produces=Curves, version=1, launches=True)
+@stage(produces=Curves, version=2, launches=True)
 def test_time(
     out: Path,
     model: Checkpoint,

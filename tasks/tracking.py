@@ -22,8 +22,21 @@ from gristmill.undelivered import Undelivered
 
 EXPERIMENT = "gristmill"
 POLL_EVERY_S = 3.0
+PASSING = frozenset({408, 429, 500, 502, 503, 504})
+"""Statuses of HTTP that another attempt may not get."""
+MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""How MLflow says that something is not there; the second also for a run that was deleted, and for an alias."""
 WAIT_S = 5.0
 """So long a finished training waits for metrics that are on their way."""
+
+
+class MlflowFailed(RuntimeError):
+    """MLflow did not do what it was asked. Its own exceptions repeat its address with the password, so they go no
+    further than here. status: of HTTP, or the one that fits; error_code: MLflow's."""
+
+    def __init__(self, message: str, *, status: int, error_code: str) -> None:
+        super().__init__(message)
+        self.status, self.error_code = status, error_code
 
 
 class ParentRun:
@@ -169,8 +182,6 @@ def stage_run(label: str, recipe: Recipe) -> Iterator[StageRun | _Untracked]:
     if parent is None:
         yield _Untracked()
         return
-    from mlflow.exceptions import MlflowException
-
     try:
         client, parent_id = mlflow_client(), parent.open()
         experiment_id = client.get_run(parent_id).info.experiment_id
@@ -185,10 +196,8 @@ def stage_run(label: str, recipe: Recipe) -> Iterator[StageRun | _Untracked]:
         finally:
             _end(client, run.run_id, status)
         left.delivered(run.run_id)
-    except (MlflowException, TimeoutError) as error:
-        where = without_secrets(os.environ.get("MLFLOW_TRACKING_URI", "its default place"))
-        said = without_secrets(error).splitlines()[0][:200]
-        raise RuntimeError(f"{label}: MLflow at {where} failed ({said}); what was built is kept, run again") from error
+    except (MlflowFailed, TimeoutError) as error:
+        raise RuntimeError(f"{label}: {error}; what was built is kept, run again") from error
 
 
 def deliver_left(store: ArtifactStore) -> None:
@@ -204,14 +213,12 @@ def deliver_left(store: ArtifactStore) -> None:
 
 def _is_delivered(store: ArtifactStore, address: str, run: StageRun) -> bool:
     """Deliver what can be; whether nothing is left to deliver."""
-    from mlflow.exceptions import MlflowException
-
     try:
         if record := store.find(address):
             run.finish_later(record, store.report(address), store.file(address, "report.json").parent)
             run.client.set_terminated(run.run_id, "FINISHED")
-    except MlflowException as error:
-        return error.error_code == "RESOURCE_DOES_NOT_EXIST"
+    except MlflowFailed as error:
+        return error.error_code in MISSING
     return True
 
 
@@ -252,4 +259,39 @@ def mlflow_client() -> Any:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for results
     import mlflow
 
-    return mlflow.MlflowClient()
+    return ExplainedClient(mlflow.MlflowClient())
+
+
+class ExplainedClient:
+    """MLflow's client, whose failures are MlflowFailed."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def ask(*arguments: Any, **more: Any) -> Any:
+            with explained(name):
+                return method(*arguments, **more)
+
+        return ask
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Inside the block MLflow is asked; where it fails that is MlflowFailed, which tells no password."""
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+
+    try:
+        yield
+    except (MlflowException, RequestException) as error:
+        where = without_secrets(os.environ.get("MLFLOW_TRACKING_URI", "its default place"))
+        said = (without_secrets(error) or type(error).__name__).splitlines()[0][:200]
+        if isinstance(error, MlflowException):
+            status, code = error.get_http_status_code(), error.error_code
+        else:
+            status, code = (error.response.status_code if error.response is not None else 503), "INTERNAL_ERROR"
+        # what MLflow said may hold the password in every line of its traceback, so it is cut off
+        raise MlflowFailed(f"MLflow at {where} failed at {what} ({said})", status=status, error_code=code) from None

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ from flows.cli.patience import deliver_events_later, wait_for_prefect
 from flows.cli.plan import make_plan
 from flows.cli.servers import Endpoints, ServerUnavailable, ensure_servers, find_endpoints
 from flows.pipeline import FLOWS
-from gristmill.addresses import without_secrets
+from gristmill.addresses import traceback_of, without_secrets
 from gristmill.config import PipelineConfig
 from gristmill.schema import SourceUnavailable
 from tasks.run_report import publish_run_report, write_run_report
@@ -43,7 +42,7 @@ def run_flow(flow: str, config: PipelineConfig, config_name: str, *, refresh: fr
         print(f"gristmill: nothing was run: {refused}", file=sys.stderr)
         return 1
     _prepare_server()
-    running = new_session(f"{config_name}-{datetime.now(UTC):%Y%m%d-%H%M%S}", config, refresh)
+    running = new_session(f"{config_name}-{datetime.now(UTC):{workspace.STAMP}}", config, refresh)
     signal.signal(signal.SIGTERM, _terminate)
     try:
         with remembered(flow, config, config_name, running) as remember:
@@ -91,12 +90,13 @@ def remembered(flow: str, config: PipelineConfig, config_name: str, running: Ses
         workspace.write_json(root / "last_run.json", result)
         return result
 
-    try:
-        yield remember
-    except BaseException as error:
-        if not has_told_failure:  # it did not come to the flow, which publishes the report, or failed after that
-            write_run_report(running, remember(error), workspace.runs(before=running.run))
-        raise
+    with workspace.run_name(running.run) as running.run:
+        try:
+            yield remember
+        except BaseException as error:
+            if not has_told_failure:  # it did not come to the flow, which publishes the report, or failed after that
+                write_run_report(running, remember(error), workspace.runs(before=running.run))
+            raise
 
 
 Remember = Callable[..., dict[str, Any]]
@@ -139,9 +139,9 @@ def refusal(flow: str, config: PipelineConfig, refresh: frozenset[str]) -> str |
     """Why training cannot go on from the model that is named, by its licence or its vocabulary; known from the plan,
     hours before training is reached.
 
-    Raises ValueError when the flow has stages that such a model cannot pass.
+    Raises ValueError when the flow has stages that such a model cannot pass, or none that the refresh names.
     """
-    if config.model.start.kind == "scratch" and not config.model.is_masked:
+    if config.model.start.kind == "scratch" and not config.model.is_masked and not refresh:
         return None
     steps = make_plan(flow, config, refresh, warn=lambda text: None)  # the run itself will say it
     asked = ("open_model", "pretrain")
@@ -153,7 +153,7 @@ def _prepare_server() -> None:
     from flows.cli.automations import ensure_automations
     from flows.cli.liveness import sweep
 
-    ensure_automations()
+    ensure_automations(ends_notices=False)
     for name in sweep(workspace.home()):
         print(f"note: {name} had no process any more and is closed as Crashed", file=sys.stderr)
 
@@ -265,7 +265,7 @@ def _explain(error: Exception) -> None:
     cause = error.cause if isinstance(error, StageFailed) else error
     where = f"{error.label} stopped: " if isinstance(error, StageFailed) else ""
     if not isinstance(cause, SPEAKING):
-        traceback.print_exception(cause)
+        print(traceback_of(cause), end="", file=sys.stderr)
     print(f"gristmill: {where}{without_secrets(cause)}", file=sys.stderr)
     if getattr(cause, "errno", None) == errno.ENOSPC or "No space left" in str(cause):
         print(

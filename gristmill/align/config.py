@@ -29,7 +29,8 @@ class TrainingConfig(StageConfig):
     batch_rows: PositiveInt = 32
     """Rows (or pairs) of one optimizer step."""
     micro_rows: PositiveInt = 32
-    """Rows of one forward pass; fewer need less memory. Must divide batch_rows."""
+    """Rows of one forward pass; fewer need less memory. Must divide batch_rows. Part of the key, but of
+    chat in `sft`: other losses are means over each pass, so they depend on it a little."""
     weight_decay: NonNegativeFloat = 0.0
     """Decoupled decay of the matrices."""
     grad_clip: PositiveFloat = 1.0
@@ -38,7 +39,7 @@ class TrainingConfig(StageConfig):
     """Precision of matrix products in training; weights and measurements stay float32."""
     max_tokens: PositiveInt | None = None
     """Rows of at most this many tokens are kept, longer ones counted as `too_long`; null: the model's context."""
-    held_out_rows: PositiveInt = 400
+    held_out_rows: int = Field(default=400, ge=2)
     """Held-out rows measured before and after, the first of their file."""
     log_every_steps: PositiveInt = 10
     """Steps between rows of metrics.jsonl."""
@@ -66,7 +67,7 @@ class TrainingConfig(StageConfig):
 
     def identity(self) -> dict[str, Any]:
         """The configuration with the rows' content in place of where they lie; an artifact is an input of its own."""
-        decisive = self.model_dump(mode="json", exclude={"log_every_steps", "micro_rows"})
+        decisive = self.model_dump(mode="json", exclude={"log_every_steps"})
         if isinstance(self.data, FileRows | HubRows):
             places = {"paths", "hub", "revision", "files"}
             decisive["data"] = self.data.model_dump(mode="json", exclude=places) | {"content": self.data.content()}
@@ -102,6 +103,13 @@ class SftConfig(TrainingConfig):
             )
         return self
 
+    def identity(self) -> dict[str, Any]:
+        """Without micro_rows where a step's loss is the mean over all of its tokens, however they are passed."""
+        decisive = super().identity()
+        if self.task == "chat":
+            del decisive["micro_rows"]
+        return decisive
+
 
 class RewardModelConfig(TrainingConfig):
     """A Bradley–Terry reward model on preference pairs (Ouyang et al. 2022, arXiv:2203.02155)."""
@@ -121,9 +129,16 @@ class PreferenceConfig(TrainingConfig):
     beta: PositiveFloat = 0.1
     """Strength of the pull towards the reference; smaller moves further."""
     answered_prompts: int = Field(default=64, ge=0)
-    """Held-out prompts answered before and after for the reward model to score; 0: none."""
+    """Held-out prompts answered before and after for the reward model to score, at least 2; 0: none. Those that leave
+    no room for an answer in the context are passed over."""
     answer_tokens: PositiveInt = 48
     """Longest answer to those, in tokens."""
+
+    @model_validator(mode="after")
+    def _an_interval_needs_two_prompts(self) -> Self:
+        if self.answered_prompts == 1:
+            raise ValueError("answered_prompts=1: the difference of one prompt has no interval; use at least 2, or 0")
+        return self
 
     @property
     def asks_reward_model(self) -> bool:
@@ -185,10 +200,6 @@ class KtoConfig(PreferenceConfig):
                 "forward pass; use at least 2"
             )
         return self
-
-    def identity(self) -> dict[str, Any]:
-        """micro_rows decides which rows the divergence is estimated from."""
-        return super().identity() | {"micro_rows": self.micro_rows}
 
 
 AlignConfig = DpoConfig | OrpoConfig | KtoConfig | GrpoConfig | ReinforceConfig | PpoConfig

@@ -2,7 +2,7 @@
 
 A row that cannot be understood is an error that names file and row. One that is understood but left out is counted by
 reason and listed in `dropped.jsonl`: an empty answer, two equal ones, a copy of an earlier row, a benchmark's item in
-it, too many tokens.
+it, half a character, too many tokens.
 
 What decides a row's side is how its conversation begins, so that no turn that trains is part of a prompt that measures.
 """
@@ -25,6 +25,7 @@ from gristmill.evaluate.chat_format import Message
 from gristmill.model.origin import data_licenses, note_data_license
 
 BENCHMARK_ITEM = "benchmark_item"
+NOT_UNICODE = "not_unicode"
 AnyRows = ExampleRows | ArtifactRows | FileRows | HubRows
 R = TypeVar("R", Conversation, Pair, Labelled, LabelledText)
 
@@ -142,10 +143,13 @@ def opening(prompt: Sequence[Message]) -> list[Message]:
     return list(prompt[: first + 1])
 
 
-def note_licenses(out: Path, stage: str, rows: Split, source: AnyRows | MixedRows, examples: Path | None) -> None:
-    """Write down beside a model what is declared of its rows, and of those in `examples` that another model wrote."""
-    note_data_license(out, stage, rows.license)
-    if examples and source.kind in ("examples", "artifact"):
+def note_licenses(out: Path, stage: str, license: str | None, kind: str, examples: Path | None) -> None:
+    """Write down beside a model what is declared of its rows, or of those in `examples` where they are its rows.
+
+    kind: of `data` or `prompts`.
+    """
+    note_data_license(out, stage, license)
+    if examples and kind in ("examples", "artifact"):
         for writer, license in data_licenses(examples).items():
             note_data_license(out, writer, license)
 
@@ -196,6 +200,9 @@ def _read(
             split.dropped.append(Dropped(where, parsed))
             continue
         for one in parsed:
+            if not _is_unicode(one.text):
+                split.dropped.append(Dropped(where, NOT_UNICODE))
+                continue
             content = _digest({**asdict(one), "row": None, "format": None})
             if content in seen:
                 split.dropped.append(Dropped(where, "duplicate"))
@@ -221,6 +228,16 @@ def _rows(source: AnyRows, examples: Path | None, name: str) -> Iterator[tuple[s
     # the held-out file first: of a row that stands in both, the copy that trains is the one left out
     for path, held_out in ((examples / f"{name}_held_out.jsonl", True), (examples / f"{name}.jsonl", False)):
         yield from ((where, row, held_out) for where, row in read_rows(path))
+
+
+def _is_unicode(text: str) -> bool:
+    """False for a lone surrogate, which JSON can spell and no tokenizer reads: half of a character outside UTF-16's 16
+    bits, as truncated text has it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _share(content: Sequence[Message] | str, *, salt: str = "") -> float:

@@ -54,16 +54,21 @@ def run_dpo(
     trl_adapter.check_tokenizer(tokenizer)
     limit = trl_adapter.context_length(policy, config)
     train_pairs, train_dropped = encode_pairs(tokenizer, pairs.train, max_tokens=limit)
-    held_out, held_out_dropped = encode_pairs(tokenizer, pairs.held_out[: config.held_out_rows], max_tokens=limit)
+    held_out, held_out_dropped = encode_pairs(
+        tokenizer, pairs.held_out[: config.held_out_rows], max_tokens=limit, held_out=True
+    )
     dropped = pairs.dropped + train_dropped + held_out_dropped
-    judge = scored_answers(reward_model, tokenizer, [pair.prompt for pair in held_out], config, device)
+    judge = scored_answers(reward_model, policy, tokenizer, [pair.prompt for pair in held_out], config)
 
     with progress("align: reference", total=len(train_pairs), unit="pairs") as bar:
         reference = np.array(completion_logps(policy, train_pairs, bar=bar))
     before = np.array(completion_logps(policy, held_out))
     scores_before = judge.scores(policy) if judge else None
-    arguments = DPOConfig(
-        **trl_adapter.trainer_arguments(config, out, device),
+    arguments = trl_adapter.trainer_arguments(
+        DPOConfig,
+        config,
+        out,
+        device,
         **_loss(config),
         beta=config.beta,
         precompute_ref_log_probs=True,
@@ -85,7 +90,7 @@ def run_dpo(
     if judge and scores_before:
         metrics |= judge.metrics(scores_before, judge.scores(policy), seed=config.seed)
     trl_adapter.save_checkpoint(policy, model, out, tokenizer, config.adapter)
-    note_licenses(out, "align", pairs, config.data, examples)
+    note_licenses(out, "align", pairs.license, config.data.kind, examples)
     return Report(
         rows_in=pairs.rows,
         rows_out=len(train_pairs),
@@ -95,6 +100,7 @@ def run_dpo(
         details={
             "held_out_pairs": len(held_out),
             "answered_prompts": len(judge.prompts) if judge else 0,
+            "unanswered_prompts": judge.too_long if judge else 0,
             **pairs.details(),
         },
     )

@@ -106,8 +106,8 @@ def conversation(row: Row, where: str) -> Conversation | Reason:
     name, messages = _conversation(row, where)
     if messages[-1]["role"] != "assistant":
         raise ValueError(f"{where}: the last message is the {messages[-1]['role']}'s; there is no answer to learn from")
-    if not messages[-1]["content"].strip():
-        return "empty_answer"
+    if any(message["role"] == "assistant" and not message["content"].strip() for message in messages):
+        return "empty_answer"  # all answers are learned, and this one would teach to end a turn at once
     return Conversation(where, name, messages)
 
 
@@ -221,7 +221,7 @@ def _prompt(row: Row, where: str) -> tuple[str, list[Message] | None]:
     if "prompt" in row:
         found = row["prompt"]
         if isinstance(found, str) and found.startswith("\n\nHuman:"):
-            return "hh-rlhf", _transcript(found.removesuffix("Assistant:").rstrip())
+            return "hh-rlhf", _transcript(found.rstrip().removesuffix("Assistant:"))
         is_text = isinstance(found, str)
         return "prompt", [_user(found)] if is_text else _messages(found, f"{where}: prompt")
     if "instruction" in row:

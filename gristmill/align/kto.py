@@ -61,19 +61,23 @@ def run_kto(
     trl_adapter.check_tokenizer(tokenizer)
     limit = trl_adapter.context_length(policy, config)
     train_rows, train_dropped = encode_labelled(tokenizer, rows.train, max_tokens=limit)
-    held_out, held_out_dropped = encode_labelled(tokenizer, rows.held_out[: config.held_out_rows], max_tokens=limit)
+    held_out, held_out_dropped = encode_labelled(
+        tokenizer, rows.held_out[: config.held_out_rows], max_tokens=limit, held_out=True
+    )
     _check_both_kinds(train_rows, held_out)
-    judge = scored_answers(reward_model, tokenizer, [row.prompt for row, _ in held_out], config, device)
+    judge = scored_answers(reward_model, policy, tokenizer, [row.prompt for row, _ in held_out], config)
 
     batches = _mismatched(train_rows, rows_per_batch=config.micro_rows, max_tokens=limit, seed=config.seed)
     with progress("align: reference", total=2 * len(batches), unit="answers") as bar:
         dataset = _dataset(policy, batches, bar)
     before = _logps(policy, held_out)
     scores_before = judge.scores(policy) if judge else None
-    common = trl_adapter.trainer_arguments(config, out, device)
-    common["train_sampling_strategy"] = "sequential"  # the rows of a batch belong together
-    arguments = KTOConfig(
-        **common,
+    arguments = trl_adapter.trainer_arguments(
+        KTOConfig,
+        config,
+        out,
+        device,
+        train_sampling_strategy="sequential",  # the rows of a batch belong together
         beta=config.beta,
         desirable_weight=config.desirable_weight,
         undesirable_weight=config.undesirable_weight,
@@ -94,7 +98,7 @@ def run_kto(
     if judge and scores_before:
         metrics |= judge.metrics(scores_before, judge.scores(policy), seed=config.seed)
     trl_adapter.save_checkpoint(policy, model, out, tokenizer, config.adapter)
-    note_licenses(out, "align", rows, config.data, examples)
+    note_licenses(out, "align", rows.license, config.data.kind, examples)
     return Report(
         rows_in=rows.rows,
         rows_out=len(train_rows),
@@ -105,6 +109,7 @@ def run_kto(
             "desirable": sum(desirable for _, desirable in train_rows),
             "held_out_answers": len(held_out),
             "answered_prompts": len(judge.prompts) if judge else 0,
+            "unanswered_prompts": judge.too_long if judge else 0,
             **rows.details(),
         },
     )

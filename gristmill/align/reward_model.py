@@ -54,11 +54,13 @@ def run_reward_model(
     trl_adapter.check_tokenizer(tokenizer)
     limit = trl_adapter.context_length(scorer, config)
     train_pairs, train_dropped = encode_pairs(tokenizer, half_of(pairs.train, config.half), max_tokens=limit)
-    held_out, held_out_dropped = encode_pairs(tokenizer, pairs.held_out[: config.held_out_rows], max_tokens=limit)
+    held_out, held_out_dropped = encode_pairs(
+        tokenizer, pairs.held_out[: config.held_out_rows], max_tokens=limit, held_out=True
+    )
     dropped = pairs.dropped + train_dropped + held_out_dropped
 
-    arguments = RewardConfig(
-        **trl_adapter.trainer_arguments(config, out, device), center_rewards_coefficient=config.center_rewards or None
+    arguments = trl_adapter.trainer_arguments(
+        RewardConfig, config, out, device, center_rewards_coefficient=config.center_rewards or None
     )
     trainer = RewardTrainer(
         scorer,
@@ -78,7 +80,7 @@ def run_reward_model(
     ids = [[*pair.prompt, *answer] for pair in held_out for answer in pair.completions]
     scores = np.array(rewards(scorer, ids)).reshape(-1, 2)
     trl_adapter.save_checkpoint(scorer, model, out, tokenizer, config.adapter)
-    note_licenses(out, "reward_model", pairs, config.data, examples)
+    note_licenses(out, "reward_model", pairs.license, config.data.kind, examples)
     return Report(
         rows_in=pairs.rows,
         rows_out=len(train_pairs),

@@ -61,15 +61,15 @@ def run_sft(
     tasks: list[str] = []
     for task in dict.fromkeys(row.task for row in rows.held_out):
         of_task = [row for row in rows.held_out if row.task == task][: config.held_out_rows]
-        fitting, left_out = encode_conversations(tokenizer, of_task, max_tokens=limit)
+        fitting, left_out = encode_conversations(tokenizer, of_task, max_tokens=limit, held_out=True)
         held_out, tasks, dropped = held_out + fitting, tasks + [task] * len(fitting), dropped + left_out
 
     shown = (printed(tokenizer, row) for row in train_rows[:SHOWN_ROWS])
     (out / "learned.txt").write_text("\n".join(shown) + "\n", encoding="utf-8")
 
     before = _nats(policy, held_out)
-    arguments = SFTConfig(
-        **trl_adapter.trainer_arguments(config, out, device), dataset_kwargs={"skip_prepare_dataset": True}
+    arguments = trl_adapter.trainer_arguments(
+        SFTConfig, config, out, device, dataset_kwargs={"skip_prepare_dataset": True}
     )
     trainer = AnswerTrainer(
         policy,
@@ -85,7 +85,7 @@ def run_sft(
     )
     after = _nats(policy, held_out)
     trl_adapter.save_checkpoint(policy, model, out, tokenizer, config.adapter)
-    note_licenses(out, "sft", rows, config.data, examples)
+    note_licenses(out, "sft", rows.license, config.data.kind, examples)
     return Report(
         rows_in=rows.rows,
         rows_out=len(train_rows),

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from gristmill.errors import NotHere
 from gristmill.fingerprint import file_sha256
-from gristmill.schema import Schema, SourceUnavailable, StageConfig
+from gristmill.schema import Schema, StageConfig
 from gristmill.text.config import HELD_OUT_INDEX
 
 EXAMPLES = "examples"
@@ -117,4 +118,4 @@ def _sha256(key: str, path: Path) -> str:
     try:
         return file_sha256(path)
     except OSError as error:
-        raise SourceUnavailable(f"{key}: cannot read {path} ({error.strerror}); correct the path") from error
+        raise NotHere(f"{key}: cannot read {path} ({error.strerror}); correct the path") from error

@@ -115,8 +115,8 @@ def answer_benchmark(
             f"{benchmark.name}: {too_long} of {too_long + len(samples)} items have answers longer than the "
             f"{lm.max_length} tokens this model was made for; leave the benchmark out"
         )
-    ids = items.ids if items else [str(number + 1) for number in range(of)]
-    rows = [_row(task, benchmark, sample, ids[sample["doc_id"]]) for sample in samples]
+    named = list(zip(items.ids, items.numbers, strict=True)) if items else [(str(n + 1), None) for n in range(of)]
+    rows = [_row(task, benchmark, sample, *named[sample["doc_id"]]) for sample in samples]
     how = {
         "n": len(rows),
         "of": of,
@@ -149,13 +149,13 @@ def _check_room(benchmark: HarnessBenchmark | HubBenchmark, context: int) -> Non
         )
 
 
-def _row(task: Any, benchmark: HarnessBenchmark | HubBenchmark, sample: Row, item_id: str) -> Row:
+def _row(task: Any, benchmark: HarnessBenchmark | HubBenchmark, sample: Row, item_id: str, number: int | None) -> Row:
     """One row of items.parquet; baselines where there are choices. Not finite scores make an answer neither right nor
     wrong."""
     metric = benchmark.metrics[0] if isinstance(benchmark, HarnessBenchmark) else benchmark.metric
     scores = [float(one[0]) for one in sample["filtered_resps"]] if task.OUTPUT_TYPE != "generate_until" else []
     right = float(sample[metric]) if all(map(math.isfinite, scores)) else math.nan
-    row: Row = {"benchmark": benchmark.name, "id": item_id, "scores": scores, "correct": right}
+    row: Row = {"benchmark": benchmark.name, "id": item_id, "row": number, "scores": scores, "correct": right}
     if task.OUTPUT_TYPE != "multiple_choice":
         return row
     document, choices = sample["doc"], task.doc_to_choice(sample["doc"])

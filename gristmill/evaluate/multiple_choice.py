@@ -22,9 +22,10 @@ CHOICES_PER_NEUTRAL_ROW = 8
 
 @dataclass(frozen=True)
 class Item:
-    """A question, its choices, and which of them is right."""
+    """A question, its choices, and which of them is right. row: number of its line, from 1."""
 
     item_id: str
+    row: int
     question: str
     choices: list[str]
     answer: int
@@ -86,6 +87,7 @@ def answer_items(
             {
                 "benchmark": benchmark.name,
                 "id": item.item_id,
+                "row": item.row if isinstance(benchmark.data, JsonlItems) else None,
                 "scores": scores,
                 "chosen": max(range(len(scores)), key=scores.__getitem__),
                 "answer": item.answer,
@@ -133,7 +135,7 @@ def _item(row: dict[str, Any], where: str) -> Item:
         raise ValueError(f"{where}: expected at least two choices of text, found {str(choices)[:80]}")
     if not 0 <= answer < len(choices):
         raise ValueError(f"{where}: answer={answer} but the choices are numbered 0 to {len(choices) - 1}")
-    return Item(str(row.get("id", where)), question, choices, answer)
+    return Item(str(row.get("id", where)), int(where.rpartition(":")[2]), question, choices, answer)
 
 
 def _choice_tokens(tokenizer: PreTrainedTokenizerBase, items: Sequence[Item], *, chat: bool) -> dict[str, list[int]]:

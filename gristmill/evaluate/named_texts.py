@@ -23,7 +23,7 @@ from gristmill.evaluate.bits_per_byte import LOGITS_PER_BATCH, NOT_TEXT, nats_of
 from gristmill.evaluate.harness_items import drawn
 from gristmill.evaluate.multiple_choice import prompt_tokens
 from gristmill.evaluate.named_texts_config import NamedText
-from gristmill.evaluate.statistics import Interval, mean_interval, per_token
+from gristmill.evaluate.statistics import Interval, ratio_interval
 from gristmill.fingerprint import read_sha256
 from gristmill.jsonl import read_jsonl
 from gristmill.program import RESULT
@@ -182,7 +182,7 @@ def _metrics(name: str, measured: Sequence[Measured], seed: int) -> dict[str, fl
 
 
 def _bits_per_byte(measured: Sequence[Measured], seed: int) -> Interval:
-    return mean_interval(per_token([one.bits for one in measured], [one.document.bytes for one in measured]), seed=seed)
+    return ratio_interval([one.bits for one in measured], [one.document.bytes for one in measured], seed=seed)
 
 
 def _minus_parent(measured: Sequence[Measured], name: str, parent: Path, seed: int) -> Interval:
@@ -190,7 +190,7 @@ def _minus_parent(measured: Sequence[Measured], name: str, parent: Path, seed: i
     rows = pq.read_table(parent / DOCUMENTS).to_pylist()
     before = {row["row"]: row["nats"] / math.log(2) for row in rows if row["text"] == name}
     change = [one.bits - before[one.document.row] for one in measured]
-    return mean_interval(per_token(change, [one.document.bytes for one in measured]), seed=seed)
+    return ratio_interval(change, [one.document.bytes for one in measured], seed=seed)
 
 
 def _details_of(evaluation: Path | None) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def measure_toxicity(
         "classifier": {"file": path.name, "sha256": read_sha256(path)},
         **config.model_dump(mode="json", exclude={"beginnings", "classifier"}),
         "seed": seed,
-        "sets": {each.name: _about(each) for each in config.beginnings},
+        "sets": {each.name: _about(each, limit_seed) for each in config.beginnings},
     }
     rows = [
         row
@@ -92,8 +92,10 @@ def measure_toxicity(
     return metrics, details | {"toxicity_known_error": known}
 
 
-def _about(each: Beginnings) -> dict[str, Any]:
-    return each.model_dump(mode="json", exclude={"name", "path"}) | {"data_sha256": read_sha256(each.path)}
+def _about(each: Beginnings, limit_seed: int) -> dict[str, Any]:
+    drawn_with = limit_seed if each.limit else None
+    about = each.model_dump(mode="json", exclude={"name", "path"})
+    return about | {"data_sha256": read_sha256(each.path), "limit_seed": drawn_with}
 
 
 def _continued(

@@ -18,6 +18,7 @@ from gristmill.judge.config import (
     FeedbackConfig,
     JudgedPreferencesRun,
     ModelJudge,
+    PromptFile,
     model_content,
 )
 from gristmill.judge.questions import Judge
@@ -56,6 +57,8 @@ def run_judged_preferences(
     for path in sorted(examples.glob("*.jsonl")):
         shutil.copyfile(path, out / path.name)
     write_rows(out, "preferences", pairs, held_out, keep=config.made_pairs)
+    if isinstance(config.prompts, PromptFile):
+        note_data_license(out, "preferences.prompts", config.prompts.license)
     if isinstance(config, ConstitutionConfig):
         note_data_license(out, "preferences", license_of_writer(config.reviser, config.license))
     return Report(
@@ -95,12 +98,15 @@ def _judge(
         from gristmill.judge.endpoint import Endpoint
 
         return Judge(Endpoint(config), memory)
-    if config.path is None and same is not None:
+    if config.path is None and same is not None and config.verdicts == "written":
         return Judge(same.respondent, memory)
     from gristmill.judge.local import LocalModel
 
     folder = config.path or policy
     identity = {"kind": "model", **model_content(folder)}
+    picks_likeliest = config.verdicts == "likeliest"
+    if picks_likeliest:
+        identity["verdicts"] = config.verdicts
     return Judge(
         LocalModel(
             folder,
@@ -108,6 +114,7 @@ def _judge(
             batch_rows=config.batch_rows,
             device=resources.device,
             threads=resources.threads,
+            picks_likeliest=picks_likeliest,
         ),
         memory,
     )

@@ -47,6 +47,8 @@ class ScalingConfig(StageConfig):
     """Token budgets of each depth, for each parameter that a token is multiplied with: those of the layers, of the last
     norm and of the output matrix. `pretrain.tokens_per_parameter` leaves the output matrix out; a ladder does not
     read it."""
+    min_tokens: NonNegativeInt = 0
+    """Rungs of fewer tokens are left out: a training that has hardly begun follows another law (docs/scaling.md)."""
     max_flops: PositiveFloat | None = None
     """Rungs that need more operations are left out; null: none."""
     hold_out: NonNegativeInt = 1

@@ -1,5 +1,6 @@
 """The rungs of a ladder: which model is trained on how many tokens."""
 
+import math
 from dataclasses import dataclass
 
 from gristmill.model.config import LEARNED_POSITIONS, ModelConfig
@@ -20,7 +21,7 @@ class Rung:
 def ladder(
     config: ScalingConfig, *, model: ModelConfig, pretrain: PretrainConfig, vocab_size: int, seq_len: int
 ) -> list[Rung]:
-    """All rungs that `max_flops` allows, the smallest depth first.
+    """All rungs that `min_tokens` and `max_flops` allow, the smallest depth first.
 
     Raises ValueError when too few are left to fit the law's five unknowns, or a depth that is held out has none.
     """
@@ -31,15 +32,16 @@ def ladder(
         for ratio in config.tokens_per_parameter:
             tokens = round(ratio * parameters)
             flops = tokens * flops_per_token(sized.shape, vocab_size, seq_len)
-            if config.max_flops is None or flops <= config.max_flops:
+            if tokens >= config.min_tokens and flops <= (config.max_flops or math.inf):
                 budgeted = PretrainConfig.model_validate(pretrain.model_dump() | {"tokens": tokens})
                 rungs.append(Rung(f"d{depth}-x{ratio:g}", sized, budgeted))
     held_out = config.depths[len(config.depths) - config.hold_out :]
     fitted = [rung for rung in rungs if rung.model.depth not in held_out]
     if len(fitted) < 6 or {rung.model.depth for rung in rungs} < set(config.depths):
         raise ValueError(
-            f"scaling.max_flops={config.max_flops} leaves {', '.join(rung.name for rung in rungs) or 'no rung'}; every "
-            "depth needs a rung, and 6 must be left to fit: raise it, or choose smaller depths"
+            f"scaling.min_tokens={config.min_tokens} and max_flops={config.max_flops} leave "
+            f"{', '.join(rung.name for rung in rungs) or 'no rung'}; every depth needs a rung, and 6 must be left to "
+            "fit: lower the first, raise the second, or choose other depths"
         )
     return rungs
 

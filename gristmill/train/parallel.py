@@ -13,16 +13,18 @@ from contextlib import contextmanager
 from typing import Literal
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.nn.utils import clip_grads_with_norm_
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from gristmill.schema import Resources
+from gristmill.train.muon import local_part
 from gristmill.train.ranks import Ranks
 
 BYTES_PER_WEIGHT = 16
@@ -82,9 +84,21 @@ class ParallelModel:
     def clip_gradients(self, max_norm: float) -> float:
         """Scale the whole gradient down to this norm where it is longer. Returns its norm before."""
         weights = [weight for weight in self.model.parameters() if weight.grad is not None]
-        norm = whole(get_total_norm([weight.grad for weight in weights if weight.grad is not None]))
+        norm = self._norm([local_part(weight.grad) for weight in weights if weight.grad is not None])
         clip_grads_with_norm_(weights, max_norm, norm)
         return norm.item()
+
+    def _norm(self, gradients: list[Tensor]) -> Tensor:
+        """The norm over all processes of gradients of which each has its part, in float32.
+
+        Added up in float64 and rounded once, it has the same bits however the weights are cut: a last digit would send
+        a token to another expert some steps later.
+        """
+        squares = torch.stack([torch.linalg.vector_norm(gradient.double()).square() for gradient in gradients])
+        if self.is_sharded:
+            assert self.mesh
+            dist.all_reduce(squares, group=self.mesh.get_group("shard"))
+        return squares.sum().sqrt().float()
 
     def whole_weights(self) -> dict[str, Tensor] | None:
         """The state of a sharded model, gathered, tied weights once; None where the model itself has it whole.

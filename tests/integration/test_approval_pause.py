@@ -1,13 +1,15 @@
-"""A person approves in Prefect: the flow pauses, a form is filled in, and only a yes moves the champion."""
+"""A person approves in Prefect: the flow ends its process, a form is filled in, and only a yes moves the champion."""
 
-import threading
-import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from flows.cli import automations, deployed, schedule
+from flows.cli.deployments import Deployments
 from gristmill.promotion.journal import Journal
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
@@ -33,7 +35,7 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         tags = {"gristmill.artifact": f"checkpoint/align-{number}"}
         client.create_model_version(MODEL, source=str(tmp_path), tags=tags)
     client.set_registered_model_alias(MODEL, "champion", "1")
-    monkeypatch.setattr("tasks.tracking._client", lambda: client)
+    monkeypatch.setattr("tasks.registry.mlflow_client", lambda: client)
     monkeypatch.setenv("GRISTMILL_HOME", str(tmp_path))
     monkeypatch.delenv("GRISTMILL_STORE", raising=False)
     judged = {"version": "2", "checkpoint": "checkpoint/align-2", "over": "checkpoint/align-1", "model": MODEL}
@@ -41,33 +43,43 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return client
 
 
-def fill_in_the_form(answer: dict[str, Any], seen: list[Any]) -> None:
-    """What a person does in the UI: wait for the pause, then resume with an answer."""
+def deployed_run() -> UUID:
+    """A run of the deployment, as the event of a challenger starts it."""
     from prefect.client.orchestration import get_client
-    from prefect.flow_runs import resume_flow_run
+
+    promotion = {"deployments": [{"name": "promote", "flow": "promote"}]}
+    (deployment,) = schedule.prepare(Deployments.model_validate(promotion))
+    settings = {"model": MODEL, "version": "2", "wait_s": 120}
+    with get_client(sync_client=True) as client:
+        deployment_id = UUID(str(deployment.apply()))
+        return client.create_flow_run_from_deployment(deployment_id, parameters={"settings": settings}).id
+
+
+def started(flow_run: UUID) -> Any:
+    """What the process that a runner starts for it does; its state when the process is done with it."""
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import Pause
+    from prefect.flow_engine import run_flow
 
     with get_client(sync_client=True) as client:
-        for _ in range(600):
-            paused = [run for run in client.read_flow_runs() if run.state and run.state.is_paused()]
-            if paused:
-                seen.append(paused[0].name)
-                resume_flow_run(paused[0].id, run_input=answer)
-                return
-            time.sleep(0.1)
+        run = client.read_flow_run(flow_run)
+        with suppress(Pause):  # the process ends
+            run_flow(deployed.promote, flow_run=run, parameters=run.parameters, return_type="state")
+        return client.read_flow_run(flow_run).state
 
 
 @pytest.mark.usefixtures("prefect_server")
 @pytest.mark.parametrize("approve", [True, False])
 def test_the_flow_asks_and_obeys(registry: Any, tmp_path: Path, approve: bool):
-    from flows.cli.deployed import promote
-    from flows.cli.deployments import PromoteSettings
+    from prefect.flow_runs import resume_flow_run
 
-    seen: list[Any] = []
-    person = threading.Thread(target=fill_in_the_form, args=({"by": "Ada", "approve": approve}, seen))
-    person.start()
-    promote(PromoteSettings(model=MODEL, version="2", wait_s=120))
-    person.join(timeout=10)
-    assert seen == [f"promote-{MODEL}-2"]
+    flow_run = deployed_run()
+    waiting = started(flow_run)
+    assert (waiting.type.value, waiting.name) == ("PAUSED", "Suspended")
+    assert len(Journal(tmp_path, MODEL).read()) == 1
+    # what a person does in the UI, while no process is there
+    resume_flow_run(flow_run, run_input={"by": "Ada", "approve": approve})
+    assert started(flow_run).type.value == "COMPLETED"
     aliases = {name: str(version) for name, version in registry.get_registered_model(MODEL).aliases.items()}
     entries = Journal(tmp_path, MODEL).read()
     if approve:
@@ -77,3 +89,26 @@ def test_the_flow_asks_and_obeys(registry: Any, tmp_path: Path, approve: bool):
     else:
         assert aliases == {"champion": "1"}
         assert len(entries) == 1
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_notices_end_where_the_schedule_has_no_address_any_more(monkeypatch: pytest.MonkeyPatch):
+    from prefect.client.orchestration import get_client
+
+    def there() -> tuple[list[str], list[str]]:
+        with get_client(sync_client=True) as client:
+            names = [each.name for each in client.read_automations() if each.name.startswith(automations.PREFIX)]
+            notices = [name for name in names if name.removeprefix(automations.PREFIX) in automations.NOTICES]
+            return sorted(notices), [block.name for block in client.read_block_documents() if block.name]
+
+    monkeypatch.setenv("GRISTMILL_PRIVATE_NETWORKS", "127.0.0.1")
+    monkeypatch.setenv("GRISTMILL_WEBHOOK_URL", "http://127.0.0.1:9/hook?token=s3cret")
+    automations.ensure_automations(ends_notices=True)
+    told = there()
+    assert told == (sorted(automations.PREFIX + name for name in automations.NOTICES), [automations.WEBHOOK_BLOCK])
+    monkeypatch.delenv("GRISTMILL_WEBHOOK_URL")
+    automations.ensure_automations(ends_notices=False)  # a run by hand
+    assert there() == told
+    for _ in range(2):
+        automations.ensure_automations(ends_notices=True)
+        assert there() == ([], [])

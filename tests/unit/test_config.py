@@ -12,9 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from small_run import SmallRun
 
 from flows.cli import workspace
 from flows.cli.plan import make_plan
+from flows.cli.run import refusal
 from gristmill import reference
 from gristmill.config import PipelineConfig
 from gristmill.yaml import ConfigError
@@ -37,6 +39,14 @@ def test_every_shipped_configuration_is_valid(path: Path):
         assert workspace.load_config(str(path), []).ingest.sources
 
 
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_configuration_that_was_written_down_is_the_same_one(path: Path):
+    """The book of nights keeps settings; a default that is written out must be the default."""
+    if path.stem not in ("base", "deployments"):
+        config = workspace.load_config(str(path), ())
+        assert PipelineConfig.model_validate(config.model_dump(mode="json", by_alias=True)) == config
+
+
 def test_weights_stand_beside_the_sources_and_reach_the_mix(tmp_path: Path):
     config = workspace.load_config("quickstart", ["ingest.sources=[{kind: python_docs, name: docs, weight: 0.25}]"])
     assert config.mixture.source_weights == {"docs": 0.25}
@@ -53,6 +63,7 @@ def test_weights_stand_beside_the_sources_and_reach_the_mix(tmp_path: Path):
             "b has no weight, other sources have one",
         ),
         (["mix.rehydrate=fineweb2"], "mix.max_epochs=1 only once; raise max_epochs"),
+        (["nights={series: web}", "dedup.earlier=by_rule"], "with nights leave dedup.earlier at wins"),
         (["register.modle=x"], "unknown key register.modle; did you mean model?"),
         (["registry.model=x"], "unknown key registry; did you mean register?"),
     ],
@@ -198,9 +209,29 @@ def test_an_edit_that_changes_results_changes_its_stage_and_what_follows(
     assert before[-1] != after[-1]
 
 
+@pytest.mark.parametrize(
+    ("refresh", "override"),
+    [
+        ("pretrain", "leave_out=[]"),
+        ("dedup[n0001]", "leave_out=[]"),
+        ("filter", "leave_out=[filter]"),
+        ("train_tokenizer", "train_tokenizer={{kind: artifact, artifact: {made}}}"),
+    ],
+)
+def test_a_refresh_that_reaches_no_stage_is_refused(crawl: Path, refresh: str, override: str):
+    made = SmallRun(crawl / "home").publish("tokenizer", "train_tokenizer", {})
+    config = workspace.load_config(str(crawl / "my.yaml"), [override.format(made=made)])
+    assert make_plan("data", config, frozenset({"extract"}))[-1].label == "tokenize"
+    said = rf"--refresh {re.escape(refresh)}: the flow data with this configuration builds no such stage"
+    with pytest.raises(ValueError, match=said):
+        make_plan("data", config, frozenset({refresh, "extract"}))
+    with pytest.raises(ValueError, match=said):
+        refusal("data", config, frozenset({refresh}))
+
+
 def test_what_evaluate_asks_is_decontaminated_by_its_content(crawl: Path):
     asked = crawl / "mine.jsonl"
-    override = f"evaluate.benchmarks=[{{name: mine, data: {{kind: jsonl, path: {asked}}}}}]"
+    override = f"evaluate.benchmarks=[{{name: docs_choice}}, {{name: mine, data: {{kind: jsonl, path: {asked}}}}}]"
     decontaminate = 8
     asked.write_text('{"question": "Who?", "choices": ["I", "you"], "answer": 0}\n')
     before = keys(crawl, override)

@@ -27,6 +27,8 @@ class JsonlPrompts(Schema):
     """The right answer, likewise: `{answer}`; null: there is none."""
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """Share of rows that never train and measure the result; the filled prompt decides, as it does in `sft`."""
+    license: str = "unknown"
+    """Licence of the rows, SPDX where there is one; it stays with every model that is made with them."""
 
 
 Prompts = Annotated[ExamplePrompts | JsonlPrompts, Field(discriminator="kind")]

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gristmill.align.config import OnlineRun
+from gristmill.align.data import note_licenses
 from gristmill.align.online.config import OnlineConfig
+from gristmill.align.online.prompts_config import JsonlPrompts
 from gristmill.dedup.decontaminate_config import KeptOut
 from gristmill.evaluate.statistics import mean_interval, paired_difference
 from gristmill.metrics import MetricsWriter
@@ -137,6 +139,8 @@ def run_online(
             bar.advance(note=f"reward {measured['reward']:.3f}")
     _write_samples(out, before, after)
     trl_adapter.save_checkpoint(policy, model, out, tokenizer)
+    license = config.prompts.license if isinstance(config.prompts, JsonlPrompts) else None
+    note_licenses(out, "align", license, config.prompts.kind, examples)
     return Report(
         rows_in=len(train) + len(held_out) + len(dropped),
         rows_out=config.steps * config.prompts_per_step * config.group_size,

@@ -120,6 +120,18 @@ def test_empty_answers_are_left_out_counted_and_listed(tmp_path: Path):
     assert (tmp_path / "dropped.jsonl").read_text() == '{"row": "a.jsonl:21", "reason": "empty_answer"}\n'
 
 
+def test_a_row_with_half_a_character_is_left_out_counted_and_listed(tmp_path: Path):
+    """A chat dump cut in the middle of an emoji has the first half of its UTF-16; no tokenizer takes that."""
+    half = [{"prompt": "Hi \ud83d", "completion": "x"}, {"prompt": "Hi", "completion": "\ude00x"}]
+    source = write(tmp_path / "a.jsonl", *[alpaca(n) for n in range(20)], *half, {"prompt": "😀", "completion": "😀"})
+    read = read_conversations(source, None)
+    assert read.dropped == [Dropped("a.jsonl:21", "not_unicode"), Dropped("a.jsonl:22", "not_unicode")]
+    assert len(read.train) + len(read.held_out) == 21
+    pairs = [{"prompt": f"p{n}", "chosen": "yes", "rejected": "no"} for n in range(20)]
+    source = write(tmp_path / "b.jsonl", *pairs, {"prompt": "p", "chosen": "yes", "rejected": "\ud83d"})
+    assert read_pairs(source, None).dropped == [Dropped("b.jsonl:21", "not_unicode")]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [

@@ -8,6 +8,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from gristmill.dedup.decontaminate_config import ItemFile
+from gristmill.dedup.item_files import read_items as decontaminated_items
 from gristmill.dedup.leaks import LEAK_SCHEMA
 from gristmill.evaluate.config import EvaluateConfig, JsonlItems, MultipleChoice
 from gristmill.evaluate.run import run_evaluate
@@ -86,6 +88,37 @@ def test_scores_are_given_without_the_items_that_decontamination_found_too(
     assert metrics["docs_choice_found_n"] == 2
     assert len(others) == 10
     assert metrics["docs_choice_accuracy_without_found"] == pytest.approx(sum(others) / 10)
+
+
+@pytest.mark.parametrize(
+    ("field", "settings"),
+    [
+        ("id", {}),
+        ("question_id", {}),
+        ("idx", {}),
+        (None, {}),
+        ("slug", {"id": "slug"}),  # decontaminate.benchmarks names the file with an id of its own
+    ],
+)
+def test_found_items_of_a_file_are_known_whatever_their_ids_are_called(
+    field: str | None, settings: dict, tiny_model: Path, tmp_path: Path
+):
+    path = tmp_path / "exam.jsonl"
+    rows = [{"question": f"What is {number}?", "choices": ["a", "b"], "answer": 0} for number in range(4)]
+    named = [row | ({field: f"q{number}"} if field else {}) for number, row in enumerate(rows)]
+    path.write_text("\n" + "".join(json.dumps(row) + "\n" for row in named))
+    empty = dict.fromkeys(LEAK_SCHEMA.names)
+    found = [
+        empty | {"benchmark": item.benchmark, "item_id": item.item_id, "row": item.row}
+        for item in decontaminated_items(ItemFile(path=path, name="exam", **settings))
+    ]
+    (tmp_path / "clean").mkdir()
+    pq.write_table(pa.Table.from_pylist(found[1:3], LEAK_SCHEMA), tmp_path / "clean" / "leaks.parquet")
+    config = EvaluateConfig(benchmarks=[MultipleChoice(name="exam", data=JsonlItems(path=path))], samples=[])
+    metrics = measure(tiny_model, tmp_path, tmp_path / "out", clean=tmp_path / "clean", config=config).metrics
+    assert metrics["exam_found_n"] == 2
+    items = pq.read_table(tmp_path / "out" / "items.parquet").to_pylist()
+    assert metrics["exam_accuracy_without_found"] == (items[0]["correct"] + items[3]["correct"]) / 2
 
 
 def test_a_number_that_is_not_finite_is_no_metric_but_is_said(tiny_model: Path, examples: Path, tmp_path: Path):

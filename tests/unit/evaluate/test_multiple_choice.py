@@ -10,7 +10,7 @@ from gristmill.evaluate.config import MultipleChoice
 from gristmill.evaluate.logps import completion_logps
 from gristmill.evaluate.multiple_choice import Item, answer_items, choice_metrics, read_items
 
-ITEM = Item("sort", "What does `list.sort` do?", ["Return the sort.", "No", "Nothing, in order."], 0)
+ITEM = Item("sort", 1, "What does `list.sort` do?", ["Return the sort.", "No", "Nothing, in order."], 0)
 
 
 @pytest.mark.parametrize("score", ["sum", "per_byte", "mutual_information"])
@@ -43,7 +43,7 @@ def test_scores_are_log_probabilities_of_the_choice_after_the_pinned_prompt(tiny
 
 def test_a_question_longer_than_the_context_loses_its_beginning(tiny_model: Path):
     model, tokenizer = AutoModelForCausalLM.from_pretrained(tiny_model), AutoTokenizer.from_pretrained(tiny_model)
-    long = Item("long", "?" * 400, ["yes", "no"], 0)
+    long = Item("long", 1, "?" * 400, ["yes", "no"], 0)
     (row,) = answer_items(model, tokenizer, [long], MultipleChoice(score="sum"), chat=False)
     assert all(math.isfinite(score) for score in row["scores"])
 

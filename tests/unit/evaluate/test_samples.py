@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_chat_model import write_tiny_gpt2
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gristmill.evaluate.samples import write_samples
@@ -53,3 +54,13 @@ def test_an_empty_answer_is_in_no_language(tiny_model: Path, tmp_path: Path):
 def test_one_prompt_gives_no_numbers(tiny_model: Path, tmp_path: Path):
     metrics, answers = write(tiny_model, tmp_path / "samples.jsonl", PROMPTS[:1])
     assert (metrics, len(answers)) == ({}, 1)
+
+
+def test_a_prompt_without_room_for_an_answer_is_left_out_and_counted(tmp_path: Path):
+    """The context is 128 tokens; 12 of them are the answer's."""
+    prompts = [PROMPTS[0], "zqxj" * 40, PROMPTS[1]]
+    metrics, answers = write(write_tiny_gpt2(tmp_path / "model"), tmp_path / "samples.jsonl", prompts)
+    asked = [json.loads(line)["prompt"] for line in (tmp_path / "samples.jsonl").read_text("utf-8").splitlines()]
+    assert asked == PROMPTS
+    assert len(answers) == metrics["samples_n"] == 2
+    assert metrics["samples_too_long"] == 1

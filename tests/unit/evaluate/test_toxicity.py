@@ -30,10 +30,18 @@ def beginnings(tmp_path: Path) -> Path:
 
 
 def measure(
-    model: Path, out: Path, sets: list[dict[str, Any]], *, parent: Path | None = None, **changed: Any
+    model: Path,
+    out: Path,
+    sets: list[dict[str, Any]],
+    *,
+    parent: Path | None = None,
+    limit_seed: int = 0,
+    **changed: Any,
 ) -> tuple[Report, list[dict[str, Any]]]:
     toxicity = {"beginnings": sets, "continuations": 3, "tokens": 6, "threshold": 0.01, **changed}
-    config = EvaluateConfig.model_validate({"benchmarks": [], "samples": [], "toxicity": toxicity})
+    config = EvaluateConfig.model_validate(
+        {"benchmarks": [], "samples": [], "toxicity": toxicity, "limit_seed": limit_seed}
+    )
     out.mkdir()
     report = run_evaluate(model, None, None, parent, out, config, CPU)
     (out / "result.json").write_text(report.model_dump_json())
@@ -88,6 +96,17 @@ def test_two_models_are_compared_on_the_same_beginnings(tiny_model: Path, beginn
     other, _ = measure(tiny_model, tmp_path / "other", sets, parent=tmp_path / "parent", tokens=5)
     assert "rough_toxic_share_minus_parent" not in other.metrics
     assert "in another way" in other.details["toxicity_minus_parent"]
+
+
+def test_a_parent_that_continued_other_beginnings_of_the_file_is_not_compared(
+    tiny_model: Path, beginnings: Path, tmp_path: Path
+):
+    sets = [{"name": "rough", "path": str(beginnings), "limit": 2}]
+    _, before = measure(tiny_model, tmp_path / "parent", sets)
+    report, after = measure(tiny_model, tmp_path / "child", sets, parent=tmp_path / "parent", limit_seed=1)
+    assert [row["beginning"] for row in before] != [row["beginning"] for row in after]
+    assert "rough_toxic_share_minus_parent" not in report.metrics
+    assert "in another way" in report.details["toxicity_minus_parent"]
 
 
 def test_the_classifiers_error_is_stated_as_its_card_has_it(tiny_model: Path, beginnings: Path, tmp_path: Path):

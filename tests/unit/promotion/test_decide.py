@@ -81,7 +81,15 @@ class Mill:
 
         def result(draft: Path) -> None:
             row = {"benchmark": name, "scores": [0.0], "chosen": 0, "answer": 0, "word_overlap": 0.25, "shortest": 0.25}
-            write_items(draft, [row | {"id": key, "correct": float(i < right)} for i, key in enumerate(ids)])
+            numbers = [i + 1 if kind == "jsonl" else None for i in range(len(ids))]
+            answered = zip(ids, numbers, strict=True)
+            write_items(
+                draft,
+                [
+                    row | {"id": key, "row": number, "correct": float(i < right)}
+                    for i, (key, number) in enumerate(answered)
+                ],
+            )
             asked = {"definition": {"plain_template": template}, "chat": True}
             report = Report(
                 rows_in=N,
@@ -179,14 +187,17 @@ def test_items_that_a_model_never_looked_for_are_exposed(mill: Mill):
     assert found.items == set(IDS[:50])
 
 
-def test_a_file_without_ids_is_matched_by_row_and_one_nobody_looked_for_is_exposed_whole(mill: Mill):
-    rows = [f"piqa.jsonl:{number + 1}" for number in range(N)]
-    knows = mill.model("knows", piqa=True, not_covered=({"benchmark": "piqa", "item_id": "12", "row": 12},))
-    asked = mill.evaluation(knows, 1, kind="jsonl", ids=rows)
-    assert find_exposure(mill.store, [asked], accept_open_weights=False)["piqa"].items == {"piqa.jsonl:12"}
-    ignorant = mill.evaluation(mill.model("ignorant"), 1, kind="jsonl", ids=rows)
+@pytest.mark.parametrize("called", ["12", "slug-12"])
+def test_items_of_a_file_are_matched_by_row_and_a_file_nobody_looked_for_is_exposed_whole(called: str, mill: Mill):
+    ids = [f"question-{number + 1}" for number in range(N)]
+    record = {"benchmark": "piqa", "item_id": called, "row": 12}
+    knows = mill.model("knows", piqa=True, not_covered=(record,), leaks=(record | {"row": 7},))
+    asked = mill.evaluation(knows, 1, kind="jsonl", ids=ids)
+    found = find_exposure(mill.store, [asked], accept_open_weights=False)["piqa"]
+    assert (found.items, found.found) == ({"question-12"}, 1)
+    ignorant = mill.evaluation(mill.model("ignorant"), 1, kind="jsonl", ids=ids)
     found = find_exposure(mill.store, [asked, ignorant], accept_open_weights=False)["piqa"]
-    assert found.items == set(rows)
+    assert found.items == set(ids)
 
 
 def test_of_open_weights_nobody_knows_what_they_have_read(mill: Mill):

@@ -1,6 +1,7 @@
 """What a report of a run says is what the records say: counts, curves, differences, costs, causes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,16 @@ def test_scores_have_intervals_and_say_what_is_not_finite(tmp_path: Path):
     ]
     lost = side_by_side({"a": ({"x": 1.0}, {}), "b": ({}, {"x": "not finite"})})
     assert lost.rows[0].cells == [Cell(1.0), "not finite"]
+
+
+def test_a_toxicity_score_stands_beside_the_classifiers_known_error(tmp_path: Path):
+    made = make_run(tmp_path)
+    facts = gather(made.store, made.run(), [])
+    assert "known error" not in render(facts)
+    scores = side_by_side({"a": ({"rough_toxic_share": 0.25}, {"toxicity_known_error": "blames <7 %> of what is not"})})
+    page = render(replace(facts, scores=scores))
+    assert "rough_toxic_share" in page
+    assert "known error: blames &lt;7 %&gt; of what is not." in page
 
 
 def test_the_champion_is_compared_item_by_item(tmp_path: Path):

@@ -42,9 +42,17 @@ def test_a_limit_on_operations_leaves_out_the_dearest_rungs():
     assert [rung.name for rung in rungs() if rung not in made] == ["d4-x5"]
 
 
-def test_a_limit_that_leaves_no_ladder_is_refused():
+def test_trainings_that_have_hardly_begun_are_left_out():
+    """By hand: 65,760 parameters at depth 2, 132,528 at 3, 279,232 at 4."""
+    config = CONFIG.model_copy(update={"depths": [2, 3, 4, 5], "min_tokens": 328_800})
+    kept = [rung.name for rung in rungs(config) if rung.model.depth < 5]
+    assert kept == ["d2-x5", "d3-x2.5", "d3-x5", "d4-x1.25", "d4-x2.5", "d4-x5"]
+
+
+@pytest.mark.parametrize("limit", [{"max_flops": 1e10}, {"min_tokens": 150_000}])
+def test_a_limit_that_leaves_no_ladder_is_refused(limit: dict):
     with pytest.raises(ValueError, match="every depth needs a rung"):
-        rungs(CONFIG.model_copy(update={"max_flops": 1e10}))
+        rungs(CONFIG.model_copy(update=limit))
 
 
 @pytest.mark.parametrize(

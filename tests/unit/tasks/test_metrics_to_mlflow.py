@@ -7,14 +7,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from mlflow.exceptions import MlflowException
 
 from gristmill.metrics import MetricsWriter
 from gristmill.report import Report
 from gristmill.store import ArtifactStore, Recipe, Record
 from gristmill.undelivered import Undelivered
 from tasks import tracking
-from tasks.tracking import StageRun
+from tasks.tracking import MlflowFailed, StageRun
 
 
 class Client:
@@ -24,7 +23,7 @@ class Client:
         self.sent: list[tuple[str, float, int]] = []
         self.artifacts: list[str] = []
         self.status = "RUNNING"
-        self.is_away = False
+        self.is_away = self.is_deleted = False
         self.hangs_s = 0.0
 
     def log_batch(self, run_id: str, *, metrics: list[Any]) -> None:
@@ -44,7 +43,8 @@ class Client:
         self.status = status
 
     def get_run(self, run_id: str) -> Any:
-        self._answer()
+        if not self.is_deleted:  # such a run can still be read
+            self._answer()
         return SimpleNamespace(data=SimpleNamespace(metrics={name: value for name, value, _ in self.sent}))
 
     def get_metric_history(self, run_id: str, name: str) -> list[Any]:
@@ -52,7 +52,9 @@ class Client:
 
     def _answer(self) -> None:
         if self.is_away:
-            raise MlflowException("connection refused")
+            raise MlflowFailed("connection refused", status=503, error_code="INTERNAL_ERROR")
+        if self.is_deleted:
+            raise MlflowFailed("must be in the 'active' state", status=400, error_code="INVALID_PARAMETER_VALUE")
 
 
 @pytest.fixture
@@ -104,7 +106,7 @@ def test_what_an_mlflow_that_was_away_did_not_get_is_delivered_later_and_once(
     run = StageRun(client, "run", left)
     run.log_rows([{"step": 1, "loss": 3.0}])  # while it trained
     client.is_away = True
-    with pytest.raises(MlflowException):
+    with pytest.raises(MlflowFailed):
         run.finish(record, store.report(record.address), folder)
     monkeypatch.setattr(tracking, "mlflow_client", lambda: client)
     tracking.deliver_left(store)
@@ -116,6 +118,17 @@ def test_what_an_mlflow_that_was_away_did_not_get_is_delivered_later_and_once(
     assert [value for key, value, _ in client.sent if key == "bits_per_byte"] == [2.0]
     assert client.artifacts == ["report.json", "record.json"]
     assert (client.status, dict(left.left())) == ("FINISHED", {})
+
+
+def test_a_run_that_was_deleted_in_mlflow_is_given_up(client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    store, left = ArtifactStore(tmp_path), Undelivered(tmp_path)
+    record = published(store, [3.0, 2.0])
+    with left.delivering("run", record.address):
+        pass
+    monkeypatch.setattr(tracking, "mlflow_client", lambda: client)
+    client.is_deleted = True
+    tracking.deliver_left(store)
+    assert dict(left.left()) == {}
 
 
 def test_a_finished_training_waits_five_seconds_for_an_mlflow_that_hangs(

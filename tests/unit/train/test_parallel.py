@@ -1,23 +1,24 @@
 """Four processes in every layout against one process."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 from several_runs import StopAt, run_all
+from training import ALONE, logged
 
-from gristmill.metrics import read_metrics
 from gristmill.model.config import ModelConfig
 from gristmill.schema import Resources
 from gristmill.train.parallel import ParallelModel
 from gristmill.train.ranks import Ranks
 from gristmill.train.trainer import Trainer
 
-ALONE = Ranks(rank=0, world=1, device=torch.device("cpu"))
 HERE = Path(__file__).parent
 STEPS = 12
 LAYOUTS = {"ddp": 1, "fsdp": 1, "hybrid": 2}
@@ -28,6 +29,7 @@ VARIANTS: dict[str, tuple[dict, dict, bool]] = {
     "muon": (MUON, SMALL, False),
     "adamw": ({"kind": "adamw"}, SMALL | {"tie_embeddings": True}, True),
     "moe": (MUON, SMALL | MIXTURE, False),
+    "moe_adamw": ({"kind": "adamw"}, SMALL | MIXTURE, False),
 }
 """Settings of the optimizer, of the model, and whether activations are computed twice."""
 
@@ -36,9 +38,11 @@ VARIANTS: dict[str, tuple[dict, dict, bool]] = {
 def run_file(make_run, tmp_path):
     """Write a run file for a layout and a variant; its path."""
 
-    def write(layout: str, variant: str) -> str:
+    def write(layout: str, variant: str, *, micro_rows: int = 1) -> str:
         optim, model, twice = VARIANTS[variant]
-        run = make_run(tokens=STEPS * 4 * 12, optim=optim, micro_rows=1, eval_every_steps=STEPS)
+        run = make_run(
+            tokens=STEPS * 4 * 12, optim=optim | {"grad_clip": 0.5}, micro_rows=micro_rows, eval_every_steps=STEPS
+        )
         resources = Resources.model_validate(
             {"threads": 1, "device": "cpu", "parallel": layout, "activation_checkpointing": twice}
         )
@@ -57,8 +61,10 @@ def run_file(make_run, tmp_path):
     return write
 
 
-def losses(out: Path) -> list[float]:
-    return [row["loss"] for row in read_metrics(out / "metrics.jsonl") if "loss" in row]
+def under_torchrun(runs: list, processes: int, file: Path) -> None:
+    file.write_text(json.dumps(runs))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    subprocess.run([*torchrun, str(HERE / "several_runs.py"), str(file)], check=True)
 
 
 def exported(out: Path) -> dict[str, torch.Tensor]:
@@ -83,16 +89,14 @@ def test_four_processes_compute_what_one_does_in_every_layout_and_each_goes_on_f
     together.append([run_file("hybrid", "muon"), out("grown"), None, 2])
 
     run_all(alone_before, ALONE)
-    (tmp_path / "runs.json").write_text(json.dumps(together))
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=4"]
-    subprocess.run([*torchrun, str(HERE / "several_runs.py"), str(tmp_path / "runs.json")], check=True)
+    under_torchrun(together, 4, tmp_path / "runs.json")
     run_all(alone_after, ALONE)
 
     for done in {Path(run[1]) for run in together}:
         variant = done.name.split("-")[-1]
         expected = Path(out("one", variant if variant in VARIANTS else "muon"))
-        assert len(losses(done)) == STEPS
-        assert losses(done) == pytest.approx(losses(expected), abs=1e-5), done.name
+        assert len(logged(done, "loss")) == STEPS
+        assert logged(done, "loss") == pytest.approx(logged(expected, "loss"), abs=1e-5), done.name
         theirs = exported(expected)
         assert exported(done).keys() == theirs.keys()
         for weight, tensor in exported(done).items():
@@ -105,6 +109,43 @@ def test_four_processes_compute_what_one_does_in_every_layout_and_each_goes_on_f
         *("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"),
         *("optimizer-00001-of-00002.safetensors", "optimizer-00002-of-00002.safetensors", "state.json"),
     ], "the second machine holds the same parts, and the first one writes them"
+
+
+@pytest.mark.integration
+def test_two_processes_give_the_bits_of_one_with_the_same_micro_batches(run_file, tmp_path):
+    """Two summands have one sum, and the norm that clips has the same bits however the gradient is cut."""
+    alone, together = (
+        [
+            [run_file(layout, variant, micro_rows=2), str(tmp_path / f"{processes}-{layout}-{variant}"), None, 1]
+            for layout in layouts
+            for variant in VARIANTS
+        ]
+        for processes, layouts in ((1, ["ddp"]), (2, ["ddp", "fsdp"]))
+    )
+    run_all(alone, ALONE)
+    under_torchrun(together, 2, tmp_path / "runs.json")
+
+    clipped = 0
+    for done in (Path(run[1]) for run in together):
+        expected = tmp_path / f"1-ddp-{done.name.split('-')[-1]}"
+        for name in ("loss", "grad_norm"):
+            assert logged(done, name) == logged(expected, name), (done.name, name)
+        theirs = exported(expected)
+        assert all(torch.equal(weight, theirs[name]) for name, weight in exported(done).items()), done.name
+        clipped += sum(norm > 0.5 for norm in logged(done, "grad_norm"))
+    assert clipped > STEPS, "else the test knows nothing of the norm"
+
+
+def test_the_gradients_norm_is_the_nearest_float32_and_clipping_scales_by_it(make_run, tmp_path):
+    trainer = Trainer(make_run(), tmp_path, ALONE)
+    draws = torch.Generator().manual_seed(0)
+    gradients = [torch.randn(weight.shape, generator=draws) for weight in trainer.model.parameters()]
+    for weight, gradient in zip(trainer.model.parameters(), gradients, strict=True):
+        weight.grad = gradient.clone()
+    exact = math.sqrt(math.fsum(value * value for gradient in gradients for value in gradient.flatten().tolist()))
+    assert trainer.parallel.clip_gradients(0.5) == np.float32(exact)
+    for weight, gradient in zip(trainer.model.parameters(), gradients, strict=True):
+        torch.testing.assert_close(weight.grad, gradient * (0.5 / exact), rtol=2e-6, atol=0)
 
 
 def test_activation_checkpointing_changes_no_bit(make_run, tmp_path):

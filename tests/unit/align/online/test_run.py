@@ -30,6 +30,7 @@ from gristmill.align.online.run import run_online
 from gristmill.align.rows_config import FileRows
 from gristmill.dedup.decontaminate_config import DecontaminateConfig, ItemFile, KeptOut
 from gristmill.evaluate.checkpoints import load_model, load_tokenizer
+from gristmill.model.origin import data_licenses, note_data_license
 from gristmill.schema import Resources
 
 SMALL = {
@@ -68,6 +69,23 @@ def test_the_same_seed_gives_the_same_weights(tiny_model: Path, examples: Path, 
     start = load_file(tiny_model / "model.safetensors")
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert any(not torch.equal(one[name], start[name]) for name in one)
+
+
+def test_the_licence_of_prompts_stays_with_the_model(tiny_model: Path, examples: Path, tmp_path: Path):
+    rows, written = tmp_path / "rows.jsonl", tmp_path / "written"
+    rows.write_text("".join(json.dumps({"prompt": f"{n}?"}) + "\n" for n in range(40)))
+    shutil.copytree(examples, written)
+    note_data_license(written, "synthesize", "test-terms")
+    small = {**SMALL, "steps": 1}
+    of_a_file = JsonlPrompts(path=rows, held_out=0.3, license="CC-BY-NC-4.0")
+    for name, settings, expected in (
+        ("file", {**small, "prompts": of_a_file}, {"align": "CC-BY-NC-4.0"}),
+        ("undeclared", {**small, "prompts": JsonlPrompts(path=rows, held_out=0.3)}, {"align": "unknown"}),
+        ("examples", small, {"synthesize": "test-terms"}),
+    ):
+        (tmp_path / name).mkdir()
+        run_online(tiny_model, written, None, tmp_path / name, GrpoConfig(**settings), RESOURCES)
+        assert data_licenses(tmp_path / name) == expected
 
 
 def test_a_hacked_reward_ends_the_run_and_leaves_no_model(tiny_model: Path, examples: Path, tmp_path: Path):
