@@ -9,8 +9,9 @@ Runs whose rows stand in FILE already are not made again. CPU-seconds of one see
 
 `sft`: LoRA on 1,100 instructions (rasbt). before, after: nats per token of held-out answers; `rows_better`: share
 that became likelier. `reward_model`: LoRA on preference pairs (rasbt); before: accuracy of the rule that looks at
-length alone. `dpo`: LoRA on the same pairs; before, after: share of pairs whose chosen answer is likelier per token;
-`reward_accuracy`: share whose chosen answer gained more.
+length alone. `dpo`: LoRA on twice as many of them, measured on the same; before, after: share of pairs whose chosen
+answer is likelier per token; `reward_accuracy`: share whose chosen answer gained more. `dpo_hh`: the same on pairs of
+HH-RLHF about harm, those of at most 128 tokens with their prompt; not with `quickstart`.
 
 `grpo`, `ppo`: sums of two numbers below 100, greedy answers. The prompt shows two solved sums.
 A reward of 1 for the right number and .1 for digits alone, so that learning the format and learning to add are told
@@ -56,19 +57,20 @@ from gristmill.model.open_models_config import OpenModelConfig
 from gristmill.schema import Resources
 
 ONLINE = ("grpo", "ppo", "random_reward")
-ARMS = ("sft", "reward_model", "dpo", *ONLINE)
+ARMS = ("sft", "reward_model", "dpo", "dpo_hh", *ONLINE)
 CPU = Resources(threads=1, device="cpu")
 SUMS = 1200
 HELD_OUT = 96
 PAIRS = 320
+DPO_PAIRS = 640
 
 
 def main() -> None:
     arguments = _arguments()
-    done = _read(arguments.results)
+    done = read(arguments.results)
     left = [
         (arm, seed)
-        for arm in arguments.only
+        for arm in arguments.only or [arm for arm in ARMS if arguments.model != "quickstart" or arm != "dpo_hh"]
         for seed in arguments.seeds
         if not any(row["arm"] == arm and row["seed"] == seed for row in done)
     ]
@@ -130,7 +132,7 @@ def _sft(model: Path, out: Path, data: Path, arm: str, seed: int) -> dict[str, A
 
 def _reward_model(model: Path, out: Path, data: Path, arm: str, seed: int) -> dict[str, Any]:
     config = RewardModelConfig(
-        data=_pairs(data, out),
+        data=_pairs(data, out, PAIRS),
         adapter=Adapter(),
         epochs=2,
         lr=5e-4,
@@ -152,9 +154,11 @@ def _reward_model(model: Path, out: Path, data: Path, arm: str, seed: int) -> di
 
 def _dpo(model: Path, out: Path, data: Path, arm: str, seed: int) -> dict[str, Any]:
     config = DpoConfig(
-        data=_pairs(data, out),
+        data=_pairs(data, out, DPO_PAIRS) if arm == "dpo" else _harmless_pairs(data),
         adapter=Adapter(),
         lr=2e-4,
+        max_tokens=None if arm == "dpo" else 128,
+        held_out_rows=120 if arm == "dpo" else 400,  # the same pairs as the reward model's
         batch_rows=8,
         micro_rows=8,
         precision="bf16",
@@ -173,12 +177,16 @@ def _dpo(model: Path, out: Path, data: Path, arm: str, seed: int) -> dict[str, A
     }
 
 
-def _pairs(data: Path, out: Path) -> FileRows:
+def _pairs(data: Path, out: Path, count: int) -> FileRows:
     """The first pairs of the file, two of five held out: a forward pass of all takes many minutes."""
     with gzip.open(data / "preference/rasbt_preference.jsonl.gz", "rt") as file:
-        rows = [next(file) for _ in range(PAIRS)]
+        rows = [next(file) for _ in range(count)]
     (out / "pairs.jsonl").write_text("".join(rows))
     return FileRows(paths=[str(out / "pairs.jsonl")], license="Apache-2.0", held_out=0.4)
+
+
+def _harmless_pairs(data: Path) -> FileRows:
+    return FileRows(paths=[str(data / "preference/hh_harmless_base.jsonl.gz")], license="MIT", held_out=0.4)
 
 
 def _online(model: Path, out: Path, data: Path, arm: str, seed: int) -> dict[str, Any]:
@@ -200,7 +208,7 @@ def _online(model: Path, out: Path, data: Path, arm: str, seed: int) -> dict[str
     }
 
 
-RUNS = {"sft": _sft, "reward_model": _reward_model, "dpo": _dpo} | dict.fromkeys(ONLINE, _online)
+RUNS = {"sft": _sft, "reward_model": _reward_model, "dpo": _dpo, "dpo_hh": _dpo} | dict.fromkeys(ONLINE, _online)
 STATED = ("before", "after", "difference", "ci_low", "ci_high", "n", "seeds")
 
 
@@ -247,7 +255,7 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
     return {**mean, "n": rows[0]["n"], "seeds": len(rows)}
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
+def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
@@ -257,7 +265,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--run", type=Path, default=Path("artifacts/last_run.json"), help="of a whole quickstart")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the data sets")
     parser.add_argument("--results", type=Path, required=True, help="JSON lines of finished runs; gone on with")
-    parser.add_argument("--only", nargs="+", choices=ARMS, default=ARMS)
+    parser.add_argument("--only", nargs="+", choices=ARMS, help="all, if not given")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser.parse_args()

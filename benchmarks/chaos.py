@@ -20,8 +20,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from chaos_ground import Chaos
 from chaos_place import MICRO, Place, Server
-from chaos_rows import ROWS, Chaos
+from chaos_rows import ROWS
 
 REFERENCES = ("undisturbed", "undisturbed-again")
 

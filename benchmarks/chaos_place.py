@@ -24,8 +24,12 @@ from gristmill.store import ArtifactStore
 
 ROOT = Path(__file__).parents[1]
 MICRO = ROOT / "tests/e2e/micro.yaml"
-VOLATILE = {"log.txt", "metrics.jsonl", "report.json", "result.json", "run.yaml", "registration.json", "promotion.json"}
-"""Files of an artifact that name times, threads or versions; all others are the same in every undisturbed run."""
+VOLATILE = {
+    *("log.txt", "metrics.jsonl", "report.json", "result.json", "run.yaml", "registration.json", "promotion.json"),
+    *("model_card.md", "data_card.md"),
+}
+"""Files of an artifact that name times, threads, versions or the registered model's name; all others are the same in
+every undisturbed run."""
 PLANTED = {
     "AWS_SECRET_ACCESS_KEY": "planted/Aws+0123456789abcdefghij",
     "HF_TOKEN": "hf_planted0123456789abcdefghijklmn",
@@ -89,8 +93,11 @@ class Place:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        said, since = process.said.read_text(errors="replace"), process.since  # type: ignore[attr-defined]
-        return Ended(process.returncode, said, time.monotonic() - since)
+        return Ended(process.returncode, self.said(process), time.monotonic() - process.since)  # type: ignore[attr-defined]
+
+    def said(self, process: subprocess.Popen[str]) -> str:
+        """What a command has said so far."""
+        return process.said.read_text(errors="replace")  # type: ignore[attr-defined]
 
     def __call__(self, *arguments: str, **env: str) -> Ended:
         return self.end(self.start(*arguments, **env))

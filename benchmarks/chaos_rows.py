@@ -8,88 +8,22 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
-from chaos_mlflow import Mlflow
-from chaos_place import MICRO, PLANTED, Ended, Place, Server, programs_of, until, workers_of
+from chaos_ground import Chaos, Seen, in_training, run, told
+from chaos_place import PLANTED, Ended, Place, programs_of, until, workers_of
+from chaos_prefect import AWAY_S, cancelled, left_running, prefect_away, told_to_end
 from chaos_store import slow, store_goes_away, store_is, tired
 from publish_sweep import swept
 
-from gristmill.promotion.journal import Journal
-
-Seen = tuple[str, float, list[str]]
-AWAY_S = 20.0
 TRAININGS = ("pretrain", "sft", "reward_model", "align", "evaluate[pretrain]", "evaluate[sft]", "evaluate[align]")
 POOLS = ("extract", "signals", "filter", "signatures", "tokenize")
 ALONE = (
     *("ingest", "dedup", "known", "examples", "decontaminate", "mix", "split", "train_tokenizer"),
     *("register", "promote"),
 )
-
-
-@dataclass
-class Chaos:
-    """Where failures are injected: two undisturbed homes, and servers that all rows share one after another."""
-
-    work: Path
-    env: dict[str, str]
-    undisturbed: Place
-    undisturbed_again: Place
-    servers: Place
-    prefect: Server
-    mlflow: Server
-
-    @cached_property
-    def expected(self) -> dict[str, str | None]:
-        """Stage → digest of what it makes."""
-        return self.undisturbed.digests(self.undisturbed.keys())
-
-    @property
-    def registry(self) -> Mlflow:
-        return Mlflow(self.mlflow.url)
-
-    def stop(self) -> None:
-        self.servers("down")
-
-    @contextmanager
-    def place(self, name: str) -> Iterator[Place]:
-        """A copy of the undisturbed home, for one row."""
-        home = self.work / "rows" / name
-        place = Place.copied(self.undisturbed, home, self.env)
-        try:
-            yield place
-        finally:
-            for process in place.processes():
-                process.kill()
-        shutil.rmtree(home)
-
-    def recovered(self, place: Place, *, model: str = "undisturbed") -> tuple[float, list[str]]:
-        """Run again, undisturbed. Returns the seconds, and what is not as it is without a failure."""
-        again = place(*run(model))
-        if again.code:
-            return again.seconds, [f"the second run ended with {again.code}: {again.complaint}"]
-        return again.seconds, self.differences(place, model)
-
-    def differences(self, place: Place, model: str) -> list[str]:
-        """What is not as after an undisturbed run, of the artifacts, the registry, the journal and the processes."""
-        digests = place.digests(place.keys())
-        faults = [f"{label} has other bytes" for label, digest in digests.items() if digest != self.expected[label]]
-        faults += [f"no {label}" for label in self.expected.keys() - digests.keys()]
-        faults += place.faults()
-        faults += self.registry.faults(model)
-        moves = [entry["event"] for entry in Journal(place.home, model).read()].count("done")
-        faults += [f"{moves} promotions of {model}"] if moves != 1 else []
-        left = until(lambda: not place.processes(), limit_s=20, every_s=0.5)
-        return faults + ([] if left else [f"left over: {[process.cmdline() for process in place.processes()]}"])
-
-
-def run(model: str = "undisturbed") -> tuple[str, ...]:
-    return ("run", "--config", str(MICRO), "--set", "resources.workers=2", "--set", f"register.model={model}")
 
 
 def undisturbed(chaos: Chaos) -> Seen:
@@ -114,7 +48,7 @@ def killed(label: str) -> Callable[[Chaos], Seen]:
             built = place.built()
         faults += [f"built again: {built}"] if built not in ([], [label]) else []
         faults += [] if first.code else ["the killed run ended with 0"]
-        return f"{victim} killed: {_told(first)}; again: 0, built {', '.join(built) or 'nothing'}", seconds, faults
+        return f"{victim} killed: {told(first)}; again: 0, built {', '.join(built) or 'nothing'}", seconds, faults
 
     return inject
 
@@ -152,19 +86,6 @@ def _send(process: psutil.Process, number: signal.Signals = signal.SIGKILL) -> s
     return {"flows.cli.main": "the flow", "multiprocessing.spawn": "a worker"}.get(name, name)
 
 
-def _told(ended: Ended) -> str:
-    how = f"exit {ended.code}" if ended.code >= 0 else signal.Signals(-ended.code).name
-    return how if ended.code <= 0 else f"{how}, {ended.complaint!r}"
-
-
-def _in_training(place: Place, flow: subprocess.Popen[str]) -> None:
-    """Return amid pretraining."""
-    draft = place.draft(place.keys()["pretrain"])
-    found = until(lambda: (draft / "metrics.jsonl").exists() or flow.poll() is not None)
-    assert found, "pretraining did not begin"
-    assert flow.poll() is None, "the run ended before pretraining"
-
-
 def flow_killed(label: str) -> Callable[[Chaos], Seen]:
     """The flow's process alone gets SIGKILL: what it started has to notice."""
 
@@ -189,28 +110,6 @@ def flow_killed(label: str) -> Callable[[Chaos], Seen]:
     return inject
 
 
-def prefect_away(for_good: bool) -> Callable[[Chaos], Seen]:
-    def inject(chaos: Chaos) -> Seen:
-        with chaos.place(f"prefect-{for_good}") as place:
-            place.forget("pretrain", "align")
-            flow = place.start(*run())
-            _in_training(place, flow)
-            chaos.prefect.kill()
-            if for_good:
-                first = place.end(flow, limit_s=300)
-                chaos.prefect.start()
-            else:
-                time.sleep(AWAY_S)
-                chaos.prefect.start()
-                first = place.end(flow)
-            seconds, faults = chaos.recovered(place)
-        faults += ["it waited for ever"] if first.code == -9 else []
-        faults += ["the run did not survive it"] if first.code and not for_good else []
-        return f"{_told(first)} after {first.seconds:.0f} s; again: 0", seconds, faults
-
-    return inject
-
-
 def mlflow_away_at_start(chaos: Chaos) -> Seen:
     with chaos.place("mlflow-start") as place:
         place.forget("pretrain")
@@ -221,7 +120,7 @@ def mlflow_away_at_start(chaos: Chaos) -> Seen:
         seconds, faults = chaos.recovered(place)
     faults += [] if first.code == 1 and first.seconds < 60 else [f"it ended with {first.code} in {first.seconds:.0f} s"]
     faults += ["something was begun"] if drafts else []
-    return f"{_told(first)} after {first.seconds:.0f} s; again: 0", seconds, faults
+    return f"{told(first)} after {first.seconds:.0f} s; again: 0", seconds, faults
 
 
 def mlflow_away_in_training(chaos: Chaos) -> Seen:
@@ -229,7 +128,7 @@ def mlflow_away_in_training(chaos: Chaos) -> Seen:
         address = place.keys()["pretrain"]
         place.forget("pretrain", "sft")
         flow = place.start(*run())
-        _in_training(place, flow)
+        in_training(place, flow)
         chaos.mlflow.kill()
         first = place.end(flow)
         published = place.store.find(address) is not None
@@ -240,7 +139,7 @@ def mlflow_away_in_training(chaos: Chaos) -> Seen:
     faults += [] if published else ["the model was not kept"]
     once = len(delivered) == len(set(delivered)) == rows
     faults += [] if once else [f"{rows} rows of loss, {len(delivered)} in MLflow at {len(set(delivered))} steps"]
-    return f"{_told(first)}; again: 0, each of {rows} losses in MLflow once", seconds, faults
+    return f"{told(first)}; again: 0, each of {rows} losses in MLflow once", seconds, faults
 
 
 def mlflow_away_at_registration(chaos: Chaos) -> Seen:
@@ -253,7 +152,7 @@ def mlflow_away_at_registration(chaos: Chaos) -> Seen:
         chaos.mlflow.start()
         seconds, faults = chaos.recovered(place, model=model)
     faults += [] if first.code == 1 else [f"it ended with {first.code}"]
-    return f"{_told(first)}; again: 0, one version, one champion", seconds, faults
+    return f"{told(first)}; again: 0, one version, one champion", seconds, faults
 
 
 def disk_full(label: str) -> Callable[[Chaos], Seen]:
@@ -277,7 +176,7 @@ def disk_full(label: str) -> Callable[[Chaos], Seen]:
             subprocess.run(["umount", "-l", str(home)], check=True)
         said = "No space left" in first.said
         faults += [] if first.code == 1 and said else [f"it ended with {first.code}, the disk named: {said}"]
-        return f"{_told(first)}; again: 0", seconds, faults
+        return f"{told(first)}; again: 0", seconds, faults
 
     return inject
 
@@ -322,11 +221,11 @@ def clock_jump(to: str) -> Callable[[Chaos], Seen]:
                 "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             }
             flow = place.start(*run(), **fake)
-            _in_training(place, flow)
+            in_training(place, flow)
             clock.write_text(f"{to}\n")
             first = place.end(flow)
             seconds, faults = chaos.recovered(place)
-        faults += [f"it ended with {_told(first)}"] if first.code else []
+        faults += [f"it ended with {told(first)}"] if first.code else []
         return f"exit {first.code}; again: 0", seconds, faults
 
     return inject
@@ -342,7 +241,7 @@ def two_schedulers(chaos: Chaos) -> Seen:
         records = [place.store.find(address) for address in place.keys().values()]
         made = [record.label for record in records if record and record.run in runs[-2:]]
         seconds, faults = chaos.recovered(place, model=model)
-    faults += [f"ended with {[_told(end) for end in ended]}"] if any(end.code for end in ended) else []
+    faults += [f"ended with {[told(end) for end in ended]}"] if any(end.code for end in ended) else []
     faults += [f"built twice: {made}"] if len(made) != len(set(made)) else []
     return f"both exit 0, one version, one promotion; {len(runs) - 1} runs remembered", seconds, faults
 
@@ -377,8 +276,15 @@ ROWS: list[tuple[str, str, Callable[[Chaos], Seen]]] = [
     ("none", "two undisturbed runs have the same bytes", undisturbed),
     ("flow killed in extract", f"its workers end with it; {SAME}", flow_killed("extract")),
     ("flow killed in pretrain", f"its program ends with it; {SAME}", flow_killed("pretrain")),
-    (f"Prefect away for {AWAY_S:.0f} s in pretrain", f"exit 0; {SAME}", prefect_away(for_good=False)),
+    (
+        f"Prefect away for {AWAY_S:.0f} s in pretrain",
+        f"exit 0, Prefect: Completed; {SAME}",
+        prefect_away(for_good=False),
+    ),
     ("Prefect away for good in pretrain", f"it ends by itself within 300 s; {SAME}", prefect_away(for_good=True)),
+    ("cancelled in pretrain", f"a checkpoint, no process left, Prefect: Cancelled; {SAME}", cancelled),
+    ("told to end in pretrain", f"exit 143, a checkpoint, no process left, Prefect: Crashed; {SAME}", told_to_end),
+    ("a worker and its run killed, and a run by hand", f"Prefect: Crashed within 600 s; {SAME}", left_running),
     ("MLflow away at the start", f"exit 1 within 60 s, nothing begun; {SAME}", mlflow_away_at_start),
     ("MLflow away in pretrain", f"the model is kept, metrics arrive once; {SAME}", mlflow_away_in_training),
     ("MLflow away at registration", f"exit 1; {SAME}", mlflow_away_at_registration),

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import boto3
+from chaos_ground import Chaos, Seen
 from chaos_place import MICRO, Place, until
 
 from gristmill.objects import Objects
@@ -19,9 +19,6 @@ from gristmill.remote_store import RemoteStore
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests/remote_store"))
 
 from s3_endpoint import BUCKET, S3Endpoint  # pyright: ignore[reportMissingImports]
-
-if TYPE_CHECKING:
-    from chaos_rows import Chaos, Seen
 
 SLOW_S = 0.1
 ARGUMENTS = ("run", "data", "--config", str(MICRO), "--set", "resources.workers=2")
@@ -41,7 +38,7 @@ class RemotePlace(Place):
 
 
 @contextmanager
-def remote_place(chaos: "Chaos", name: str) -> Iterator[tuple[RemotePlace, S3Endpoint]]:
+def remote_place(chaos: Chaos, name: str) -> Iterator[tuple[RemotePlace, S3Endpoint]]:
     home = chaos.work / "rows" / name
     shutil.rmtree(home, ignore_errors=True)
     with S3Endpoint() as s3:
@@ -73,10 +70,10 @@ def tired(number: int, method: str, name: str) -> int | None:
     return 503 if number % 3 == 0 else None
 
 
-def store_is(fault: Callable[[int, str, str], int | None]) -> "Callable[[Chaos], Seen]":
+def store_is(fault: Callable[[int, str, str], int | None]) -> Callable[[Chaos], Seen]:
     """It is so all the time; the run has to get through."""
 
-    def inject(chaos: "Chaos") -> "Seen":
+    def inject(chaos: Chaos) -> Seen:
         with remote_place(chaos, f"store-{fault.__name__}") as (place, s3):
             s3.fault = fault
             first = place(*ARGUMENTS)
@@ -89,7 +86,7 @@ def store_is(fault: Callable[[int, str, str], int | None]) -> "Callable[[Chaos],
     return inject
 
 
-def store_goes_away(chaos: "Chaos") -> "Seen":
+def store_goes_away(chaos: Chaos) -> Seen:
     """It refuses every request from the publishing of `dedup` on."""
     with remote_place(chaos, "store-away") as (place, s3):
         flow = place.start(*ARGUMENTS, AWS_MAX_ATTEMPTS="3")
@@ -102,7 +99,7 @@ def store_goes_away(chaos: "Chaos") -> "Seen":
     return f"exit {first.code}, {first.complaint!r}; again: 0", seconds, faults
 
 
-def recovered(chaos: "Chaos", place: RemotePlace) -> "tuple[float, list[str]]":
+def recovered(chaos: Chaos, place: RemotePlace) -> tuple[float, list[str]]:
     """Run again. Returns the seconds, and what is not as in the undisturbed home."""
     again = place(*ARGUMENTS)
     if again.code:

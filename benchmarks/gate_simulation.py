@@ -106,7 +106,8 @@ def answers(rng: np.random.Generator, items: int, by: float, discordance: float)
 
 
 def measured(right: dict[str, np.ndarray]) -> Measured:
-    return Measured({}, {name: {str(i): {"correct": value} for i, value in enumerate(r)} for name, r in right.items()})
+    answered = {name: {str(i): {"correct": value} for i, value in enumerate(r)} for name, r in right.items()}
+    return Measured({}, answered, {name: {"chat": True} for name in right})
 
 
 def not_finite_promoted(rng: np.random.Generator, items: int, by: float, discordance: float, repetitions: int) -> float:

@@ -7,6 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from gristmill.align.config import DpoConfig
 from gristmill.align.dpo import run_dpo
 from gristmill.align.online.config import (
@@ -23,12 +26,17 @@ from gristmill.align.online.run import run_online
 from gristmill.align.reward_model import run_reward_model
 from gristmill.align.sft import run_sft
 from gristmill.config import PipelineConfig
+from gristmill.evaluate.bits_per_byte import bits_of, nats_and_bytes
+from gristmill.evaluate.checkpoints import load_model
+from gristmill.evaluate.statistics import paired_difference
+from gristmill.export.price import SPLIT, open_shards
 from gristmill.report import Report
 from gristmill.schema import Resources
 from gristmill.yaml import load_yaml
 
 CPU = Resources(threads=1, device="cpu")
 ROOT = Path(__file__).parents[1]
+POLICY = "policy"
 
 
 class Quickstart:
@@ -42,9 +50,27 @@ class Quickstart:
         self.config = load_yaml(ROOT / "pipeline_configs" / "quickstart.yaml", [], PipelineConfig)
 
     def run(self, arm: str, out: Path, seed: int) -> dict[str, Any]:
-        """One training; what it measured on held-out rows before and after."""
+        """One training; what it measured on held-out rows before and after, and what it cost on pages."""
         trainings = {"sft": self._sft, "reward_model": self._reward_model, "dpo": self._dpo}
-        return trainings[arm](out, seed) if arm in trainings else self._online(arm, out, seed)
+        found = trainings[arm](out, seed) if arm in trainings else self._online(arm, out, seed)
+        if arm == "reward_model":  # it says nothing
+            return found
+        parent = self.folder["pretrain" if arm == "sft" else "sft"]
+        return found | self._bits_per_byte(parent, out if arm in trainings else out / POLICY)
+
+    def _bits_per_byte(self, parent: Path, child: Path) -> dict[str, float]:
+        """Of both on all validation pages, and the paired difference over rows of tokens."""
+        shards = open_shards(self.folder["tokenize"], child)
+        models = [load_model(folder, torch.device("cpu"))[0] for folder in (parent, child)]
+        before, after = (
+            np.array([bits_of(*nats_and_bytes(model, shards, SPLIT, rows=[row])) for row in range(shards.rows(SPLIT))])
+            for model in models
+        )
+        return {
+            "bits_per_byte_before": float(before.mean()),
+            "bits_per_byte_after": float(after.mean()),
+            **paired_difference(after, before, seed=0).metrics("bits_per_byte_change"),
+        }
 
     def _sft(self, out: Path, seed: int) -> dict[str, Any]:
         config = self.config.sft.model_copy(update={"seed": seed})
@@ -101,7 +127,7 @@ class Quickstart:
             eval_every_steps=20,
             seed=seed,
         )
-        policy = out / "policy"
+        policy = out / POLICY
         policy.mkdir()
         report = run_online(
             self.folder["sft"],

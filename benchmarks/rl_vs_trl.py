@@ -2,57 +2,75 @@
 
     .venv/bin/python benchmarks/rl_vs_trl.py --model FOLDER --json
 
-FOLDER: SmolLM2-135M-Instruct as a Hugging Face folder (docs/adapting.md says how to get it without a hub). One thread,
-float32, no KL term in either. Each side does `--steps` optimizer steps after one that is not counted; a sample is one
-answer, sampled and learned from. Both pay for answers by one cheap rule and sample until `--tokens` tokens, so that the
-work does not depend on what the model says.
+FOLDER: SmolLM2-135M-Instruct as a Hugging Face folder (docs/adapting.md says how to get it without a hub). One process,
+one thread, float32, no KL term in either, one optimizer step a round. The sides take turns, round by round, on the same
+prompts; the first round of each is not counted. A sample is one answer, sampled and learned from. Both pay noise and
+sample until `--tokens` tokens, so that the work does not depend on what the model says, and no group is left out for
+equal rewards.
+
+`samples_per_cpu_s`: medians over rounds. `ratio_trl`: the median of the rounds' ratios, with the smallest and largest.
+`seconds`: CPU-seconds of a round's median, apart for sampling with rewards and for learning.
+
+TRL has what its documentation offers for transformers on a CPU: its own batched generation with a cache, no reference
+model, no gradient checkpointing, no vLLM. `--trl-rows`: answers of its forward passes in learning.
 """
 
 import argparse
 import json
 import os
+import random
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-import regex
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, TrainerCallback
 
-from gristmill.align.online.config import GrpoConfig, PatternReward
+from gristmill.align.online.config import GrpoConfig, RandomReward
 from gristmill.align.online.learner import Learner
 from gristmill.align.online.prompts import Prompt
 from gristmill.align.online.rewards import Rewards
 from gristmill.align.online.rollout import Endings, sample
 
-PATTERN = r"(?s)\d.*[02468]\s*"
 TEMPERATURE = 1.0
 LR = 1e-6
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """CPU-seconds of one round."""
+
+    sampling: float
+    learning: float
+
+    @property
+    def round(self) -> float:
+        return self.sampling + self.learning
 
 
 def main() -> None:
     arguments = _arguments()
     torch.set_num_threads(1)
-    prompts = few_shot_prompts(arguments.prompts * (arguments.steps + 1), shots=arguments.shots)
-    found: dict[str, Any] = {
-        "prompts_per_step": arguments.prompts,
-        "group_size": arguments.group,
-        "shots": arguments.shots,
-        "tokens": arguments.tokens,
-        "steps": arguments.steps,
-    }
-    found["samples_per_cpu_s"] = {"gristmill": ours(arguments, prompts), "trl": trls(arguments, prompts)}
-    found["ratio_trl"] = found["samples_per_cpu_s"]["gristmill"] / found["samples_per_cpu_s"]["trl"]
+    prompts = few_shot_prompts(arguments.prompts * (arguments.rounds + 1), shots=arguments.shots)
+    our_round = ours(arguments, prompts)
+    our_rounds: list[Seconds] = []
+    their_rounds = trls(arguments, prompts, between=lambda: our_rounds.append(our_round()))
+    found = _found(arguments, our_rounds[1:], their_rounds[1:])
     if arguments.json:
         print(json.dumps(found))
-    else:
-        for name, rate in found["samples_per_cpu_s"].items():
-            print(f"{name:10} {rate:.2f} samples per CPU-second")
-        print(f"ratio      {found['ratio_trl']:.2f}")
+        return
+    for name, rate in found["samples_per_cpu_s"].items():
+        sampling, learning = found["seconds"][name].values()
+        print(f"{name:10} {rate:.2f} samples per CPU-second; a round samples {sampling:.2f} s, learns {learning:.2f} s")
+    low, high = found["ratio_trl_range"]
+    print(f"ratio      {found['ratio_trl']:.2f} ({low:.2f} to {high:.2f} in {found['rounds']} rounds)")
 
 
 def few_shot_prompts(count: int, *, shots: int) -> list[str]:
@@ -61,9 +79,10 @@ def few_shot_prompts(count: int, *, shots: int) -> list[str]:
     return [f"{solved}{(37 * n) % 90 + 10}+{(53 * n) % 90 + 10}=" for n in range(count)]
 
 
-def ours(arguments: argparse.Namespace, texts: list[str]) -> float:
+def ours(arguments: argparse.Namespace, texts: list[str]) -> Callable[[], Seconds]:
+    """A function that makes the next round."""
     config = GrpoConfig(
-        rewards=[PatternReward(pattern=PATTERN)],
+        rewards=[RandomReward()],
         prompts_per_step=arguments.prompts,
         group_size=arguments.group,
         max_new_tokens=arguments.tokens,
@@ -75,49 +94,71 @@ def ours(arguments: argparse.Namespace, texts: list[str]) -> float:
     prompts = [Prompt(str(n), text, ids=tuple(tokenizer(text)["input_ids"])) for n, text in enumerate(texts)]
     rewarded = Rewards(config.rewards, max_new_tokens=arguments.tokens, seed=0)
     learner = Learner(policy, policy, config)  # kl_coef 0: the reference is not asked
-    started = 0.0
-    for step in range(arguments.steps + 1):
-        if step == 1:
-            started = time.process_time()
+    rounds = iter(range(arguments.rounds + 1))
+
+    def one_round() -> Seconds:
+        number = next(rounds)
+        started = time.process_time()
         answers = sample(
             policy,
             tokenizer,
-            prompts[step * arguments.prompts : (step + 1) * arguments.prompts],
+            prompts[number * arguments.prompts : (number + 1) * arguments.prompts],
             group_size=arguments.group,
             max_new_tokens=arguments.tokens,
             temperature=TEMPERATURE,
             endings=Endings(frozenset(), None),
-            seed=step,
+            seed=number,
         )
-        learner.learn(answers, torch.from_numpy(rewarded(answers)[0]), lr_share=1.0, measure_kl=False)
-    return arguments.steps * arguments.prompts * arguments.group / (time.process_time() - started)
+        rewards = torch.from_numpy(rewarded(answers)[0])
+        sampled = time.process_time()
+        learner.learn(answers, rewards, lr_share=1.0, measure_kl=False)
+        return Seconds(sampled - started, time.process_time() - sampled)
+
+    return one_round
 
 
-def trls(arguments: argparse.Namespace, texts: list[str]) -> float:
+def trls(arguments: argparse.Namespace, texts: list[str], *, between: Callable[[], None]) -> list[Seconds]:
+    """Seconds of TRL's rounds; `between` is called after each, and is not counted."""
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
     policy, tokenizer = _loaded(arguments.model)
+    rounds: list[Seconds] = []
+    noise = random.Random(0)
 
     def reward(completions: list[str], **_: Any) -> list[float]:
-        return [float(regex.fullmatch(PATTERN, text.strip()) is not None) for text in completions]
+        return [noise.random() for _ in completions]
+
+    class Timed(GRPOTrainer):
+        sampling = 0.0
+
+        def _generate_and_score_completions(self, inputs: Any) -> Any:
+            started = time.process_time()
+            found = super()._generate_and_score_completions(inputs)
+            self.sampling += time.process_time() - started
+            return found
 
     class Clock(TrainerCallback):
-        started = ended = 0.0
+        started = 0.0
+
+        def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            trainer.sampling = 0.0
+            self.started = time.process_time()
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if state.global_step == 1:
-                self.started = time.process_time()
-            self.ended = time.process_time()
+            whole = time.process_time() - self.started
+            rounds.append(Seconds(trainer.sampling, whole - trainer.sampling))
+            between()
 
-    clock = Clock()
+    answers = arguments.prompts * arguments.group
     with tempfile.TemporaryDirectory() as out:
         config = GRPOConfig(
             output_dir=out,
-            per_device_train_batch_size=arguments.prompts * arguments.group,
+            per_device_train_batch_size=arguments.trl_rows or answers,
+            gradient_accumulation_steps=answers // (arguments.trl_rows or answers),
             num_generations=arguments.group,
             max_completion_length=arguments.tokens,
-            max_steps=arguments.steps + 1,
+            max_steps=arguments.rounds + 1,
             learning_rate=LR,
             temperature=TEMPERATURE,
             beta=0.0,
@@ -133,16 +174,36 @@ def trls(arguments: argparse.Namespace, texts: list[str]) -> float:
             logging_strategy="no",
             disable_tqdm=True,
         )
-        trainer = GRPOTrainer(
+        trainer = Timed(
             policy,
             reward_funcs=reward,  # pyright: ignore[reportArgumentType]
             args=config,
             train_dataset=Dataset.from_dict({"prompt": texts}),
             processing_class=tokenizer,
-            callbacks=[clock],
+            callbacks=[Clock()],
         )
         trainer.train()
-    return arguments.steps * arguments.prompts * arguments.group / (clock.ended - clock.started)
+    return rounds
+
+
+def _found(arguments: argparse.Namespace, our_rounds: list[Seconds], their_rounds: list[Seconds]) -> dict[str, Any]:
+    sides = {"gristmill": our_rounds, "trl": their_rounds}
+    answers = arguments.prompts * arguments.group
+    ratios = [theirs.round / our.round for our, theirs in zip(our_rounds, their_rounds, strict=True)]
+    return {
+        "prompts_per_round": arguments.prompts,
+        "group_size": arguments.group,
+        "shots": arguments.shots,
+        "tokens": arguments.tokens,
+        "rounds": arguments.rounds,
+        "samples_per_cpu_s": {name: answers / median(one.round for one in rounds) for name, rounds in sides.items()},
+        "seconds": {
+            name: {part: median(asdict(one)[part] for one in rounds) for part in ("sampling", "learning")}
+            for name, rounds in sides.items()
+        },
+        "ratio_trl": median(ratios),
+        "ratio_trl_range": [min(ratios), max(ratios)],
+    }
 
 
 def _loaded(folder: Path) -> tuple[PreTrainedModel, Any]:
@@ -151,13 +212,14 @@ def _loaded(folder: Path) -> tuple[PreTrainedModel, Any]:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, help="folder of the model")
-    parser.add_argument("--prompts", type=int, default=8, help="prompts of a step")
+    parser.add_argument("--prompts", type=int, default=4, help="prompts of a round")
     parser.add_argument("--group", type=int, default=8, help="answers to a prompt")
     parser.add_argument("--shots", type=int, default=8, help="solved sums before each")
     parser.add_argument("--tokens", type=int, default=16, help="tokens of an answer")
-    parser.add_argument("--steps", type=int, default=3, help="optimizer steps that are timed")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds that are timed")
+    parser.add_argument("--trl-rows", type=int, help="answers of TRL's forward passes in learning; all, if not given")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser.parse_args()
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gristmill.artifacts import Checkpoint, Documents, Examples, Signatures, Splits, Tokenizer, Tokens
+from gristmill.artifacts import Checkpoint, Documents, Examples, Signatures, Splits, Tokenizer, Tokens, Warcs
 from gristmill.config import PipelineConfig
 from gristmill.model.config import CheckpointStart
 from gristmill.tokens.config import PinnedTokenizer
@@ -15,7 +15,7 @@ from tasks.filter import filter
 from tasks.ingest import ingest
 from tasks.known import known
 from tasks.mix import mix
-from tasks.nights import nights_of
+from tasks.nights import Nights, Tonight, nights_of
 from tasks.open_model import open_model
 from tasks.signals import signals
 from tasks.signatures import signatures
@@ -73,7 +73,7 @@ def clean(config: PipelineConfig) -> Cleaned:
 
 def crawl(config: PipelineConfig) -> Corpus:
     """Bring what is new, clean it, deduplicate it, and mix it with what earlier nights of the series brought."""
-    nights = _nights(config) if config.nights else {}
+    nights = every_night(config) if config.nights else {}
     alone = None if config.nights else _deduplicated(config).documents
     made = examples(config=config.examples, split=config.split)
     held_out = {"examples": made, "config": config.decontamination, "split": config.split}
@@ -86,36 +86,47 @@ def crawl(config: PipelineConfig) -> Corpus:
     return Corpus(made, documents, mix(documents=documents, config=config.mixture))
 
 
-def _nights(config: PipelineConfig) -> dict[str, Documents]:
+def every_night(config: PipelineConfig) -> dict[str, Documents]:
     """The documents of every night of the series, tonight's too if there is anything new."""
     with nights_of(config) as series:
-        documents = {night.name: dedup[night.name].at(night.documents) for night in series.earlier}
+        documents = {
+            night.name: dedup[night.name].at(night.documents)
+            if series.holds(night)
+            else _built(series.again(night), series)
+            for night in series.earlier
+        }
         if tonight := series.tonight:
-            with variant(tonight.name):
-                brought = _deduplicated(tonight.config)
-            assert brought.known
-            series.finished(tonight, brought.documents, brought.known)
-            documents[tonight.name] = brought.documents
+            documents[tonight.name] = _built(tonight, series)
     return documents
+
+
+def _built(night: Tonight, series: Nights) -> Documents:
+    with variant(night.name):
+        brought = _deduplicated(night.config, warcs=ingest.at(night.warcs) if night.warcs else None)
+    assert brought.known
+    series.finished(night, brought.warcs, brought.documents, brought.known)
+    return brought.documents
 
 
 @dataclass(frozen=True)
 class _Deduplicated:
+    warcs: Warcs
     documents: Documents
     known: Signatures | None
 
 
-def _deduplicated(config: PipelineConfig) -> _Deduplicated:
-    warcs = ingest(config=config.ingest)
+def _deduplicated(config: PipelineConfig, *, warcs: Warcs | None = None) -> _Deduplicated:
+    """warcs: where they need not be brought."""
+    warcs = warcs or ingest(config=config.ingest)
     documents = extract(warcs=warcs, config=config.extract)
     documents = signals(documents=documents, config=config.signals)
     if "filter" not in config.leave_out:
         documents = filter(documents=documents, config=config.filter)
     if "dedup" in config.leave_out:
-        return _Deduplicated(documents, None)
+        return _Deduplicated(warcs, documents, None)
     signed = signatures(documents=documents, config=config.signatures)
     documents = dedup(documents=documents, signatures=signed, config=config.dedup)
-    return _Deduplicated(documents, known(documents=documents, signatures=signed, config=config.known))
+    return _Deduplicated(warcs, documents, known(documents=documents, signatures=signed, config=config.known))
 
 
 def starting_model(config: PipelineConfig) -> Checkpoint | None:

@@ -24,6 +24,7 @@ def pipeline(config: PipelineConfig) -> None:
             "sft.task=classification makes a model that answers nothing, so it can be neither aligned nor asked "
             "benchmarks; start the flow that ends with it: gristmill run classify"
         )
+    config.check_promotion()
     grist = data(config)
     flour = train(config, grist)
     promote(config, grist, flour)

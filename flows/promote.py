@@ -7,8 +7,8 @@ from gristmill.config import PipelineConfig
 from tasks.evaluate import evaluate
 from tasks.promote import promote as judge
 from tasks.register import register
+from tasks.registry import champion_before
 from tasks.stage import checkpoint_at
-from tasks.tracking import champion_before
 
 
 def promote(config: PipelineConfig, grist: Grist, flour: Flour) -> Promotion:

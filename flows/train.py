@@ -44,22 +44,26 @@ def train(config: PipelineConfig, grist: Grist) -> Flour:
     taught = made
     if config.synthesize:
         taught = synthesize(examples=made, config=config.synthesize, decontaminate=config.decontamination)
-    tuned = sft(model=base, examples=_rows(config.sft, taught), config=config.sft)
+    kept_out = config.kept_out_of("sft")
+    rows = _rows(config.sft, taught)
+    tuned = sft(model=base, examples=rows, config=config.sft, decontaminate=kept_out, asked=made if kept_out else None)
     tuned_scores = evaluate["sft"](
         model=tuned, tokens=tokens, examples=made, decontaminated=clean, parent=base_scores, config=config.evaluate
     )
     judged = made
     if config.preferences:
-        asked = tuned if config.preferences.kind != "people" else None
-        judged = preferences(examples=made, config=config.preferences, model=asked)
-    scorer, judge = config.reward_models
-    scores = reward_model(model=tuned, examples=_rows(scorer, judged), config=scorer)
+        answering = tuned if config.preferences.kind != "people" else None
+        judged = preferences(examples=made, config=config.preferences, model=answering)
+    scores, second = _reward_models(config, tuned, judged, made)
+    kept_out = config.kept_out_of("align")
     aligned = align(
         model=tuned,
         examples=_rows(config.align, judged),
         reward_model=scores,
         config=config.align,
-        judge_model=reward_model["judge"](model=tuned, examples=_rows(judge, judged), config=judge) if judge else None,
+        judge_model=second,
+        decontaminate=kept_out,
+        asked=made if kept_out else None,
     )
     aligned_scores = evaluate["align"](
         model=aligned, tokens=tokens, examples=made, decontaminated=clean, parent=tuned_scores, config=config.evaluate
@@ -67,6 +71,23 @@ def train(config: PipelineConfig, grist: Grist) -> Flour:
     if config.test_time:
         test_time(model=aligned, examples=made, reward_model=scores, config=config.test_time)
     return Flour(aligned, aligned_scores)
+
+
+def _reward_models(
+    config: PipelineConfig, tuned: Checkpoint, judged: Examples, made: Examples
+) -> tuple[Checkpoint | None, Checkpoint | None]:
+    """The one that scores answers and the one that judges them, each where it is asked."""
+    scorer, judge = config.reward_models
+    kept_out = config.kept_out_of("reward_model")
+    asked = made if kept_out else None
+    scores = second = None
+    if scorer:
+        rows = _rows(scorer, judged)
+        scores = reward_model(model=tuned, examples=rows, config=scorer, decontaminate=kept_out, asked=asked)
+    if judge:
+        rows = _rows(judge, judged)
+        second = reward_model["judge"](model=tuned, examples=rows, config=judge, decontaminate=kept_out, asked=asked)
+    return scores, second
 
 
 def _rows(config: SftConfig | RewardModelConfig | AlignConfig, made: Examples) -> Examples:

@@ -3,25 +3,25 @@
 A page's redirect, or a listing that came from elsewhere, could send a crawl to a machine that only this one reaches:
 the metadata of a cloud, a database, a printer. So an address that is not of the public internet is refused, unless
 GRISTMILL_PRIVATE_NETWORKS names its network (`10.1.0.0/16,127.0.0.1`): which networks are open is a fact of the
-machine, not of a configuration. Behind an HTTP proxy only names that the proxy itself does not resolve are checked
-here; the proxy decides.
+machine, not of a configuration. `gristmill/guarded_http.py` has the clients that ask here.
 """
 
 import ipaddress
 import os
 import re
 import socket
+import traceback
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 ALLOWED = "GRISTMILL_PRIVATE_NETWORKS"
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_CREDENTIALS = re.compile(r"://[^/\s]{1,500}@")
+# the user part as the standards have it, and one with a slash in its password: what follows the colon is no port then
+_CREDENTIALS = re.compile(r"://(?:[^/\s]+|[^/\s:@\[]*:(?!\d{1,5}/)(?:(?!://)\S)+)@")
 
 
 class PrivateAddress(ValueError):
@@ -60,26 +60,16 @@ def inner(address: Address) -> Address:
     return address
 
 
-def guard_hooks() -> dict[str, list[Callable[..., Any]]]:
-    """Event hooks of an httpx client that refuse private addresses: before each request, redirects included, and again
-    by the address that the connection has, since a name may mean another one a moment later."""
-    if getproxies():
-        return {"request": [lambda request: require_public(str(request.url), resolve=lambda name: [])]}
-
-    def after(response: Any) -> None:
-        stream = response.extensions.get("network_stream")
-        peer = stream.get_extra_info("server_addr") if stream else None
-        if peer:
-            require_public_address(str(peer[0]), response.request.url.host)
-
-    return {"request": [lambda request: require_public(str(request.url))], "response": [after]}
-
-
 def without_secrets(text: object) -> str:
     """A text, such as a library's error, without users and passwords in its URLs, and without characters that steer a
     terminal; line breaks stay."""
     told = _CREDENTIALS.sub("://", str(text))
     return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in told)
+
+
+def traceback_of(error: BaseException) -> str:
+    """An error with its traceback and what it was raised from, as Python prints it, without secrets."""
+    return without_secrets("".join(traceback.format_exception(error)))
 
 
 def has_credentials(text: str) -> bool:

@@ -1,14 +1,16 @@
 """The whole pipeline's configuration: one section a stage, facts that several stages share stated once."""
 
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from gristmill.ablation.config import AblationConfig, TextBitsConfig
 from gristmill.addresses import has_credentials
-from gristmill.align.config import AlignConfig, DpoConfig, RewardModelConfig, SftConfig
+from gristmill.align.config import AlignConfig, DpoConfig, PreferenceConfig, RewardModelConfig, SftConfig
 from gristmill.align.online.config import OnlineConfig
 from gristmill.align.online.prompts_config import JsonlPrompts
+from gristmill.align.shares import held_out_shares
 from gristmill.crawl.config import IngestConfig
 from gristmill.crawl.nights_config import NightsConfig
 from gristmill.dedup.config import DedupConfig, KnownConfig, SignaturesConfig
@@ -23,6 +25,7 @@ from gristmill.ledger.config import PricesConfig
 from gristmill.model.config import ModelConfig
 from gristmill.model.open_models_config import LicensesConfig, OpenModelConfig
 from gristmill.promotion.config import PromoteConfig
+from gristmill.promotion.rules import check_rules
 from gristmill.review.config import PreferencesConfig
 from gristmill.scaling.config import ScalingConfig
 from gristmill.scaling.ladder import Rung, ladder
@@ -134,6 +137,12 @@ class PipelineConfig(Schema):
                 "nights deduplicates every night against all earlier ones, so dedup.against must be empty and nothing "
                 "may be in leave_out"
             )
+        if self.nights and self.dedup.earlier == "by_rule":
+            raise ValueError(
+                "dedup.earlier=by_rule lists earlier pages that lose, but the corpus of nights keeps the documents of "
+                "every night as they are, so it would hold both; with nights leave dedup.earlier at wins"
+            )
+        self._check_what_is_made_is_read()
         self._check_prompts_stay_held_out()
         _ = self.decontamination  # raises where two sets of items have one name
         return self
@@ -143,17 +152,42 @@ class PipelineConfig(Schema):
         """`register` with the licences that are allowed."""
         return self.registry.model_copy(update={"licenses": self.licenses})
 
+    def _check_what_is_made_is_read(self) -> None:
+        if self.synthesize and self.sft.has_own_rows:
+            raise ValueError(
+                f"synthesize writes rows behind those of `examples`, but sft.data.kind={self.sft.data.kind} reads "
+                "others, so nothing would learn from them; remove synthesize, or let sft.data be {kind: examples}"
+            )
+        scored = any(self.reward_models) and not self.reward_model.has_own_rows
+        preferred = isinstance(self.align, PreferenceConfig) and not self.align.has_own_rows
+        if self.preferences and not (scored or preferred):
+            raise ValueError(
+                "preferences makes pairs, but neither reward_model nor align would read them: remove preferences, or "
+                "let reward_model.data or align.data be {kind: examples}"
+            )
+
     def _check_prompts_stay_held_out(self) -> None:
+        """What one stage measures with, no other one trains on: a file is divided alike wherever it is read."""
+        seen: dict[Path, tuple[str, float]] = {}
+        for stage, path, share in held_out_shares(
+            sft=self.sft, reward_model=self.reward_model, align=self.align, test_time=self.test_time
+        ):
+            first, before = seen.setdefault(path, (stage, share))
+            if share != before:
+                raise ValueError(
+                    f"{first} holds out {before:g} of {path} and {stage} {share:g}, so one trains on what the other "
+                    "measures with; write the same `held_out` in both"
+                )
         asked, trained = self.test_time, self.align
         if asked is None or not isinstance(trained, OnlineConfig):
             return
-        if not (isinstance(asked.prompts, JsonlPrompts) and isinstance(trained.prompts, JsonlPrompts)):
-            return
         one, other = asked.prompts, trained.prompts
-        if one.path == other.path and (one.prompt, one.held_out) != (other.prompt, other.held_out):
+        if not (isinstance(one, JsonlPrompts) and isinstance(other, JsonlPrompts)):
+            return
+        if one.path == other.path and one.prompt != other.prompt:
             raise ValueError(
-                f"test_time and align read {one.path} with other `prompt` or `held_out`, so test_time would ask what "
-                "align trained on; write both alike"
+                f"test_time and align read {one.path} with other `prompt`, so test_time would ask what align trained "
+                "on; write both alike"
             )
 
     @property
@@ -227,12 +261,20 @@ class PipelineConfig(Schema):
         return PipelineConfig(**sections)
 
     @property
-    def reward_models(self) -> tuple[RewardModelConfig, RewardModelConfig | None]:
-        """The one whose scores are learned from, and the one that judges; with two, each has a half of the pairs."""
-        if not (isinstance(self.align, OnlineConfig) and self.align.asks_judge_model):
-            return self.reward_model, None
-        first, second = (self.reward_model.model_copy(update={"half": half}) for half in (0, 1))
-        return first, second
+    def asks_reward_model(self) -> bool:
+        """Whether any answer is scored: as a reward, before and after `align`, or to choose one of several."""
+        chooses = self.test_time is not None and "reward_model" in self.test_time.choose
+        return chooses or self.align.asks_reward_model
+
+    @property
+    def reward_models(self) -> tuple[RewardModelConfig | None, RewardModelConfig | None]:
+        """The one that scores, where any is asked, and the one that judges; with two, each has a half of the pairs."""
+        scores, judges = self.asks_reward_model, isinstance(self.align, OnlineConfig) and self.align.asks_judge_model
+        first, second = (
+            self.reward_model.model_copy(update={"half": half if scores and judges else self.reward_model.half})
+            for half in (0, 1)
+        )
+        return first if scores else None, second if judges else None
 
     @property
     def mixture(self) -> MixConfig:
@@ -254,6 +296,16 @@ class PipelineConfig(Schema):
             if not isinstance(benchmark, HubBenchmark) and isinstance(benchmark.data, LocalItems)
         ]
         return self.decontaminate.with_benchmarks(asked)
+
+    def check_promotion(self) -> None:
+        """Raises ValueError for a rule of `promote` that no model could pass, because of what `evaluate` asks."""
+        check_rules(self.promote, self.evaluate)
+
+    def kept_out_of(self, stage: Literal["sft", "reward_model", "align"]) -> DecontaminateConfig | None:
+        """The benchmark items that no row of this stage may hold; None where the stage `examples` made all rows, which
+        knows its own held-out items. `synthesize` looks for them itself."""
+        asked = self.preferences is not None and stage != "sft"
+        return self.decontamination if asked or getattr(self, stage).has_own_rows else None
 
 
 def _password_in(value: Any, place: str) -> str | None:

@@ -10,7 +10,8 @@ class SourceUnavailable(RuntimeError):
 
 
 class NotHere(SourceUnavailable):
-    """An artifact this store lacks, a key nobody has set: it stays so until a person brings it, so no retry helps."""
+    """An artifact this store lacks, a file that is not there, a key nobody has set, a server that refuses: it stays so
+    until a person changes it, so no retry helps."""
 
 
 class StoreUnavailable(RuntimeError):

@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 
-from gristmill.errors import SourceUnavailable
+from gristmill.errors import NotHere
 
 
 def file_sha256(path: Path) -> str:
@@ -26,13 +26,11 @@ def file_sha256(path: Path) -> str:
 
 
 def content_digest(path: Path) -> str:
-    """Digest of a file that a configuration names. Raises SourceUnavailable when it cannot be read."""
+    """Digest of a file that a configuration names. Raises NotHere when it cannot be read."""
     try:
         return file_sha256(path)
     except OSError as error:
-        raise SourceUnavailable(
-            f"cannot read {path} ({error.strerror}); correct the path in the configuration"
-        ) from error
+        raise NotHere(f"cannot read {path} ({error.strerror}); correct the path in the configuration") from error
 
 
 def read_sha256(path: Path) -> str:

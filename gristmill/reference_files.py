@@ -6,7 +6,7 @@ content, never the place.
 
 from pathlib import Path
 
-from gristmill.errors import SourceUnavailable
+from gristmill.errors import NotHere, SourceUnavailable
 from gristmill.fingerprint import cache_folder, file_sha256
 
 
@@ -14,7 +14,7 @@ def reference_file(place: str, *, setting: str, remedy: str = "correct the path 
     """The file at a path or URL, as a local file.
 
     setting: where the configuration names it (`signals.bad_words.de`); remedy: what to do when it is not there.
-    Raises SourceUnavailable where no file can be read.
+    Raises SourceUnavailable where no file can be read: NotHere, which is one, for a path.
     """
     if "://" in place:
         return _fetched(place, setting)
@@ -23,7 +23,7 @@ def reference_file(place: str, *, setting: str, remedy: str = "correct the path 
         with path.open("rb"):
             return path
     except OSError as error:
-        raise SourceUnavailable(f"{setting}: cannot read {place} ({error.strerror}); {remedy}") from error
+        raise NotHere(f"{setting}: cannot read {place} ({error.strerror}); {remedy}") from error
 
 
 def reference_digest(place: str, *, setting: str, remedy: str = "correct the path or URL") -> str:
@@ -32,10 +32,9 @@ def reference_digest(place: str, *, setting: str, remedy: str = "correct the pat
 
 
 def _fetched(url: str, setting: str) -> Path:
-    import fsspec
+    from gristmill.guarded_http import local_copy
 
     try:
-        options = {"cache_storage": str(cache_folder() / "references"), "check_files": True}
-        return Path(fsspec.open_local(f"filecache::{url}", filecache=options))  # pyright: ignore[reportArgumentType]
+        return Path(local_copy(url, str(cache_folder() / "references")))
     except Exception as error:  # each file system has its own exceptions
         raise SourceUnavailable(f"{setting}: {url} does not answer ({error}); correct it or try again later") from error

@@ -16,19 +16,22 @@ both saw (--refresh, a broken artifact), the later one wins if both come within 
 
 import fcntl
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from pydantic import ValidationError
 
+from gristmill.fingerprint import read_sha256
 from gristmill.objects import DamagedObject, Objects, file_object
 from gristmill.progress import progress
+from gristmill.record import BrokenArtifact, FileEntry, Recipe, Record, is_changed, parse_record, was_read
 from gristmill.remote_shards import RemoteShardCache
 from gristmill.report import Report
 from gristmill.shard_cache import ShardCache
-from gristmill.store import ArtifactStore, BrokenArtifact, FileEntry, Recipe, Record, parse_record
+from gristmill.store import ArtifactStore
 
 SHOWN_BYTES = 100_000_000
 """Of one artifact; from there on its transfer is shown."""
@@ -44,6 +47,8 @@ class RemoteStore(ArtifactStore):
         """Draft → the record that its address had when its building began."""
         self._in_use: dict[str, IO[str]] = {}
         """Address → the lock that keeps gc from a copy while this process lives."""
+        self._reads: Counter[str] = Counter()
+        """Address → how many stages of this process read it."""
 
     def __str__(self) -> str:
         return self.objects.url
@@ -55,16 +60,35 @@ class RemoteStore(ArtifactStore):
         not what its record says.
         """
         content = self._content_of(address)
-        return self._bring(address, content, parse_record(address, content).files)
+        record = parse_record(address, content)
+        return self._bring(address, content, record, record.files)
+
+    @contextmanager
+    def reading(self, addresses: Iterable[str]) -> Iterator[None]:
+        """The same with all their files here. Raises as `path` does."""
+        wanted = list(addresses)
+        while True:
+            for address in wanted:
+                self.path(address)
+            with super().reading(wanted):
+                # between the two another process may have begun a copy of what another machine published
+                if all(self._is_copied(address) for address in wanted):
+                    self._reads.update(wanted)
+                    try:
+                        yield
+                    finally:
+                        self._reads.subtract(wanted)
+                    return
 
     def file(self, address: str, name: str) -> Path:
         """The same for one of its files; nothing is brought where the artifact is gone or has none of that name."""
         try:
             content = self._content_of(address)
-            wanted = [entry for entry in parse_record(address, content).files if entry.path == name]
+            record = parse_record(address, content)
+            wanted = [entry for entry in record.files if entry.path == name]
         except (FileNotFoundError, BrokenArtifact):
             return self.place(address) / name
-        return self._bring(address, content, wanted) / name
+        return self._bring(address, content, record, wanted) / name
 
     def addresses(self) -> list[str]:
         """Of all artifacts that have a record, whole or broken."""
@@ -89,6 +113,20 @@ class RemoteStore(ArtifactStore):
         record = self._finish(draft, recipe, report, facts)
         return self._send(draft, record, self._replaced.pop(draft))
 
+    def verify(self, address: str) -> list[str]:
+        """Hash every file in the store, and those that this machine has a copy of. Returns one sentence per fault."""
+        faults = super().verify(address)
+        copy = self.place(address)
+        with suppress(FileNotFoundError, BrokenArtifact):
+            record = self.recorded(address)
+            if (copy / "record.json").read_bytes() == self._content_of(address):
+                faults += [
+                    f"{address}: {entry.path} is damaged in this machine's copy; delete {copy}, it is brought again"
+                    for entry in record.files
+                    if (copy / entry.path).is_file() and read_sha256(copy / entry.path) != entry.sha256
+                ]
+        return faults
+
     def shard_cache(self, name: str, *, fresh: bool) -> ShardCache:
         """Results of shards, kept under what decides them; fresh: none is taken."""
         return RemoteShardCache(Path(name), fresh=fresh, objects=self.objects)
@@ -102,9 +140,13 @@ class RemoteStore(ArtifactStore):
         sizes = [path.stat().st_size if (path := draft / entry.path).is_file() else None for entry in record.files]
         return record if sizes == [entry.size for entry in record.files] else None
 
-    def _before_building(self, draft: Path, address: str) -> None:
+    def _before_building(self, draft: Path, address: str, *, rebuild: bool) -> None:
         before = self._replaced[draft] = self._record_bytes(address)
-        if (record := self.unsent(draft)) and self.find(address) is None:
+        record = self.unsent(draft)
+        if record is None:
+            return
+        there = self.find(address)
+        if there is None or (rebuild and record.created > there.created):
             self._send(draft, record, before)
             self._replaced[draft] = self._record_bytes(address)
 
@@ -127,15 +169,27 @@ class RemoteStore(ArtifactStore):
             self._put_in_place(draft, record.address)
         return record
 
-    def _bring(self, address: str, record: bytes, files: list[FileEntry]) -> Path:
+    def _bring(self, address: str, content: bytes, record: Record, files: list[FileEntry]) -> Path:
+        """content: of record.json. Files that are here and whole are not brought again."""
         folder = self.place(address)
         self._hold(address)
         with self._writing(address):
-            _be_copy_of(record, folder)
-            missing = [entry for entry in files if _size(folder / entry.path) != entry.size]
-
-            self._move("download", address, missing, lambda entry: self._fetch(entry, address, folder))
+            if not _is_copy_of(content, folder):
+                if self._reads[address]:
+                    raise BrokenArtifact(f"{address} was replaced by another machine while it is read here; run again")
+                with self._replacing(address):
+                    _become_copy_of(content, folder)
+            missing = [entry for entry in files if not _is_here(folder, entry, record)]
+            self._move("download", address, missing, lambda entry: self._fetch(entry, record, folder))
         return folder
+
+    def _is_copied(self, address: str) -> bool:
+        folder = self.place(address)
+        try:
+            record = parse_record(address, (folder / "record.json").read_bytes())
+        except (FileNotFoundError, BrokenArtifact):
+            return False
+        return all(_is_here(folder, entry, record) for entry in record.files)
 
     def _move(self, what: str, address: str, files: list[FileEntry], move: Callable[[FileEntry], None]) -> None:
         """move(entry) for each file, several at a time; what takes long is shown."""
@@ -154,13 +208,14 @@ class RemoteStore(ArtifactStore):
     def _keep(self, draft: Path, entry: FileEntry, *, anew: bool) -> None:
         self.objects.keep(draft / entry.path, entry.sha256, anew=anew)
 
-    def _fetch(self, entry: FileEntry, address: str, folder: Path) -> None:
+    def _fetch(self, entry: FileEntry, record: Record, folder: Path) -> None:
         try:
             self.objects.fetch(entry.sha256, folder / entry.path)
+            was_read(folder / entry.path, record.created)  # it was hashed on its way
         except (FileNotFoundError, DamagedObject) as error:
-            stage = address.partition("/")[2].rpartition("-")[0]
+            stage = record.recipe.stage
             raise BrokenArtifact(
-                f"{address}: {entry.path} is damaged in {self} ({error}); build it again with --refresh {stage}"
+                f"{record.address}: {entry.path} is damaged in {self} ({error}); build it again with --refresh {stage}"
             ) from None
 
     def _hold(self, address: str) -> None:
@@ -174,11 +229,6 @@ class RemoteStore(ArtifactStore):
         with self.lock_file(address, "copy").open("a") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
-
-    def lock_file(self, address: str, use: str) -> Path:
-        path = self.root / ".locks" / f"{address.replace('/', '.')}.{use}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
 
     def _record_bytes(self, address: str) -> bytes | None:
         self.place(address)
@@ -194,7 +244,7 @@ class RemoteStore(ArtifactStore):
         yield from self.objects.each(lambda entry: self.objects.size(file_object(entry.sha256)), record.files)
 
     def _changed(self, record: Record) -> str | None:
-        """None: an object's name is its content's digest, and what is fetched is hashed."""
+        """None: an object's name is its content's digest; a copy that was changed is brought again."""
         return None
 
     def _digests(self, record: Record) -> Iterator[str]:
@@ -206,19 +256,24 @@ def _addresses(names: Iterable[str]) -> list[str]:
     return sorted(name.removesuffix("/record.json") for name in found)
 
 
-def _size(path: Path) -> int | None:
-    return path.stat().st_size if path.is_file() else None
+def _is_here(folder: Path, entry: FileEntry, record: Record) -> bool:
+    path = folder / entry.path
+    return path.is_file() and path.stat().st_size == entry.size and not is_changed(folder, entry, record.created)
 
 
-def _be_copy_of(record: bytes, folder: Path) -> None:
-    """Empty a copy that was made of another record under this address."""
+def _is_copy_of(record: bytes, folder: Path) -> bool:
     mark = folder / "record.json"
-    if mark.is_file() and mark.read_bytes() == record:
-        mark.touch()  # when it was used last, for gc
-        return
+    if not (mark.is_file() and mark.read_bytes() == record):
+        return False
+    mark.touch()  # when it was used last, for gc
+    return True
+
+
+def _become_copy_of(record: bytes, folder: Path) -> None:
+    """Empty a copy that was made of another record under this address."""
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    temporary = mark.with_name("record.json.tmp")
+    temporary = folder / "record.json.tmp"
     temporary.write_bytes(record)
-    temporary.rename(mark)
+    temporary.rename(folder / "record.json")

@@ -12,85 +12,27 @@ in the MLflow registry alone.
 
 import fcntl
 import hashlib
-import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-
-from pydantic import Field, ValidationError, field_validator
 
 from gristmill.fingerprint import read_sha256
 from gristmill.folder_swap import put_in_place, sync
-from gristmill.ledger.costs import Costs
+from gristmill.record import BrokenArtifact as BrokenArtifact
+from gristmill.record import FileEntry as FileEntry
+from gristmill.record import Recipe as Recipe
+from gristmill.record import Record as Record
+from gristmill.record import changed_file, check_sizes, parse_record, sizes_in
 from gristmill.report import Report
-from gristmill.schema import Schema
 from gristmill.shard_cache import FOLDER, ShardCache
-
-FORMAT = 1
-
 
 SCRATCH = ".done"
 """Folder of a draft for what lets a killed build go on, such as the commits of shards; no part of the artifact."""
-
-
-class FileEntry(Schema):
-    """One file of an artifact; `path` is relative to the artifact."""
-
-    path: str
-    size: int
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
-
-    @field_validator("path")
-    @classmethod
-    def _stays_inside(cls, path: str) -> str:
-        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-            raise ValueError(f"{path!r} leads out of its artifact")
-        return path
-
-
-class Recipe(Schema):
-    """What decides an artifact's bytes. Its digest is the artifact's identity."""
-
-    kind: str
-    stage: str
-    version: int
-    config: dict[str, Any]
-    inputs: dict[str, str | None]
-    """Name of the input → address of the artifact, or a plain value such as the champion's address."""
-
-    @property
-    def address(self) -> str:
-        decisive = self.model_dump(mode="json", exclude={"kind"})
-        canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return f"{self.kind}/{self.stage}-{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
-
-
-class Record(Schema):
-    """`record.json`: what an artifact is, what it was made from, by which run and code, and its files."""
-
-    format: int = FORMAT
-    address: str
-    label: str
-    """The stage as tables show it: `dedup`, `evaluate[sft]`."""
-    recipe: Recipe
-    run: str
-    created: datetime
-    seconds: float
-    resources: dict[str, Any] = {}
-    code: dict[str, str] = {}
-    """Domain module → digest of its source when this was built."""
-    git_commit: str | None = None
-    costs: Costs | None = None
-    """What building it used; null in records older than the ledger."""
-    files: list[FileEntry]
-
-
-class BrokenArtifact(RuntimeError):
-    """An artifact's files are not what its record says."""
 
 
 class ArtifactStore:
@@ -133,13 +75,7 @@ class ArtifactStore:
     def load(self, address: str) -> Record:
         """Like find, but says what is wrong. Raises FileNotFoundError or BrokenArtifact."""
         record = self.recorded(address)
-        for entry, size in zip(record.files, self._sizes(record), strict=True):
-            if size is None:
-                raise BrokenArtifact(f"{address} lacks its file {entry.path}; it will be rebuilt")
-            if size != entry.size:
-                raise BrokenArtifact(
-                    f"{address}: {entry.path} has {size} bytes, its record says {entry.size}; it will be rebuilt"
-                )
+        check_sizes(record, self._sizes(record))
         if changed := self._changed(record):
             raise BrokenArtifact(f"{address}: {changed} was changed after it was published; it will be rebuilt")
         return record
@@ -178,9 +114,20 @@ class ArtifactStore:
         return ShardCache(self.root / FOLDER / name, fresh=fresh)
 
     @contextmanager
-    def building(self, address: str, *, resume: str | None = None) -> Iterator[Path]:
+    def reading(self, addresses: Iterable[str]) -> Iterator[None]:
+        """While the block lasts no process of this machine replaces these artifacts; one that wants to waits."""
+        with ExitStack() as held:
+            for address in sorted(set(addresses)):
+                handle = held.enter_context(self.lock_file(address, "read").open("a"))
+                fcntl.flock(handle, fcntl.LOCK_SH)
+                held.callback(fcntl.flock, handle, fcntl.LOCK_UN)  # a worker that was forked meanwhile has it open too
+            yield
+
+    @contextmanager
+    def building(self, address: str, *, resume: str | None = None, rebuild: bool = False) -> Iterator[Path]:
         """Hold the address's lock and yield a draft folder to fill. Ask `find` again inside: another may have won.
 
+        rebuild: what is there is to be replaced.
         resume: stands for what may continue a draft left by a crash; one that was begun under another is emptied
         first, and every one where it is None.
         """
@@ -189,7 +136,7 @@ class ArtifactStore:
         lock.parent.mkdir(parents=True, exist_ok=True)
         with lock.open("w") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)  # the kernel drops it when the holder dies, so no crash blocks a key
-            self._before_building(draft, address)
+            self._before_building(draft, address, rebuild=rebuild)
             begun = draft / SCRATCH / "begun"
             if draft.exists() and not (resume and begun.is_file() and begun.read_text() == resume):
                 shutil.rmtree(draft)
@@ -199,14 +146,14 @@ class ArtifactStore:
             if draft.exists() and [path for path in draft.rglob("*") if path.is_file()] == [begun]:
                 shutil.rmtree(draft)  # the builder found the artifact made by another
 
-    def _before_building(self, draft: Path, address: str) -> None:
+    def _before_building(self, draft: Path, address: str, *, rebuild: bool) -> None:
         """Called when the lock is held and the draft is as its last builder left it."""
 
     def publish(self, draft: Path, recipe: Recipe, report: Report, **facts: Any) -> Record:
         """Turn a draft into the artifact: report, record, fsync, rename. `facts` are the remaining Record fields.
 
-        What lay there before (a broken artifact, or one being refreshed) is removed only once the draft is in its
-        place. After any failure or kill the old artifact is there, or the new one.
+        What lay there before (a broken artifact, or one being refreshed) gives way when nobody is `reading` it, and is
+        removed only once the draft is in its place. After any failure or kill the old artifact is there, or the new.
         """
         record = self._finish(draft, recipe, report, facts)
         self._put_in_place(draft, recipe.address)
@@ -234,10 +181,28 @@ class ArtifactStore:
     def _put_in_place(self, draft: Path, address: str) -> None:
         final = self.place(address)
         final.parent.mkdir(parents=True, exist_ok=True)
-        replaced = put_in_place(draft, final)
-        sync(final.parent)
+        with self._replacing(address):
+            replaced = put_in_place(draft, final)
+            sync(final.parent)
         if replaced:
             shutil.rmtree(replaced, ignore_errors=True)
+
+    @contextmanager
+    def _replacing(self, address: str) -> Iterator[None]:
+        """Nobody is reading it."""
+        with self.lock_file(address, "read").open("a") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"{address} is read by another run, and replaced after that", file=sys.stderr, flush=True)
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+    def lock_file(self, address: str, use: str) -> Path:
+        """A lock of this machine on an artifact, for one use of it."""
+        path = self.root / ".locks" / f"{address.replace('/', '.')}.{use}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
 
     def lineage(self, address: str) -> Iterator[tuple[int, str, Record | None]]:
         """The tree from an artifact back to its sources, depth first: (depth, "input: address", record)."""
@@ -279,29 +244,10 @@ class ArtifactStore:
 
     def _sizes(self, record: Record) -> Iterator[int | None]:
         """Of each file that a record lists, as it lies there; None for one that does not."""
-        folder = self.place(record.address)
-        for entry in record.files:
-            try:
-                yield (folder / entry.path).stat().st_size
-            except FileNotFoundError:
-                yield None
+        yield from sizes_in(self.place(record.address), record)
 
     def _changed(self, record: Record) -> str | None:
-        """A file that no longer has its content, of those whose date is later than their record's; the others are not
-        read. One that holds, such as a copy's, gets the record's date, so that it is read once.
-
-        Bytes that changed without a write, on a failing disk, are found by `verify` alone.
-        """
-        folder, published = self.place(record.address), int(record.created.timestamp() * 1e9)
-        for entry in record.files:
-            path = folder / entry.path
-            if path.stat().st_mtime_ns <= published:
-                continue
-            if read_sha256(path) != entry.sha256:
-                return entry.path
-            with suppress(OSError):  # a store that may only be read
-                os.utime(path, ns=(published, published))
-        return None
+        return changed_file(self.place(record.address), record)
 
     def _digests(self, record: Record) -> Iterator[str]:
         """The sha256 of each file that a record lists, of what lies there."""
@@ -318,19 +264,6 @@ class ArtifactStore:
             except BlockingIOError:
                 return True
             return False
-
-
-def parse_record(address: str, content: bytes) -> Record:
-    """A record from its JSON. Raises BrokenArtifact."""
-    try:
-        record = Record.model_validate_json(content)
-    except ValidationError as error:
-        raise BrokenArtifact(
-            f"{address}/record.json is no record of format {FORMAT}: {error.error_count()} faults"
-        ) from error
-    if record.format != FORMAT:
-        raise BrokenArtifact(f"{address} has record format {record.format}, this gristmill reads {FORMAT}")
-    return record
 
 
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")

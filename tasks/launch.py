@@ -23,7 +23,6 @@ from gristmill.artifacts import Artifact
 from gristmill.progress import relay
 from gristmill.report import Report
 from gristmill.schema import Resources, StageConfig
-from tasks.gpu_slot import gpu_slot
 
 GRACE_S = 60.0
 TORCHRUN = "gristmill.train.torchrun"
@@ -80,9 +79,11 @@ def launch(
     inputs: dict[str, Artifact | None],
     resources: Resources,
     distributed: bool = False,
-    **configs: StageConfig,
+    **configs: StageConfig | None,
 ) -> Report:
     """Run `python -m module --config run.yaml --out DRAFT` in the store's root and return the report it wrote.
+
+    The stage that calls it says `launches=True`, and so holds the machine's GPU by then.
 
     distributed: the program is made for several processes, so start as many as `resources` says, by torchrun.
 
@@ -93,7 +94,7 @@ def launch(
     places = {name: str(artifact.path.relative_to(root)) if artifact else None for name, artifact in inputs.items()}
     run = {
         **places,
-        **{name: config.model_dump(mode="json") for name, config in configs.items()},
+        **{name: config.model_dump(mode="json") if config else None for name, config in configs.items()},
         "resources": resources.model_dump(),
     }
     folder = out.relative_to(root)
@@ -105,7 +106,7 @@ def launch(
         "# in the artifact store's root, with gristmill's Python\n"
         + "".join(f"{shlex.join(['python', *command])}\n" for command in commands)
     )
-    with gpu_slot(root, resources), (out / "log.txt").open("a") as log:
+    with (out / "log.txt").open("a") as log:
         process = subprocess.Popen(
             [sys.executable, *commands[0]],
             cwd=root,

@@ -8,7 +8,7 @@ from gristmill.artifacts import Evaluation, Promotion, Registration
 from gristmill.promotion.config import PromoteConfig
 from gristmill.report import Report
 from gristmill.store import Record
-from tasks import tracking
+from tasks import registry
 from tasks.stage import current_session, stage
 
 
@@ -17,7 +17,7 @@ def _alias_still_points_there(record: Record, folder: Path) -> str | None:
     made = json.loads((folder / "promotion.json").read_text())
     if made["state"] == "failed":
         return None
-    champion = tracking.version_by_alias(made["model"], "champion")
+    champion = registry.version_by_alias(made["model"], "champion")
     is_champion = champion is not None and str(champion["version"]) == made["version"]
     if made["promoted"] and not is_champion:
         points_to = f"version {champion['version']}" if champion else "nothing"
@@ -44,7 +44,7 @@ def promote(
     challenger = json.loads((registration.path / "registration.json").read_text())
     evaluations = [evaluation.address, *([champion.address] if champion else [])]
     store = current_session().store
-    made = decide(store, tracking.Registry(), challenger, evaluations, over=over, config=config)
+    made = decide(store, registry.Registry(), challenger, evaluations, over=over, config=config)
     (out / "promotion.json").write_text(json.dumps(made, indent=2))
     if made["promoted"]:
         announce(made)

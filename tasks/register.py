@@ -7,14 +7,14 @@ from gristmill.artifacts import Checkpoint, Evaluation, Registration
 from gristmill.report import Report
 from gristmill.serve.config import RegisterConfig
 from gristmill.store import Record
-from tasks import tracking
+from tasks import registry
 from tasks.stage import current_session, stage
 
 
 def _still_registered(record: Record, folder: Path) -> str | None:
     """What is wrong when the registry no longer has the version this artifact speaks of."""
     made = json.loads((folder / "registration.json").read_text())
-    for version in tracking.model_versions(made["model"]):
+    for version in registry.model_versions(made["model"]):
         same = version["tags"].get("gristmill.artifact") == made["checkpoint"]
         if same and str(version["version"]) == made["version"]:
             return None
@@ -32,7 +32,7 @@ def register(out: Path, model: Checkpoint, evaluation: Evaluation, config: Regis
     cards = make_cards(here.store, model.address, evaluation.address, name=config.model, prices=here.prices)
     cards = cards.with_tags(found.tags)
     cards.write(out)
-    version = tracking.register_model(model, cards, name=config.model)
+    version = registry.register_model(model, cards, name=config.model)
     made = {"model": config.model, "version": version, "checkpoint": model.address, "evaluation": evaluation.address}
     (out / "registration.json").write_text(json.dumps(made, indent=2))
     return Report(rows_in=1, rows_out=1, unit="models", details={**made, "licenses": found.model_dump()})

@@ -18,12 +18,13 @@ two runs race it says Completed for what the second one only reused (docs/decisi
 import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar
 
+from gristmill.addresses import traceback_of, without_secrets
 from gristmill.artifacts import Artifact, Checkpoint
 from gristmill.errors import NotHere
 from gristmill.ledger.config import PricesConfig
@@ -34,6 +35,7 @@ from gristmill.report import Report
 from gristmill.schema import Resources, SourceUnavailable, StageConfig
 from gristmill.shard_cache import ShardCache, fingerprint
 from gristmill.store import ArtifactStore, Recipe, Record
+from tasks.gpu_slot import gpu_slot
 
 P = ParamSpec("P")
 A = TypeVar("A", bound=Artifact)
@@ -45,11 +47,16 @@ Notes = Callable[[dict[str, Any]], list[str]]
 
 
 class StageFailed(RuntimeError):
-    """A stage stopped; what was finished before it stays reusable."""
+    """A stage stopped; what was finished before it stays reusable.
+
+    Prefect keeps, shows and posts the message, and logs the traceback. So the cause is told in them without the
+    passwords that a library's error may repeat: raise it `from None`, its note has the cause's traceback.
+    """
 
     def __init__(self, label: str, cause: Exception, address: str = "") -> None:
-        super().__init__(f"{label}: {cause}")
+        super().__init__(f"{label}: {without_secrets(cause)}")
         self.label, self.cause, self.address = label, cause, address
+        self.add_note(traceback_of(cause))
 
 
 @dataclass
@@ -64,6 +71,8 @@ class Step:
     """What a plan says beside the reasons."""
     rebuild: bool = False
     """A whole artifact lies there, yet it is built again: refreshed, or no longer true outside the store."""
+    refreshed: Record | None = None
+    """What lies there, where a --refresh alone has it built again: one built since then by this code will do."""
     seconds: float = 0.0
     record: Record | None = None
     report: Report | None = None
@@ -123,6 +132,7 @@ def stage(
     produces: type[A],
     version: int,
     resumable: Resumable = "never",
+    launches: bool = False,
     retries: int = 0,
     check: Check | None = None,
     refuses: Refuses | None = None,
@@ -132,6 +142,7 @@ def stage(
 
     resumable: whether the draft of a killed build is continued: where no module that the stage can reach has changed in
     between, or always (a training that goes on from its checkpoint).
+    launches: it starts a program (tasks/launch.py), which computes on a GPU where the resources ask for one.
     check: asks the world outside the store whether a hit still holds (the registry may have been emptied); it returns
     what is wrong, or None. It raises SourceUnavailable when it cannot ask.
     refuses: asks whether the inputs go together, before anything is built; it gets the store, the recipes so far by
@@ -140,7 +151,8 @@ def stage(
     """
 
     def declare(function: Callable[Concatenate[Path, P], Report]) -> "Stage[P, A]":
-        options = {"resumable": resumable, "retries": retries, "check": check, "refuses": refuses, "notes": notes}
+        asked = {"check": check, "refuses": refuses, "notes": notes}
+        options = {"resumable": resumable, "launches": launches, "retries": retries, **asked}
         return Stage(function, produces, version, **options)
 
     return declare
@@ -154,6 +166,7 @@ class Stage(Generic[P, A]):
         version: int,
         *,
         resumable: Resumable,
+        launches: bool,
         retries: int,
         check: Check | None,
         refuses: Refuses | None = None,
@@ -161,8 +174,8 @@ class Stage(Generic[P, A]):
         instance: str | None = None,
     ) -> None:
         self.function, self.produces, self.version = function, produces, version
-        self.resumable, self.retries, self.check, self.refuses = resumable, retries, check, refuses
-        self.notes = notes
+        self.resumable, self.launches, self.retries = resumable, launches, retries
+        self.check, self.refuses, self.notes = check, refuses, notes
         self.name: str = function.__name__
         self.instance = instance
         self.signature = inspect.signature(function)
@@ -178,7 +191,7 @@ class Stage(Generic[P, A]):
     def __getitem__(self, instance: str) -> "Stage[P, A]":
         """The same stage under a label of its own, `evaluate["sft"]` as `evaluate[sft]`; no part of the key."""
         asked = {"check": self.check, "refuses": self.refuses, "notes": self.notes}
-        options = {"resumable": self.resumable, "retries": self.retries, **asked}
+        options = {"resumable": self.resumable, "launches": self.launches, "retries": self.retries, **asked}
         return Stage(self.function, self.produces, self.version, instance=instance, **options)
 
     def at(self, address: str) -> A:
@@ -241,13 +254,15 @@ class Stage(Generic[P, A]):
         if made := here.step_of(recipe.address):  # by another call of this run; a refresh has had its turn
             step.because = [f"the same as {made.label}"]
             return step
+        rebuilt = [artifact.address for artifact in _artifacts(arguments) if _is_rebuilt(here, artifact)]
         if step.record is None:
             before = here.earlier.get(self.label)
             differ = [str(change) for change in changes(recipe, before)] if before else []
             step.because = differ or [_absence(here.store, recipe)]
         elif {self.name, self.label} & here.refresh:
             step.because, step.rebuild = [f"--refresh {self.name}"], True
-        elif rebuilt := [artifact.address for artifact in _artifacts(arguments) if _is_rebuilt(here, artifact)]:
+            step.refreshed = None if rebuilt else step.record
+        elif rebuilt:
             step.because, step.rebuild = [f"input {rebuilt[0]} is built again"], True
         elif self.check and (fault := self.check(step.record, here.store.path(recipe.address))):
             step.because, step.rebuild = [fault], True
@@ -298,14 +313,17 @@ class Stage(Generic[P, A]):
 
         def build_or_reuse(artifact: str, inputs: dict[str, str | None]):
             nonlocal result
-            with here.store.building(artifact, resume=self._resume()) as draft:
-                record = planned.record or (None if planned.rebuild else here.store.find(artifact))
-                if record is not None:
-                    report = here.store.report(artifact)
-                    result = Step(self.label, "reused", artifact, record=record, report=report)
-                    return Completed(name="Cached", message=f"{artifact}, built by {record.run}")
-                result = self._build(here, arguments, recipe, draft, fresh=planned.rebuild)
-                return Completed(message=f"{artifact} in {result.seconds:.1f} s")
+            record = planned.record
+            if record is None:
+                resume = self._resume(rebuild=planned.rebuild)
+                building = here.store.building(artifact, resume=resume, rebuild=planned.rebuild)
+                with self._slot(here, planned), building as draft:
+                    record = self._built_meanwhile(here.store.find(artifact), planned)
+                    if record is None:
+                        result = self._build(here, arguments, recipe, draft, fresh=planned.rebuild)
+                        return Completed(message=f"{artifact} in {result.seconds:.1f} s")
+            result = Step(self.label, "reused", artifact, record=record, report=here.store.report(artifact))
+            return Completed(name="Cached", message=f"{artifact}, built by {record.run}")
 
         runnable = task(
             name=self.name,
@@ -318,17 +336,38 @@ class Stage(Generic[P, A]):
         runnable(artifact=recipe.address, inputs=recipe.inputs)
         return result
 
+    def _slot(self, here: Session, planned: Step) -> AbstractContextManager[None]:
+        """The machine's GPU for what starts a program, unless the artifact is there.
+
+        It comes before the address, as `together` has it: two runs that took them in different orders would wait for
+        each other for ever.
+        """
+        if not self.launches or planned.state != "build":
+            return nullcontext()
+        return gpu_slot(here.store.root, here.resources)
+
     def _cache(self, store: ArtifactStore, recipe: Recipe, *, fresh: bool) -> ShardCache:
         """Results of shards that earlier artifacts of this stage were made of, by the same configuration and code."""
         code = reachable_code(Path(inspect.getfile(self.function)))
         decisive = recipe.model_dump(mode="json", include={"stage", "version", "config"})
         return store.shard_cache(f"{self.name}-{fingerprint(**decisive, code=code)}", fresh=fresh)
 
-    def _resume(self) -> str | None:
-        """What must be the same for a draft to be continued."""
-        if self.resumable != "same_code":
-            return None if self.resumable == "never" else "always"
-        return json.dumps(reachable_code(Path(inspect.getfile(self.function))))
+    def _built_meanwhile(self, found: Record | None, planned: Step) -> Record | None:
+        """What another run has built since this one was planned, or an upload that was left over has brought."""
+        if found is None or not planned.rebuild:
+            return found
+        is_newer = planned.refreshed is not None and found.created > planned.refreshed.created
+        code = reachable_code(Path(inspect.getfile(self.function)))
+        return found if is_newer and not changed_modules(found.code, code) else None
+
+    def _resume(self, *, rebuild: bool) -> str | None:
+        """What must be the same for a draft to be continued. What is built again goes on from such a draft alone."""
+        if self.resumable == "never":
+            return None
+        code = json.dumps(reachable_code(Path(inspect.getfile(self.function))))
+        if rebuild:
+            return f"again {code}"
+        return "always" if self.resumable == "always" else code
 
     def _build(self, here: Session, arguments: dict[str, Any], recipe: Recipe, draft: Path, *, fresh: bool) -> Step:
         from tasks.progress_artifact import progress_artifact
@@ -338,9 +377,8 @@ class Stage(Generic[P, A]):
             arguments = arguments | {"resources": here.resources}
         if "cache" in self.signature.parameters:
             arguments = arguments | {"cache": self._cache(here.store, recipe, fresh=fresh)}
-        for artifact in _artifacts(arguments):
-            here.store.path(artifact.address)
-        with stage_run(self.label, recipe) as tracked:
+        inputs = [artifact.address for artifact in _artifacts(arguments)]
+        with here.store.reading(inputs), stage_run(self.label, recipe) as tracked:
             try:
                 with (
                     here.ledger.metered() as meter,
@@ -349,7 +387,7 @@ class Stage(Generic[P, A]):
                 ):
                     report = self.function(draft, **arguments)  # type: ignore[reportCallIssue]
             except Exception as error:
-                raise StageFailed(self.label, error, recipe.address) from error
+                raise StageFailed(self.label, error, recipe.address) from None
             seconds = meter.seconds
             record = here.store.publish(
                 draft,

@@ -11,7 +11,7 @@ from tasks.launch import launch
 from tasks.stage import stage
 
 
-@stage(produces=Examples, version=2, resumable="always")
+@stage(produces=Examples, version=3, resumable="always", launches=True)
 def synthesize(
     out: Path,
     examples: Examples,

@@ -10,12 +10,12 @@ from tasks.launch import launch
 from tasks.stage import stage
 
 
-@stage(produces=Curves, version=1)
+@stage(produces=Curves, version=2, launches=True)
 def test_time(
     out: Path,
     model: Checkpoint,
     examples: Examples,
-    reward_model: Checkpoint,
+    reward_model: Checkpoint | None,
     config: TestTimeConfig,
     resources: Resources = Resources(),  # noqa: PT028 (a stage, no test)
 ) -> Report:

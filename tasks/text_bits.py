@@ -10,7 +10,7 @@ from tasks.launch import launch
 from tasks.stage import stage
 
 
-@stage(produces=DocumentBits, version=1)
+@stage(produces=DocumentBits, version=1, launches=True)
 def text_bits(
     out: Path, model: Checkpoint, splits: Splits, config: TextBitsConfig, resources: Resources = Resources()
 ) -> Report:

@@ -1,11 +1,10 @@
-"""The only file that knows MLflow: one parent run a flow run, a child for each built stage, the model registry.
+"""Runs in MLflow: one parent run a flow run, a child for each built stage. tasks/registry.py has the models.
 
-MLflow is imported when the first stage is built: a run that reuses everything, and `plan`, ask the registry over
-its REST interface in milliseconds instead. Metrics go out in batches; a value that is not finite never does.
+MLflow is imported when the first stage is built, so a run that reuses everything is done without. Metrics go out in
+batches; a value that is not finite never does.
 """
 
 import json
-import logging
 import math
 import os
 import threading
@@ -13,25 +12,27 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
-from importlib import metadata
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from gristmill.addresses import without_secrets
-from gristmill.artifacts import Artifact
-from gristmill.cards.cards import MODEL_CARD, Cards
 from gristmill.report import Report
-from gristmill.schema import SourceUnavailable
 from gristmill.store import ArtifactStore, Recipe, Record
 from gristmill.undelivered import Undelivered
 
 EXPERIMENT = "gristmill"
 POLL_EVERY_S = 3.0
-REQUIREMENTS = ("mlflow", "torch", "transformers", "tokenizers", "safetensors", "accelerate", "jinja2")
-"""What a registered chat model needs to be loaded and asked."""
 WAIT_S = 5.0
 """So long a finished training waits for metrics that are on their way."""
+
+
+class MlflowFailed(RuntimeError):
+    """MLflow did not do what it was asked. Its own exceptions repeat its address with the password, so they go no
+    further than here. status: of HTTP, or the one that fits; error_code: MLflow's."""
+
+    def __init__(self, message: str, *, status: int, error_code: str) -> None:
+        super().__init__(message)
+        self.status, self.error_code = status, error_code
 
 
 class ParentRun:
@@ -45,7 +46,7 @@ class ParentRun:
     def open(self) -> str:
         with self._opening:
             if self.run_id is None:
-                client = _client()
+                client = mlflow_client()
                 experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
                 known = client.get_experiment_by_name(experiment)
                 experiment_id = known.experiment_id if known else client.create_experiment(experiment)
@@ -73,7 +74,7 @@ def tracked_run(name: str, config: str, store: ArtifactStore) -> Iterator[Parent
     finally:
         _parent.reset(token)
         if parent.run_id:
-            _end(_client(), parent.run_id, status)
+            _end(mlflow_client(), parent.run_id, status)
 
 
 class StageRun:
@@ -177,10 +178,8 @@ def stage_run(label: str, recipe: Recipe) -> Iterator[StageRun | _Untracked]:
     if parent is None:
         yield _Untracked()
         return
-    from mlflow.exceptions import MlflowException
-
     try:
-        client, parent_id = _client(), parent.open()
+        client, parent_id = mlflow_client(), parent.open()
         experiment_id = client.get_run(parent_id).info.experiment_id
         tags = {"mlflow.parentRunId": parent_id, "gristmill.artifact": recipe.address, "gristmill.stage": label}
         left = Undelivered(parent.store.root)
@@ -193,10 +192,8 @@ def stage_run(label: str, recipe: Recipe) -> Iterator[StageRun | _Untracked]:
         finally:
             _end(client, run.run_id, status)
         left.delivered(run.run_id)
-    except (MlflowException, TimeoutError) as error:
-        where = without_secrets(os.environ.get("MLFLOW_TRACKING_URI", "its default place"))
-        said = without_secrets(error).splitlines()[0][:200]
-        raise RuntimeError(f"{label}: MLflow at {where} failed ({said}); what was built is kept, run again") from error
+    except (MlflowFailed, TimeoutError) as error:
+        raise RuntimeError(f"{label}: {error}; what was built is kept, run again") from error
 
 
 def deliver_left(store: ArtifactStore) -> None:
@@ -206,19 +203,17 @@ def deliver_left(store: ArtifactStore) -> None:
     """
     left = Undelivered(store.root)
     for run_id, address in left.left():
-        if _is_delivered(store, address, StageRun(_client(), run_id, left)):
+        if _is_delivered(store, address, StageRun(mlflow_client(), run_id, left)):
             left.delivered(run_id)
 
 
 def _is_delivered(store: ArtifactStore, address: str, run: StageRun) -> bool:
     """Deliver what can be; whether nothing is left to deliver."""
-    from mlflow.exceptions import MlflowException
-
     try:
         if record := store.find(address):
             run.finish_later(record, store.report(address), store.file(address, "report.json").parent)
             run.client.set_terminated(run.run_id, "FINISHED")
-    except MlflowException as error:
+    except MlflowFailed as error:
         return error.error_code == "RESOURCE_DOES_NOT_EXIST"
     return True
 
@@ -243,206 +238,56 @@ def log_to_parent(path: Path) -> None:
     """Keep a file with the MLflow run of this flow run, where one was opened: a run that only reused has none."""
     parent = _parent.get()
     if parent and parent.run_id:
-        _client().log_artifact(parent.run_id, str(path))
+        mlflow_client().log_artifact(parent.run_id, str(path))
 
 
-def _client() -> Any:
+def parent_run_id() -> str | None:
+    """Of the MLflow run that the caller belongs to, opened if need be."""
+    parent = _parent.get()
+    return parent.open() if parent else None
+
+
+def mlflow_client() -> Any:
+    """MLflow's client, imported at the first call."""
     # an MLflow that is away is an error within seconds, not after minutes of silent retries
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for results
     import mlflow
 
-    return mlflow.MlflowClient()
+    return ExplainedClient(mlflow.MlflowClient())
 
 
-# The registry, read over REST.
+class ExplainedClient:
+    """MLflow's client, whose failures are MlflowFailed."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def ask(*arguments: Any, **more: Any) -> Any:
+            with explained(name):
+                return method(*arguments, **more)
+
+        return ask
 
 
-def model_versions(model: str) -> list[dict[str, Any]]:
-    """All versions of a registered model with their tags as a dict; empty when there is no such model."""
-    return list(_versions({"filter": f"name='{model}'"}))
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Inside the block MLflow is asked; where it fails that is MlflowFailed, which tells no password."""
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
 
-
-def all_versions() -> list[dict[str, Any]]:
-    """The versions of all registered models, as model_versions gives them."""
-    return list(_versions({}))
-
-
-def _versions(query: dict[str, str]) -> Iterator[dict[str, Any]]:
-    page: dict[str, str] = {}
-    while True:
-        found = _get("model-versions/search", {**query, **page, "max_results": "200"})
-        for version in found.get("model_versions", []):
-            yield {**version, "tags": {tag["key"]: tag["value"] for tag in version.get("tags", [])}}
-        if not found.get("next_page_token"):
-            return
-        page = {"page_token": found["next_page_token"]}
-
-
-def version_by_alias(model: str, alias: str) -> dict[str, Any] | None:
-    """The version an alias points to, or None."""
-    found = _get("registered-models/alias", {"name": model, "alias": alias}).get("model_version")
-    if found is None:
-        return None
-    return {**found, "tags": {tag["key"]: tag["value"] for tag in found.get("tags", [])}}
-
-
-def aliases_of(model: str, version: str) -> list[str]:
-    """The aliases that point to one version."""
-    found = _get("registered-models/get", {"name": model}).get("registered_model", {})
-    return sorted(alias["alias"] for alias in found.get("aliases", []) if str(alias["version"]) == version)
-
-
-def champion_before(model: str, candidate: str) -> str | None:
-    """The checkpoint that `candidate` has to beat: the champion's address, or None when there is no champion.
-
-    When the candidate itself is champion, it is the one it was promoted over: asking again gives the same answer.
-    """
-    champion = version_by_alias(model, "champion")
-    if champion is None:
-        return None
-    if champion["tags"].get("gristmill.artifact") == candidate:
-        return champion["tags"].get("gristmill.promoted_over") or None
-    return champion["tags"].get("gristmill.artifact")
-
-
-def _get(path: str, query: dict[str, str]) -> dict[str, Any]:
-    """GET from MLflow's REST interface; {} for 'does not exist'. Raises SourceUnavailable when nobody answers."""
-    import httpx
-
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if not uri.startswith("http"):
-        raise SourceUnavailable("no MLflow server is known; start gristmill's own with `gristmill up`")
-    shown = without_secrets(uri)
     try:
-        answer = httpx.get(f"{uri.rstrip('/')}/api/2.0/mlflow/{path}", params=query, timeout=10, auth=_login())
-    except httpx.HTTPError as error:
-        raise SourceUnavailable(
-            f"MLflow at {shown} does not answer ({type(error).__name__}); `gristmill up` starts it"
-        ) from error
-    if answer.status_code in (400, 404) and answer.json().get("error_code") in (
-        "RESOURCE_DOES_NOT_EXIST",
-        "INVALID_PARAMETER_VALUE",
-    ):
-        return {}
-    if answer.status_code != 200:
-        raise SourceUnavailable(f"MLflow at {shown} answered {answer.status_code} to {path}: {answer.text[:200]}")
-    return answer.json()
-
-
-def _login() -> tuple[str, str] | None:
-    """User and password, where the server asks for them; MLflow's own client reads the same variables."""
-    user, password = (os.environ.get(f"MLFLOW_TRACKING_{name}") for name in ("USERNAME", "PASSWORD"))
-    return (user, password) if user and password else None
-
-
-# The registry, written.
-
-
-def register_model(model: Artifact, cards: Cards, *, name: str) -> str:
-    """Log a checkpoint as a chat model, register it under `name` with cards and tags, point `challenger` at it.
-
-    Returns the version. A version already made from this checkpoint is used again, not doubled.
-    """
-    client = _client()
-    known = [v for v in model_versions(name) if v["tags"].get("gristmill.artifact") == model.address]
-    version = str(max(int(v["version"]) for v in known)) if known else _log_chat_model(model, cards, name)
-    for key, value in cards.tags.items():
-        client.set_model_version_tag(name, version, f"gristmill.{key}", value)
-    client.update_model_version(name, version, description=cards.summary)
-    logged = client.get_model_version(name, version).source.removeprefix("models:/")
-    with TemporaryDirectory() as folder:
-        cards.write(Path(folder))
-        client.log_model_artifacts(logged, folder)
-    client.set_registered_model_alias(name, "challenger", version)
-    return version
-
-
-def _log_chat_model(model: Artifact, cards: Cards, name: str) -> str:
-    import mlflow
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
-    for chatty in ("mlflow.transformers", "mlflow.store.model_registry.abstract_store", "mlflow.tracking"):
-        logging.getLogger(chatty).setLevel(logging.ERROR)  # model cards on a hub that was never asked
-    tokenizer = AutoTokenizer.from_pretrained(model.path)
-    policy = AutoModelForCausalLM.from_pretrained(model.path)
-    # served answers name the artifact, not a path of this machine; for the colon MLflow does not ask a hub about it
-    policy.name_or_path = f"gristmill:{model.address}"
-    pipeline_parts = {"model": policy, "tokenizer": tokenizer}
-    # dict form: log_model("<path>") fails with transformers 5.23
-    with mlflow.start_run(run_id=_parent_run_id()):
-        logged = mlflow.transformers.log_model(
-            pipeline_parts,
-            name="model",
-            task="llm/v1/chat",
-            registered_model_name=name,
-            input_example={"messages": [{"role": "user", "content": "What does `os.getcwd` do?"}]},
-            # an index has no builds for one device, such as 2.13.0+cpu
-            pip_requirements=[f"{p}=={metadata.version(p).partition('+')[0]}" for p in REQUIREMENTS],
-            model_card=_hub_card(cards),
-        )
-    return str(logged.registered_model_version)
-
-
-def _hub_card(cards: Cards) -> Any:
-    """As MLflow takes it; without one it asks a hub for a card of that name."""
-    from huggingface_hub import ModelCard
-
-    return ModelCard(cards.files[MODEL_CARD])
-
-
-class Registry:
-    """Aliases and tags of registered models in MLflow, as gristmill/promotion/aliases.py moves them.
-
-    Raises RuntimeError, with what MLflow said, where it fails.
-    """
-
-    def __init__(self, client: Any = None) -> None:
-        self.client = client or _client()
-
-    def aliases(self, model: str) -> dict[str, str]:
-        """Alias → version; empty when there is no such model."""
-        try:
-            found = self._ask("get_registered_model", model)
-        except LookupError:
-            return {}
-        return {alias: str(version) for alias, version in found.aliases.items()}
-
-    def tags(self, model: str, version: str) -> dict[str, str]:
-        """The version's tags; none when there is no such version."""
-        try:
-            return dict(self._ask("get_model_version", model, version).tags)
-        except LookupError:
-            return {}
-
-    def point(self, model: str, alias: str, version: str | None) -> None:
-        """Let the alias point to a version, or to nothing."""
-        if version is None:
-            self._ask("delete_registered_model_alias", model, alias)
+        yield
+    except (MlflowException, RequestException) as error:
+        where = without_secrets(os.environ.get("MLFLOW_TRACKING_URI", "its default place"))
+        said = (without_secrets(error) or type(error).__name__).splitlines()[0][:200]
+        if isinstance(error, MlflowException):
+            status, code = error.get_http_status_code(), error.error_code
         else:
-            self._ask("set_registered_model_alias", model, alias, version)
-
-    def tag(self, model: str, version: str, key: str, value: str) -> None:
-        """Write a tag of a version."""
-        self._ask("set_model_version_tag", model, version, key, value)
-
-    def _ask(self, what: str, *arguments: str) -> Any:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            return getattr(self.client, what)(*arguments)
-        except MlflowException as error:
-            said = without_secrets(error).splitlines()[0][:200]
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                raise LookupError(said) from error
-            where = without_secrets(os.environ.get("MLFLOW_TRACKING_URI", "its default place"))
-            raise RuntimeError(f"MLflow at {where} failed at {what} ({said})") from error
-
-
-def _parent_run_id() -> str | None:
-    parent = _parent.get()
-    return parent.open() if parent else None
+            status, code = (error.response.status_code if error.response is not None else 503), "INTERNAL_ERROR"
+        # what MLflow said may hold the password in every line of its traceback, so it is cut off
+        raise MlflowFailed(f"MLflow at {where} failed at {what} ({said})", status=status, error_code=code) from None

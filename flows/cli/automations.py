@@ -1,13 +1,15 @@
 """What Prefect's server does by itself: close our runs that fell silent, and tell people what happened.
 
-GRISTMILL_WEBHOOK_URL names where failures, crashes and promotions are posted, as {"text": …}; unset: nowhere. An
-address in a private network is refused unless GRISTMILL_PRIVATE_NETWORKS allows it. The server posts, so a public
-address is checked there too, at the moment of the connection: a name that leads to a private one by then is refused.
+GRISTMILL_WEBHOOK_URL names where failures, crashes and promotions are posted, as {"text": …}; where `schedule` or
+`deploy` does not have it, that ends. An address in a private network is refused unless GRISTMILL_PRIVATE_NETWORKS
+allows it. The server posts, so a public address is checked there too, at the moment of the connection: a name that
+leads to a private one by then is refused.
 """
 
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -23,6 +25,7 @@ HEARTBEAT_EVERY_S = 60
 SILENT_AFTER_S = 240
 PREFIX = "gristmill: "
 WEBHOOK_BLOCK = "gristmill-webhook"
+NOTICES = ("tell of failures", "tell of promotions", "tell of challengers")
 TAG = "gristmill"
 """Of every flow run that is ours; runs of others on the same server are left alone."""
 
@@ -30,14 +33,32 @@ _RUNS: dict[str, str | list[str]] = {"prefect.resource.id": "prefect.flow-run.*"
 _OURS: dict[str, str | list[str]] = {"prefect.resource.id": f"prefect.tag.{TAG}", "prefect.resource.role": "tag"}
 
 
-def ensure_automations() -> None:
-    """Bring the server's automations of gristmill to what this version and the environment say. Raises ConfigError."""
+def ensure_automations(*, ends_notices: bool) -> None:
+    """Bring the server's automations of gristmill to what this version and the environment say. Raises ConfigError.
+
+    ends_notices: without GRISTMILL_WEBHOOK_URL nobody is told any more; else it stays as the server has it, since a run
+    by hand in some shell says nothing about the schedule.
+    """
     from prefect.client.orchestration import get_client
 
     webhook = _webhook()
     with get_client(sync_client=True) as client:
         for wanted in (_silent_runs(), *(_notifications(webhook) if webhook else ())):
             _ensure(client, wanted)
+        if webhook is None and ends_notices:
+            _end_notices(client)
+
+
+def _end_notices(client: "SyncPrefectClient") -> None:
+    """Delete the automations that post, and the block with the address."""
+    from prefect.exceptions import ObjectNotFound
+
+    for name in NOTICES:
+        for there in client.read_automations_by_name(PREFIX + name):
+            client.delete_automation(there.id)
+    with suppress(ObjectNotFound):
+        block = client.read_block_document_by_name(WEBHOOK_BLOCK, "webhook", include_secrets=False)
+        client.delete_block_document(block.id)
 
 
 def _ensure(client: "SyncPrefectClient", wanted: "AutomationCore") -> None:
@@ -53,7 +74,7 @@ def _silent_runs() -> "AutomationCore":
     from prefect.events.actions import ChangeFlowRunState
     from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
-    ends = ("Completed", "Failed", "TimedOut", "Cancelled", "Crashed", "Cached", "RolledBack", "Paused")
+    ends = ("Completed", "Failed", "TimedOut", "Cancelled", "Crashed", "Cached", "RolledBack", "Paused", "Suspended")
     return AutomationCore(
         name=f"{PREFIX}close silent runs",
         description=f"A run that gave no sign of life for {SILENT_AFTER_S} s is closed as Crashed.",
@@ -85,13 +106,13 @@ def _notifications(webhook: UUID) -> "Iterator[AutomationCore]":
     run = '{"text": {{ (flow_run.name ~ " " ~ flow_run.state.name ~ ": " ~ (flow_run.state.message or "")) | tojson }}}'
     failures = {"prefect.flow-run.Failed", "prefect.flow-run.TimedOut", "prefect.flow-run.Crashed"}
     waits = _sentence("passed the gate and waits for approval")
-    told = {
-        "tell of failures": (failures, {"match": _RUNS, "match_related": _OURS}, run),
+    told = (
+        (failures, {"match": _RUNS, "match_related": _OURS}, run),
         # these are events of our own
-        "tell of promotions": ({"gristmill.champion.moved"}, {}, _sentence("is champion now")),
-        "tell of challengers": ({"gristmill.challenger.waits"}, {}, waits),
-    }
-    for name, (events, matching, payload) in told.items():
+        ({"gristmill.champion.moved"}, {}, _sentence("is champion now")),
+        ({"gristmill.challenger.waits"}, {}, waits),
+    )
+    for name, (events, matching, payload) in zip(NOTICES, told, strict=True):
         yield AutomationCore(
             name=f"{PREFIX}{name}",
             trigger=EventTrigger(

@@ -9,9 +9,13 @@ databases are copied through SQLite, so that a write at the same moment leaves a
 a backup beside it holds the rest.
 """
 
+import fcntl
+import re
 import shutil
 import sqlite3
-from contextlib import closing
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -42,12 +46,46 @@ def restore(folder: Path, /) -> int:
 def back_up(home: Path, root: Path, *, keep: int) -> str:
     """Write a backup below `home`, drop the oldest beyond `keep`. Returns a sentence.
 
-    home: where the servers keep their data; root: the store's folder on this machine. Raises OSError when the disk is
-    full, ConfigError when none is to be kept; a backup that was not finished ends in `.part` and counts for nothing.
+    home: where the servers keep their data; root: the store's folder on this machine. Only folders named by a date are
+    backups; whatever else lies there stays. One that was not finished ends in `.part`, counts for nothing, and is
+    removed by the next. Raises OSError when the disk is full, ConfigError when none is to be kept.
     """
     if keep < 1:
         raise ConfigError(f"--keep {keep}: nothing was backed up or deleted; keep at least 1, the backup made now")
+    with _alone(home):
+        for left in _named(home, r"\d{8}-\d{6}\.part"):
+            shutil.rmtree(left)
+        folder = _written(home, root)
+        # by their names the clock, which may have gone backwards, would decide about the one made now
+        older = [path for path in _named(home, r"\d{8}-\d{6}") if path != folder]
+        for old in older[: len(older) - (keep - 1)]:
+            shutil.rmtree(old)
+        kept = len(_named(home, r"\d{8}-\d{6}"))
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return f"{folder}, {size / 1e6:,.1f} MB; {kept} backups are kept"
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """One backup at a time is written or deleted."""
+    lock = home / ".locks" / "backup"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _named(home: Path, pattern: str) -> list[Path]:
+    """Folders below `backups/` with such a name, oldest first."""
+    return sorted(path for path in (home / "backups").glob("*") if re.fullmatch(pattern, path.name) and path.is_dir())
+
+
+def _written(home: Path, root: Path) -> Path:
+    """A new backup, whole."""
     folder = home / "backups" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    while folder.exists():  # one of this second
+        time.sleep(0.1)
+        folder = folder.with_name(f"{datetime.now(UTC):%Y%m%d-%H%M%S}")
     part = folder.with_name(f"{folder.name}.part")
     part.mkdir(parents=True)
     for name in ("prefect", "mlflow"):
@@ -58,11 +96,7 @@ def back_up(home: Path, root: Path, *, keep: int) -> str:
     for name in BOOKS:
         _copy(root / name, part / "books" / name)
     part.rename(folder)
-    backups = sorted(path for path in folder.parent.iterdir() if not path.name.endswith(".part"))
-    for old in backups[:-keep]:
-        shutil.rmtree(old)
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return f"{folder}, {size / 1e6:,.1f} MB; {min(len(backups), keep)} backups are kept"
+    return folder
 
 
 def bring_back(backup: Path, home: Path, root: Path) -> list[str]:

@@ -14,7 +14,7 @@ def checkpoint(address: str | None, name: str) -> str:
 
 
 def _champion(name: str) -> str:
-    from tasks.tracking import version_by_alias
+    from tasks.registry import version_by_alias
 
     use_own_servers()
     champion = version_by_alias(name, "champion")

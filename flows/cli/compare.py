@@ -83,6 +83,8 @@ def _show(found: "Comparison") -> None:
             f"{difference.estimate:+.4f} \\[{difference.low:+.4f}, {difference.high:+.4f}]; "
             f"only the first is right on {row.only_first:,}, only the second on {row.only_second:,}"
         )
+    for row in found.refused:
+        console.print(escape(f"\n{row.benchmark} is not compared: {row.why}"))
     if found.unknown:
         console.print(escape(f"all items count: {found.unknown}"))
     for each in found.changed:

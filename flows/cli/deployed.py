@@ -17,6 +17,10 @@ from pydantic import Field
 from flows.cli import maintenance as upkeep
 from flows.cli import workspace
 from flows.cli.deployments import MaintenanceSettings, PromoteSettings, RunSettings
+from gristmill.addresses import without_secrets
+
+PASSING = frozenset({408, 429, 500, 502, 503, 504})
+"""Statuses of HTTP that another attempt may not get."""
 
 
 def run_name() -> str:
@@ -80,25 +84,28 @@ def patiently(attempt: Callable[[], None], pauses_s: Sequence[float], *, say: Ca
         except Exception as error:
             if not is_passing(error):
                 raise
-            say(f"{error}; tried again in {pause_s:g} s")
+            say(f"{without_secrets(error)}; tried again in {pause_s:g} s")
         time.sleep(pause_s)
     return attempt()
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether it may be gone by itself in a while: something did not answer.
+    """Whether it may be gone by itself in a while: something did not answer, or said that it cannot just now.
 
-    A full disk, a wrong value, an artifact or a key that is not here are not.
+    A full disk, a wrong value, an artifact, file or key that is not here, a server that refuses are not.
     """
     import httpx
 
     from gristmill.errors import NotHere, SourceUnavailable, StoreUnavailable
+    from tasks.tracking import MlflowFailed
 
     cause = getattr(error, "cause", None) or error.__cause__
     if isinstance(error, NotHere):
         return False
+    if isinstance(error, MlflowFailed):
+        return error.status in PASSING
     away = (SourceUnavailable, StoreUnavailable, ConnectionError, TimeoutError, httpx.TransportError)
-    if isinstance(error, away) or type(error).__module__.startswith("mlflow."):
+    if isinstance(error, away):
         return True
     return cause is not None and is_passing(cause)
 
@@ -113,20 +120,21 @@ class Approval(RunInput):
 @flow(name="promote", flow_run_name="promote-{settings.model}-{settings.version}", persist_result=False)
 def promote(settings: PromoteSettings) -> None:
     """Let a challenger that passed the gate become champion, when a person says so."""
-    from prefect.flow_runs import pause_flow_run
+    from prefect.flow_runs import suspend_flow_run
 
     from flows.cli.scope import use_own_servers
     from gristmill.promotion import aliases
     from gristmill.promotion.journal import Journal
     from tasks.promote import announce
-    from tasks.tracking import Registry
+    from tasks.registry import Registry
 
     use_own_servers()
     by = settings.by
     if by is None:
         told = f"Version {settings.version} of {settings.model} passed the gate. May it become champion?"
         asked = Approval.with_initial_data(description=told, approve=False)
-        answer = pause_flow_run(wait_for_input=asked, timeout=settings.wait_s)
+        # not paused, which would keep a process and one of `runs_at_once` for as long as it waits
+        answer = suspend_flow_run(wait_for_input=asked, timeout=settings.wait_s)
         if not answer.approve:
             get_run_logger().info(f"{answer.by} left version {settings.version} of {settings.model} as it is")
             return

@@ -34,7 +34,7 @@ class PromoteSettings(Schema):
     version: str
     """The version that waits."""
     by: str | None = None
-    """Your name, for the record: approves at once. Left out: the run pauses and asks for it in Prefect's UI."""
+    """Your name, for the record: approves at once. Left out: the run is suspended and asks for it in Prefect's UI."""
     wait_s: PositiveInt = 7 * 24 * 3600
     """How long it asks."""
 

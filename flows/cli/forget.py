@@ -106,7 +106,7 @@ def _models(held: "Holdings") -> tuple[list[dict[str, Any]], str | None]:
 
     checkpoints = {each.artifact: each.total for each in held.found if each.kind == "checkpoint"}
     try:
-        from tasks.tracking import aliases_of, all_versions
+        from tasks.registry import aliases_of, all_versions
 
         use_own_servers()
         registered = [

@@ -4,7 +4,7 @@ import json
 import statistics
 import sys
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,10 @@ def _note(text: str) -> None:
 def make_plan(
     flow: str, config: PipelineConfig, refresh: frozenset[str] = frozenset(), *, warn: Callable[[str], None] = _note
 ) -> list[Step]:
-    """Every stage in order, with its state, key and reasons; nothing is computed or written."""
+    """Every stage in order, with its state, key and reasons; nothing is computed or written.
+
+    Raises ValueError for a refresh that no stage of this flow and configuration heeds.
+    """
     planned = Session(
         store=workspace.store(),
         planning=True,
@@ -40,7 +43,24 @@ def make_plan(
             labels = {step.label for step in planned.steps}
             at, kind = ("promote", "promotion") if "pretrain" in labels else ("pretrain", "checkpoint")
             planned.steps.append(Step(at, "blocked", f"{kind}/{at}-unknown", [str(error)]))
+            return planned.steps  # what lies behind it was not seen
+    _check_refresh(flow, refresh, planned.steps)
     return planned.steps
+
+
+def _check_refresh(flow: str, refresh: frozenset[str], steps: Sequence[Step]) -> None:
+    # what is reused for no reason was named by its address, by the configuration or a series of nights
+    heed = {name for step in steps if step.state != "reuse" or step.because for name in (step.label, _name(step))}
+    if lost := sorted(refresh - heed):
+        there = ", ".join(dict.fromkeys(step.label for step in steps))
+        raise ValueError(
+            f"--refresh {lost[0]}: the flow {flow} with this configuration builds no such stage; it has {there}, and "
+            "does not build what it names by its address"
+        )
+
+
+def _name(step: Step) -> str:
+    return step.label.partition("[")[0]
 
 
 def as_json(flow: str, config: PipelineConfig, config_name: str, steps: list[Step]) -> dict[str, Any]:

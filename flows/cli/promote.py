@@ -43,16 +43,37 @@ def _decided(journal: "Journal", *, approve: str | None, rollback: bool, by: str
     """What was done, in sentences."""
     use_own_servers()
     from gristmill.promotion import aliases
-    from tasks.tracking import Registry
+    from tasks.registry import Registry
 
     mlflow = Registry()
     if approve is not None:
         aliases.approve(mlflow, journal, approve, by=by)
+        _tell(journal.model, approve, by)
         return [f"version {approve} is champion of {journal.model}"]
     if rollback:
-        return [f"version {aliases.roll_back(mlflow, journal, by=by)} is champion of {journal.model} again"]
+        version = aliases.roll_back(mlflow, journal, by=by)
+        _tell(journal.model, version, by)
+        return [f"version {version} is champion of {journal.model} again"]
     with journal.held():
-        return aliases.settle(mlflow, journal) or [f"no move of {journal.model}'s champion was cut off"]
+        settled = aliases.settle(mlflow, journal)
+        champion = mlflow.aliases(journal.model).get(aliases.CHAMPION) if settled else None
+    if champion:
+        _tell(journal.model, champion, by)
+    return settled or [f"no move of {journal.model}'s champion was cut off"]
+
+
+def _tell(model: str, version: str, by: str) -> None:
+    """As the gate tells of a champion: people, and what deploys it, learn of a person's decision too."""
+    from prefect.settings import get_current_settings
+
+    from flows.cli.patience import deliver_events_later
+    from tasks.promote import announce
+
+    if not get_current_settings().api.url:
+        print("note: no Prefect server is named or runs, so nobody was told", file=sys.stderr)
+        return
+    deliver_events_later()
+    announce({"model": model, "version": version, **({"by": by} if by else {})})
 
 
 def _show(journal: "Journal", *, as_json: bool) -> int:

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,10 +14,11 @@ from typing import Any
 
 from flows.cli import workspace
 from flows.cli.liveness import alive
+from flows.cli.patience import deliver_events_later, wait_for_prefect
 from flows.cli.plan import make_plan
 from flows.cli.servers import Endpoints, ServerUnavailable, ensure_servers, find_endpoints
 from flows.pipeline import FLOWS
-from gristmill.addresses import without_secrets
+from gristmill.addresses import traceback_of, without_secrets
 from gristmill.config import PipelineConfig
 from gristmill.schema import SourceUnavailable
 from tasks.run_report import publish_run_report, write_run_report
@@ -108,6 +108,7 @@ def work(flow: str, config: PipelineConfig, config_name: str, running: Session, 
     from tasks.data_report import publish_data_report
     from tasks.tracking import tracked_run
 
+    deliver_events_later()
     with (
         alive(workspace.home(), str(flow_run.get_id())),
         session(running),
@@ -116,8 +117,10 @@ def work(flow: str, config: PipelineConfig, config_name: str, running: Session, 
         try:
             FLOWS[flow](config)
         except Exception as error:
+            wait_for_prefect()
             publish_run_report(running, remember(error), workspace.runs(before=running.run))
             raise
+        wait_for_prefect()
         publish_data_report(running)
         publish_run_report(running, remember(), workspace.runs(before=running.run))
 
@@ -135,9 +138,9 @@ def refusal(flow: str, config: PipelineConfig, refresh: frozenset[str]) -> str |
     """Why training cannot go on from the model that is named, by its licence or its vocabulary; known from the plan,
     hours before training is reached.
 
-    Raises ValueError when the flow has stages that such a model cannot pass.
+    Raises ValueError when the flow has stages that such a model cannot pass, or none that the refresh names.
     """
-    if config.model.start.kind == "scratch" and not config.model.is_masked:
+    if config.model.start.kind == "scratch" and not config.model.is_masked and not refresh:
         return None
     steps = make_plan(flow, config, refresh, warn=lambda text: None)  # the run itself will say it
     asked = ("open_model", "pretrain")
@@ -149,23 +152,31 @@ def _prepare_server() -> None:
     from flows.cli.automations import ensure_automations
     from flows.cli.liveness import sweep
 
-    ensure_automations()
+    ensure_automations(ends_notices=False)
     for name in sweep(workspace.home()):
         print(f"note: {name} had no process any more and is closed as Crashed", file=sys.stderr)
 
 
 def _under_prefect(flow: str, config: PipelineConfig, config_name: str, running: Session, remember: Remember) -> None:
+    import httpx
     from prefect import flow as prefect_flow
     from prefect import tags
+    from prefect.context import TagsContext
 
     from flows.cli.automations import TAG
 
     logging.getLogger("prefect").setLevel(logging.INFO)
 
     def run(config_name: str, config: dict[str, Any]) -> None:
-        work(flow, parsed, config_name, running, remember)
+        nonlocal failure
+        try:
+            with TagsContext():  # for each tag of a task Prefect asks its server for a slot before the task may begin
+                work(flow, parsed, config_name, running, remember)
+        except Exception as error:
+            failure = error
+            raise
 
-    parsed = config
+    parsed, failure = config, None
     runnable = prefect_flow(
         name=flow,
         flow_run_name=running.run,
@@ -174,7 +185,12 @@ def _under_prefect(flow: str, config: PipelineConfig, config_name: str, running:
         persist_result=False,
     )(run)
     with tags(TAG):  # the server's automations are for our runs alone
-        runnable(config_name=config_name, config=config.model_dump(mode="json"))
+        try:
+            runnable(config_name=config_name, config=config.model_dump(mode="json"))
+        except httpx.TransportError as error:  # Prefect's client's; sources and MLflow have errors of their own
+            where = os.environ["PREFECT_API_URL"]
+            gone = ServerUnavailable(f"{where} has gone away ({error}); Prefect does not know how this run ended")
+            raise failure or gone from error
 
 
 def summary(
@@ -206,7 +222,7 @@ def summary(
     registration = next((s.report.details for s in done.steps if s.label == "register" and s.report), None)
     model = None
     if registration and error is None:
-        from tasks.tracking import aliases_of
+        from tasks.registry import aliases_of
 
         name, version = registration["model"], registration["version"]
         model = {"name": name, "version": version, "aliases": aliases_of(name, version)}
@@ -248,7 +264,7 @@ def _explain(error: Exception) -> None:
     cause = error.cause if isinstance(error, StageFailed) else error
     where = f"{error.label} stopped: " if isinstance(error, StageFailed) else ""
     if not isinstance(cause, SPEAKING):
-        traceback.print_exception(cause)
+        print(traceback_of(cause), end="", file=sys.stderr)
     print(f"gristmill: {where}{without_secrets(cause)}", file=sys.stderr)
     if getattr(cause, "errno", None) == errno.ENOSPC or "No space left" in str(cause):
         print(

@@ -68,7 +68,7 @@ def prepare(wanted: "Deployments") -> "list[RunnerDeployment]":
     from flows.cli.automations import ensure_automations
     from tasks.gpu_slot import LIMIT
 
-    ensure_automations()
+    ensure_automations(ends_notices=True)
     with get_client(sync_client=True) as client:
         client.upsert_global_concurrency_limit_by_name(LIMIT, wanted.gpu_slots)
     return [_deployment(wanted, each) for each in wanted.deployments]

@@ -61,7 +61,7 @@ def _run_named(name: str) -> dict[str, Any]:
 
 def find_version(model: str) -> dict[str, Any]:
     """The version of a registered model, as NAME, NAME@ALIAS or NAME/VERSION, with its tags. Raises ValueError."""
-    from tasks.tracking import model_versions, version_by_alias
+    from tasks.registry import model_versions, version_by_alias
 
     use_own_servers()
     if "/" in model:

@@ -101,6 +101,7 @@ PREFECT = Server(
         "PREFECT_HOME": "{root}/prefect",
         "GRISTMILL_HOME": "{root}",
         "GRISTMILL_SWEEP": "http://" + HOST + ":{port}/api",
+        "GRISTMILL_HOSTS": HOST + ",localhost",
         "PREFECT_SERVER_UI_API_URL": "http://" + HOST + ":{port}/api",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         # its defaults let any page in the user's browser talk to it

@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
+from gristmill.errors import NotHere
 from gristmill.fingerprint import file_sha256
 from gristmill.program import Run
-from gristmill.schema import Schema, SourceUnavailable, StageConfig
+from gristmill.schema import Schema, StageConfig
 
 _NAME = r"^[a-z][a-z0-9_]*$"
 RECIPE_SECTIONS = (
@@ -101,7 +102,7 @@ class TextSet(Schema):
         try:
             content = file_sha256(self.path)
         except OSError as error:
-            raise SourceUnavailable(f"cannot read {self.path} ({error.strerror}); correct text_bits.sets") from error
+            raise NotHere(f"cannot read {self.path} ({error.strerror}); correct text_bits.sets") from error
         return self.model_dump(mode="json", exclude={"path"}) | {"sha256": content}
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from gristmill.align.config import SftConfig, SftRun
 from gristmill.align.data import Dropped, read_labelled_texts, write_dropped
 from gristmill.align.formats import LabelledText
+from gristmill.align.rows import enough
 from gristmill.align.rows_config import FileRows, HubRows
 from gristmill.evaluate.statistics import mean_interval, paired_difference
 from gristmill.model.config import is_masked_model
@@ -52,7 +53,9 @@ def run_classification(model: Path, out: Path, config: SftConfig, resources: Res
     classifier, tokenizer = load(adapters.quantization(config.adapter, device)), _tokenizer(model)
     limit = trl_adapter.context_length(classifier, config)
     train_rows, train_dropped = _encode(tokenizer, rows.train, classes, limit)
-    held_out, held_out_dropped = _encode(tokenizer, rows.held_out[: config.held_out_rows], classes, limit)
+    held_out, held_out_dropped = _encode(
+        tokenizer, rows.held_out[: config.held_out_rows], classes, limit, held_out=True
+    )
     arguments = trl_adapter.trainer_arguments(config, out, device)
     del arguments["max_length"]  # TRL's own
     trainer = Trainer(
@@ -146,7 +149,12 @@ def _tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
 
 
 def _encode(
-    tokenizer: "PreTrainedTokenizerBase", rows: Sequence[LabelledText], classes: list[str], max_tokens: int
+    tokenizer: "PreTrainedTokenizerBase",
+    rows: Sequence[LabelledText],
+    classes: list[str],
+    max_tokens: int,
+    *,
+    held_out: bool = False,
 ) -> tuple[list[dict[str, Any]], list[Dropped]]:
     """Texts that fit, each between the tokens that begin and end one."""
     first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.cls_token_id
@@ -161,9 +169,7 @@ def _encode(
             kept.append({"input_ids": ids, "labels": classes.index(row.label), "length": len(ids)})
         else:
             dropped.append(Dropped(row.row, "too_long"))
-    if not kept:
-        raise ValueError(f"no text has at most {max_tokens} tokens; shorten the texts, or raise max_tokens")
-    return kept, dropped
+    return enough(kept, rows, max_tokens, held_out=held_out), dropped
 
 
 class _Padded:

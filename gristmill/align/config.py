@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 from gristmill.align.adapter_config import Adapter
 from gristmill.align.online.config import GrpoConfig, PpoConfig, ReinforceConfig
 from gristmill.align.rows_config import ArtifactRows, ExampleRows, FileRows, HubRows, MixedRows, Rows
+from gristmill.dedup.decontaminate_config import DecontaminateConfig, KeptOut
 from gristmill.program import Run
 from gristmill.schema import StageConfig
 
@@ -28,7 +29,8 @@ class TrainingConfig(StageConfig):
     batch_rows: PositiveInt = 32
     """Rows (or pairs) of one optimizer step."""
     micro_rows: PositiveInt = 32
-    """Rows of one forward pass; fewer need less memory. Must divide batch_rows."""
+    """Rows of one forward pass; fewer need less memory. Must divide batch_rows. Part of the key, but of
+    chat in `sft`: other losses are means over each pass, so they depend on it a little."""
     weight_decay: NonNegativeFloat = 0.0
     """Decoupled decay of the matrices."""
     grad_clip: PositiveFloat = 1.0
@@ -37,7 +39,7 @@ class TrainingConfig(StageConfig):
     """Precision of matrix products in training; weights and measurements stay float32."""
     max_tokens: PositiveInt | None = None
     """Rows of at most this many tokens are kept, longer ones counted as `too_long`; null: the model's context."""
-    held_out_rows: PositiveInt = 400
+    held_out_rows: int = Field(default=400, ge=2)
     """Held-out rows measured before and after, the first of their file."""
     log_every_steps: PositiveInt = 10
     """Steps between rows of metrics.jsonl."""
@@ -54,13 +56,18 @@ class TrainingConfig(StageConfig):
         return self
 
     @property
+    def has_own_rows(self) -> bool:
+        """Whether rows come from elsewhere than this run's stage `examples`."""
+        return not isinstance(self.data, ExampleRows)
+
+    @property
     def earlier_rows(self) -> str | None:
         """Address of the examples artifact that `data` names, if it names one."""
         return self.data.artifact if isinstance(self.data, ArtifactRows) else None
 
     def identity(self) -> dict[str, Any]:
         """The configuration with the rows' content in place of where they lie; an artifact is an input of its own."""
-        decisive = self.model_dump(mode="json", exclude={"log_every_steps", "micro_rows"})
+        decisive = self.model_dump(mode="json", exclude={"log_every_steps"})
         if isinstance(self.data, FileRows | HubRows):
             places = {"paths", "hub", "revision", "files"}
             decisive["data"] = self.data.model_dump(mode="json", exclude=places) | {"content": self.data.content()}
@@ -96,6 +103,13 @@ class SftConfig(TrainingConfig):
             )
         return self
 
+    def identity(self) -> dict[str, Any]:
+        """Without micro_rows where a step's loss is the mean over all of its tokens, however they are passed."""
+        decisive = super().identity()
+        if self.task == "chat":
+            del decisive["micro_rows"]
+        return decisive
+
 
 class RewardModelConfig(TrainingConfig):
     """A Bradley–Terry reward model on preference pairs (Ouyang et al. 2022, arXiv:2203.02155)."""
@@ -115,9 +129,21 @@ class PreferenceConfig(TrainingConfig):
     beta: PositiveFloat = 0.1
     """Strength of the pull towards the reference; smaller moves further."""
     answered_prompts: int = Field(default=64, ge=0)
-    """Held-out prompts answered before and after for the reward model to score; 0: none."""
+    """Held-out prompts answered before and after for the reward model to score, at least 2; 0: none. Those that leave
+    no room for an answer in the context are passed over."""
     answer_tokens: PositiveInt = 48
     """Longest answer to those, in tokens."""
+
+    @model_validator(mode="after")
+    def _an_interval_needs_two_prompts(self) -> Self:
+        if self.answered_prompts == 1:
+            raise ValueError("answered_prompts=1: the difference of one prompt has no interval; use at least 2, or 0")
+        return self
+
+    @property
+    def asks_reward_model(self) -> bool:
+        """Whether answers are scored by the stage `reward_model`."""
+        return self.answered_prompts > 0
 
 
 class DpoConfig(PreferenceConfig):
@@ -175,70 +201,64 @@ class KtoConfig(PreferenceConfig):
             )
         return self
 
-    def identity(self) -> dict[str, Any]:
-        """micro_rows decides which rows the divergence is estimated from."""
-        return super().identity() | {"micro_rows": self.micro_rows}
-
 
 AlignConfig = DpoConfig | OrpoConfig | KtoConfig | GrpoConfig | ReinforceConfig | PpoConfig
 """What `align` can be, told apart by `algorithm`."""
 
 
-class SftRun(Run):
-    """`run.yaml` of `python -m gristmill.align.sft`."""
+class TrainingRun(Run):
+    """What `run.yaml` says of every training on rows."""
 
     model: Path
-    """Folder of the model to start from."""
+    """Folder of the model to start from; `align` measures the distance from it, too."""
     examples: Path | None = None
-    """Folder of the examples artifact, where `config.data` asks for it."""
+    """Folder of the examples artifact, where the configuration asks for it."""
+    decontaminate: DecontaminateConfig | None = None
+    """Benchmark items that no row to train on may hold; null where rows come from the stage `examples` alone."""
+    asked: Path | None = None
+    """Folder of the examples artifact whose held-out items are benchmark items, too."""
+
+    @property
+    def kept_out(self) -> KeptOut | None:
+        """Benchmark items with the place of their files."""
+        return KeptOut(self.decontaminate, self.asked) if self.decontaminate else None
+
+
+class SftRun(TrainingRun):
+    """`run.yaml` of `python -m gristmill.align.sft`."""
+
     config: SftConfig = SftConfig()
     """What is computed."""
 
 
-class RewardModelRun(Run):
+class RewardModelRun(TrainingRun):
     """`run.yaml` of `python -m gristmill.align.reward_model`."""
 
-    model: Path
-    """Folder of the model to start from."""
-    examples: Path | None = None
-    """Folder of the examples artifact, where `config.data` asks for it."""
     config: RewardModelConfig = RewardModelConfig()
     """What is computed."""
 
 
-class DpoRun(Run):
+class DpoRun(TrainingRun):
     """`run.yaml` of `python -m gristmill.align.dpo`."""
 
-    model: Path
-    """Folder of the model to start from; it is the reference too."""
-    examples: Path | None = None
-    """Folder of the examples artifact, where `config.data` asks for it."""
     reward_model: Path | None = None
     """Folder of a reward model that scores answers before and after. Training does not use it."""
     config: DpoConfig | OrpoConfig = Field(default=DpoConfig(), discriminator="algorithm")
     """What is computed."""
 
 
-class KtoRun(Run):
+class KtoRun(TrainingRun):
     """`run.yaml` of `python -m gristmill.align.kto`."""
 
-    model: Path
-    """Folder of the model to start from; it is the reference too."""
-    examples: Path | None = None
-    """Folder of the examples artifact, where `config.data` asks for it."""
     reward_model: Path | None = None
     """Folder of a reward model that scores answers before and after. Training does not use it."""
     config: KtoConfig = KtoConfig()
     """What is computed."""
 
 
-class OnlineRun(Run):
+class OnlineRun(TrainingRun):
     """`run.yaml` of `python -m gristmill.align.online.run`."""
 
-    model: Path
-    """Folder of the model to start from; KL divergence is measured from it too."""
-    examples: Path | None = None
-    """Folder of the examples artifact, where `config.prompts` asks for it."""
     reward_model: Path | None = None
     """Folder of the reward model, where a reward asks for it."""
     judge_model: Path | None = None

@@ -1,7 +1,8 @@
 """Rows that train and rows that measure: read, told apart by format, copies left out, divided by prompt.
 
 A row that cannot be understood is an error that names file and row. One that is understood but left out is counted by
-reason and listed in `dropped.jsonl`: an empty answer, two equal ones, a copy of an earlier row, too many tokens.
+reason and listed in `dropped.jsonl`: an empty answer, two equal ones, a copy of an earlier row, a benchmark's item in
+it, half a character, too many tokens.
 
 What decides a row's side is how its conversation begins, so that no turn that trains is part of a prompt that measures.
 """
@@ -18,9 +19,13 @@ from gristmill.align import formats
 from gristmill.align.formats import Conversation, Labelled, LabelledText, Pair
 from gristmill.align.row_files import license_of, read_rows, rows_of
 from gristmill.align.rows_config import ArtifactRows, ExampleRows, FileRows, HubRows, MixedRows
+from gristmill.dedup.decontaminate_config import KeptOut
+from gristmill.dedup.rows import items_in_rows
 from gristmill.evaluate.chat_format import Message
 from gristmill.model.origin import data_licenses, note_data_license
 
+BENCHMARK_ITEM = "benchmark_item"
+NOT_UNICODE = "not_unicode"
 AnyRows = ExampleRows | ArtifactRows | FileRows | HubRows
 R = TypeVar("R", Conversation, Pair, Labelled, LabelledText)
 
@@ -31,6 +36,8 @@ class Dropped:
 
     row: str
     reason: str
+    value: str = ""
+    """What was found, where the reason does not say it all."""
 
 
 @dataclass
@@ -51,11 +58,15 @@ class Split(Generic[R]):
         return {"formats": dict(sorted(found.items())), "data_license": self.license}
 
 
-def read_conversations(source: AnyRows | MixedRows, examples: Path | None) -> Split[Conversation]:
-    """Rows for SFT. Raises ValueError naming file and row, or when either part is empty."""
-    if isinstance(source, MixedRows):
-        return _mixed(source)
-    return _read(source, examples, "sft", _instruction)
+def read_conversations(
+    source: AnyRows | MixedRows, examples: Path | None, kept_out: KeptOut | None = None
+) -> Split[Conversation]:
+    """Rows for SFT. kept_out: rows that hold one of these benchmark items do not train.
+
+    Raises ValueError naming file and row, or when either part is empty.
+    """
+    read = _mixed(source) if isinstance(source, MixedRows) else _read(source, examples, "sft", _instruction)
+    return _without_items(read, kept_out)
 
 
 def _instruction(row: dict[str, Any], where: str) -> list[Conversation] | formats.Reason:
@@ -95,9 +106,10 @@ def _repeated(rows: list[Conversation], times: float) -> list[Conversation]:
     return [*rows * int(whole), *(row for row in rows if _share(row.messages, salt="mix") < rest)]
 
 
-def read_pairs(source: AnyRows, examples: Path | None) -> Split[Pair]:
-    """Preference pairs. Raises ValueError naming file and row, or when either part is empty."""
-    return _read(source, examples, "preferences", lambda row, where: _one(formats.pair(row, where)))
+def read_pairs(source: AnyRows, examples: Path | None, kept_out: KeptOut | None = None) -> Split[Pair]:
+    """Preference pairs, otherwise as `read_conversations`."""
+    read = _read(source, examples, "preferences", lambda row, where: _one(formats.pair(row, where)))
+    return _without_items(read, kept_out)
 
 
 def half_of(pairs: list[Pair], half: int | None) -> list[Pair]:
@@ -105,9 +117,9 @@ def half_of(pairs: list[Pair], half: int | None) -> list[Pair]:
     return [pair for pair in pairs if half is None or (_share(opening(pair.prompt), salt="half") < 0.5) == (half == 0)]
 
 
-def read_labelled(source: AnyRows, examples: Path | None) -> Split[Labelled]:
-    """Labelled answers for KTO, preference pairs as two each. Raises ValueError as `read_pairs` does."""
-    return _read(source, examples, "preferences", formats.labelled)
+def read_labelled(source: AnyRows, examples: Path | None, kept_out: KeptOut | None = None) -> Split[Labelled]:
+    """Labelled answers for KTO, preference pairs as two each, otherwise as `read_conversations`."""
+    return _without_items(_read(source, examples, "preferences", formats.labelled), kept_out)
 
 
 def read_labelled_texts(source: FileRows | HubRows) -> Split[LabelledText]:
@@ -118,7 +130,11 @@ def read_labelled_texts(source: FileRows | HubRows) -> Split[LabelledText]:
 def is_held_out(prompt: Sequence[Message] | str, share: float) -> bool:
     """Whether a prompt is among the share of all prompts that never train. Every reader of rows asks here, so that
     two stages agree on one file; what is held out of a smaller share is held out of a larger one too."""
-    return _share(prompt if isinstance(prompt, str) else opening(prompt)) < share
+    return _share(_beginning(prompt)) < share
+
+
+def _beginning(prompt: Sequence[Message] | str) -> list[Message] | str:
+    return prompt if isinstance(prompt, str) else opening(prompt)
 
 
 def opening(prompt: Sequence[Message]) -> list[Message]:
@@ -127,10 +143,13 @@ def opening(prompt: Sequence[Message]) -> list[Message]:
     return list(prompt[: first + 1])
 
 
-def note_licenses(out: Path, stage: str, rows: Split, source: AnyRows | MixedRows, examples: Path | None) -> None:
-    """Write down beside a model what is declared of its rows, and of those in `examples` that another model wrote."""
-    note_data_license(out, stage, rows.license)
-    if examples and source.kind in ("examples", "artifact"):
+def note_licenses(out: Path, stage: str, license: str | None, kind: str, examples: Path | None) -> None:
+    """Write down beside a model what is declared of its rows, or of those in `examples` where they are its rows.
+
+    kind: of `data` or `prompts`.
+    """
+    note_data_license(out, stage, license)
+    if examples and kind in ("examples", "artifact"):
         for writer, license in data_licenses(examples).items():
             note_data_license(out, writer, license)
 
@@ -139,8 +158,24 @@ def write_dropped(dropped: list[Dropped], out: Path) -> dict[str, int]:
     """List the rows that were left out in `dropped.jsonl`; returns how many there are, by reason."""
     with (out / "dropped.jsonl").open("w", encoding="utf-8") as file:
         for row in dropped:
-            file.write(json.dumps({"row": row.row, "reason": row.reason}, ensure_ascii=False) + "\n")
+            shown = {name: value for name, value in asdict(row).items() if value}
+            file.write(json.dumps(shown, ensure_ascii=False) + "\n")
     return dict(sorted(Counter(row.reason for row in dropped).items()))
+
+
+def _without_items(split: Split[R], kept_out: KeptOut | None) -> Split[R]:
+    if kept_out is None:
+        return split
+    prompts = [_digest(_beginning(one.prompt)) for one in split.train]
+    found = items_in_rows([one.text for one in split.train], prompts, kept_out)
+    if len(found) == len(split.train):
+        raise ValueError(
+            f"{len(found)} of {len(found)} rows to train on hold a benchmark item, such as {found[0]}; give rows "
+            "that are not the benchmark's own"
+        )
+    split.dropped += [Dropped(split.train[number].row, BENCHMARK_ITEM, item) for number, item in found.items()]
+    split.train = [one for number, one in enumerate(split.train) if number not in found]
+    return split
 
 
 def _one(parsed: R | formats.Reason) -> list[R] | formats.Reason:
@@ -165,6 +200,9 @@ def _read(
             split.dropped.append(Dropped(where, parsed))
             continue
         for one in parsed:
+            if not _is_unicode(one.text):
+                split.dropped.append(Dropped(where, NOT_UNICODE))
+                continue
             content = _digest({**asdict(one), "row": None, "format": None})
             if content in seen:
                 split.dropped.append(Dropped(where, "duplicate"))
@@ -190,6 +228,16 @@ def _rows(source: AnyRows, examples: Path | None, name: str) -> Iterator[tuple[s
     # the held-out file first: of a row that stands in both, the copy that trains is the one left out
     for path, held_out in ((examples / f"{name}_held_out.jsonl", True), (examples / f"{name}.jsonl", False)):
         yield from ((where, row, held_out) for where, row in read_rows(path))
+
+
+def _is_unicode(text: str) -> bool:
+    """False for a lone surrogate, which JSON can spell and no tokenizer reads: half of a character outside UTF-16's 16
+    bits, as truncated text has it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _share(content: Sequence[Message] | str, *, salt: str = "") -> float:

@@ -11,6 +11,7 @@ import numpy as np
 
 from gristmill.align.config import DpoConfig, DpoRun, OrpoConfig
 from gristmill.align.data import note_licenses, read_pairs, write_dropped
+from gristmill.dedup.decontaminate_config import KeptOut
 from gristmill.evaluate.statistics import mean_interval, paired_difference
 from gristmill.program import run_program
 from gristmill.progress import progress
@@ -30,10 +31,13 @@ def run_dpo(
     out: Path,
     config: DpoConfig | OrpoConfig,
     resources: Resources,
+    *,
+    kept_out: KeptOut | None = None,
 ) -> Report:
     """Optimize the policy in folder `model` on preference pairs; write a model folder and metrics.jsonl to `out`.
 
     The report compares held-out pairs before and after and, given a reward model, its scores of greedy answers.
+    kept_out: as in `run_sft`.
     """
     from trl import DPOConfig
 
@@ -45,14 +49,16 @@ def run_dpo(
     from gristmill.evaluate.logps import completion_logps
 
     device = prepare_process(resources)
-    pairs = read_pairs(config.data, examples)
+    pairs = read_pairs(config.data, examples, kept_out)
     policy, tokenizer = load_model(model, device, quantization=adapters.quantization(config.adapter, device))
     trl_adapter.check_tokenizer(tokenizer)
     limit = trl_adapter.context_length(policy, config)
     train_pairs, train_dropped = encode_pairs(tokenizer, pairs.train, max_tokens=limit)
-    held_out, held_out_dropped = encode_pairs(tokenizer, pairs.held_out[: config.held_out_rows], max_tokens=limit)
+    held_out, held_out_dropped = encode_pairs(
+        tokenizer, pairs.held_out[: config.held_out_rows], max_tokens=limit, held_out=True
+    )
     dropped = pairs.dropped + train_dropped + held_out_dropped
-    judge = scored_answers(reward_model, tokenizer, [pair.prompt for pair in held_out], config, device)
+    judge = scored_answers(reward_model, policy, tokenizer, [pair.prompt for pair in held_out], config)
 
     with progress("align: reference", total=len(train_pairs), unit="pairs") as bar:
         reference = np.array(completion_logps(policy, train_pairs, bar=bar))
@@ -81,7 +87,7 @@ def run_dpo(
     if judge and scores_before:
         metrics |= judge.metrics(scores_before, judge.scores(policy), seed=config.seed)
     trl_adapter.save_checkpoint(policy, model, out, tokenizer, config.adapter)
-    note_licenses(out, "align", pairs, config.data, examples)
+    note_licenses(out, "align", pairs.license, config.data.kind, examples)
     return Report(
         rows_in=pairs.rows,
         rows_out=len(train_pairs),
@@ -91,6 +97,7 @@ def run_dpo(
         details={
             "held_out_pairs": len(held_out),
             "answered_prompts": len(judge.prompts) if judge else 0,
+            "unanswered_prompts": judge.too_long if judge else 0,
             **pairs.details(),
         },
     )
@@ -153,5 +160,13 @@ if __name__ == "__main__":
     run_program(
         "gristmill.align.dpo",
         DpoRun,
-        lambda run, out: run_dpo(run.model, run.examples, run.reward_model, out, run.config, run.resources),
+        lambda run, out: run_dpo(
+            run.model,
+            run.examples,
+            run.reward_model,
+            out,
+            run.config,
+            run.resources,
+            kept_out=run.kept_out,
+        ),
     )

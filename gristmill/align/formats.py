@@ -45,6 +45,10 @@ class Conversation:
     def prompt(self) -> list[Message]:
         return self.messages[:-1]
 
+    @property
+    def text(self) -> str:
+        return _together(*self.messages)
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -58,6 +62,10 @@ class Pair:
     fault: str | None = None
     """What is wrong with the rejected answer, where the row's field `fault` says so."""
 
+    @property
+    def text(self) -> str:
+        return _together(*self.prompt, self.chosen, self.rejected)
+
 
 @dataclass(frozen=True)
 class Labelled:
@@ -68,6 +76,10 @@ class Labelled:
     prompt: list[Message]
     completion: Message
     desirable: bool
+
+    @property
+    def text(self) -> str:
+        return _together(*self.prompt, self.completion)
 
 
 @dataclass(frozen=True)
@@ -94,8 +106,8 @@ def conversation(row: Row, where: str) -> Conversation | Reason:
     name, messages = _conversation(row, where)
     if messages[-1]["role"] != "assistant":
         raise ValueError(f"{where}: the last message is the {messages[-1]['role']}'s; there is no answer to learn from")
-    if not messages[-1]["content"].strip():
-        return "empty_answer"
+    if any(message["role"] == "assistant" and not message["content"].strip() for message in messages):
+        return "empty_answer"  # all answers are learned, and this one would teach to end a turn at once
     return Conversation(where, name, messages)
 
 
@@ -173,6 +185,10 @@ def labelled_text(row: Row, where: str) -> LabelledText | Reason:
     return LabelledText(where, "text and label", text, str(label)) if text.strip() else "empty_text"
 
 
+def _together(*messages: Message) -> str:
+    return "\n".join(message["content"] for message in messages)
+
+
 def _desirable(row: Row) -> bool | None:
     """KTO's label: true or false, also as 1 or 0 or spelled out; None where there is none, or one of another kind."""
     for key in ("label", "kto_tag"):
@@ -205,7 +221,7 @@ def _prompt(row: Row, where: str) -> tuple[str, list[Message] | None]:
     if "prompt" in row:
         found = row["prompt"]
         if isinstance(found, str) and found.startswith("\n\nHuman:"):
-            return "hh-rlhf", _transcript(found.removesuffix("Assistant:").rstrip())
+            return "hh-rlhf", _transcript(found.rstrip().removesuffix("Assistant:"))
         is_text = isinstance(found, str)
         return "prompt", [_user(found)] if is_text else _messages(found, f"{where}: prompt")
     if "instruction" in row:

@@ -14,6 +14,7 @@ import numpy as np
 
 from gristmill.align.config import KtoConfig, KtoRun
 from gristmill.align.data import note_licenses, read_labelled, write_dropped
+from gristmill.dedup.decontaminate_config import KeptOut
 from gristmill.evaluate.branches import Branches
 from gristmill.evaluate.statistics import mean_interval
 from gristmill.program import run_program
@@ -31,12 +32,20 @@ Answers = list[tuple[Branches, bool]]
 
 
 def run_kto(
-    model: Path, examples: Path | None, reward_model: Path | None, out: Path, config: KtoConfig, resources: Resources
+    model: Path,
+    examples: Path | None,
+    reward_model: Path | None,
+    out: Path,
+    config: KtoConfig,
+    resources: Resources,
+    *,
+    kept_out: KeptOut | None = None,
 ) -> Report:
     """Optimize the policy in folder `model` on labelled answers; write a model folder and metrics.jsonl to `out`.
 
     The report says how probable held-out answers of both kinds have become, and, given a reward model, how it scores
-    greedy answers before and after. Raises ValueError when either part lacks one of the kinds.
+    greedy answers before and after. kept_out: as in `run_sft`. Raises ValueError when either part lacks one of the
+    kinds.
     """
     from trl import KTOConfig
 
@@ -47,14 +56,16 @@ def run_kto(
     from gristmill.evaluate.checkpoints import load_model, prepare_process
 
     device = prepare_process(resources)
-    rows = read_labelled(config.data, examples)
+    rows = read_labelled(config.data, examples, kept_out)
     policy, tokenizer = load_model(model, device, quantization=adapters.quantization(config.adapter, device))
     trl_adapter.check_tokenizer(tokenizer)
     limit = trl_adapter.context_length(policy, config)
     train_rows, train_dropped = encode_labelled(tokenizer, rows.train, max_tokens=limit)
-    held_out, held_out_dropped = encode_labelled(tokenizer, rows.held_out[: config.held_out_rows], max_tokens=limit)
+    held_out, held_out_dropped = encode_labelled(
+        tokenizer, rows.held_out[: config.held_out_rows], max_tokens=limit, held_out=True
+    )
     _check_both_kinds(train_rows, held_out)
-    judge = scored_answers(reward_model, tokenizer, [row.prompt for row, _ in held_out], config, device)
+    judge = scored_answers(reward_model, policy, tokenizer, [row.prompt for row, _ in held_out], config)
 
     batches = _mismatched(train_rows, rows_per_batch=config.micro_rows, max_tokens=limit, seed=config.seed)
     with progress("align: reference", total=2 * len(batches), unit="answers") as bar:
@@ -85,7 +96,7 @@ def run_kto(
     if judge and scores_before:
         metrics |= judge.metrics(scores_before, judge.scores(policy), seed=config.seed)
     trl_adapter.save_checkpoint(policy, model, out, tokenizer, config.adapter)
-    note_licenses(out, "align", rows, config.data, examples)
+    note_licenses(out, "align", rows.license, config.data.kind, examples)
     return Report(
         rows_in=rows.rows,
         rows_out=len(train_rows),
@@ -96,6 +107,7 @@ def run_kto(
             "desirable": sum(desirable for _, desirable in train_rows),
             "held_out_answers": len(held_out),
             "answered_prompts": len(judge.prompts) if judge else 0,
+            "unanswered_prompts": judge.too_long if judge else 0,
             **rows.details(),
         },
     )
@@ -175,5 +187,13 @@ if __name__ == "__main__":
     run_program(
         "gristmill.align.kto",
         KtoRun,
-        lambda run, out: run_kto(run.model, run.examples, run.reward_model, out, run.config, run.resources),
+        lambda run, out: run_kto(
+            run.model,
+            run.examples,
+            run.reward_model,
+            out,
+            run.config,
+            run.resources,
+            kept_out=run.kept_out,
+        ),
     )

@@ -12,6 +12,7 @@ import numpy as np
 
 from gristmill.align.config import RewardModelConfig, RewardModelRun
 from gristmill.align.data import half_of, note_licenses, read_pairs, write_dropped
+from gristmill.dedup.decontaminate_config import KeptOut
 from gristmill.evaluate.statistics import mean_interval, paired_difference
 from gristmill.program import run_program
 from gristmill.report import Report
@@ -26,11 +27,18 @@ CALIBRATION_BINS = 10
 
 
 def run_reward_model(
-    model: Path, examples: Path | None, out: Path, config: RewardModelConfig, resources: Resources
+    model: Path,
+    examples: Path | None,
+    out: Path,
+    config: RewardModelConfig,
+    resources: Resources,
+    *,
+    kept_out: KeptOut | None = None,
 ) -> Report:
     """Train a Bradley–Terry reward model from the language model in folder `model`; write a model folder to `out`.
 
     The report gives its accuracy on held-out pairs, beside that of a rule that looks at length alone.
+    kept_out: as in `run_sft`.
     """
     from trl import RewardConfig, RewardTrainer
 
@@ -40,13 +48,15 @@ def run_reward_model(
     from gristmill.evaluate.checkpoints import prepare_process
 
     device = prepare_process(resources)
-    pairs = read_pairs(config.data, examples)
+    pairs = read_pairs(config.data, examples, kept_out)
     quantization = adapters.quantization(config.adapter, device)
     scorer, tokenizer = load_reward_model(model, device, seed=config.seed, quantization=quantization)
     trl_adapter.check_tokenizer(tokenizer)
     limit = trl_adapter.context_length(scorer, config)
     train_pairs, train_dropped = encode_pairs(tokenizer, half_of(pairs.train, config.half), max_tokens=limit)
-    held_out, held_out_dropped = encode_pairs(tokenizer, pairs.held_out[: config.held_out_rows], max_tokens=limit)
+    held_out, held_out_dropped = encode_pairs(
+        tokenizer, pairs.held_out[: config.held_out_rows], max_tokens=limit, held_out=True
+    )
     dropped = pairs.dropped + train_dropped + held_out_dropped
 
     arguments = RewardConfig(
@@ -70,7 +80,7 @@ def run_reward_model(
     ids = [[*pair.prompt, *answer] for pair in held_out for answer in pair.completions]
     scores = np.array(rewards(scorer, ids)).reshape(-1, 2)
     trl_adapter.save_checkpoint(scorer, model, out, tokenizer, config.adapter)
-    note_licenses(out, "reward_model", pairs, config.data, examples)
+    note_licenses(out, "reward_model", pairs.license, config.data.kind, examples)
     return Report(
         rows_in=pairs.rows,
         rows_out=len(train_pairs),
@@ -159,5 +169,7 @@ if __name__ == "__main__":
     run_program(
         "gristmill.align.reward_model",
         RewardModelRun,
-        lambda run, out: run_reward_model(run.model, run.examples, out, run.config, run.resources),
+        lambda run, out: run_reward_model(
+            run.model, run.examples, out, run.config, run.resources, kept_out=run.kept_out
+        ),
     )

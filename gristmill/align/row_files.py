@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gristmill.align.rows_config import FileRows, HubRows, located
+from gristmill.errors import NotHere, SourceUnavailable
 from gristmill.jsonl import read_jsonl
-from gristmill.schema import SourceUnavailable
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
 
@@ -79,11 +79,11 @@ def _listed_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _fetched(location: str, folder: Path) -> Path:
-    from fsspec.core import url_to_fs
+    from gristmill.guarded_http import filesystem_of
 
     path = folder / PurePosixPath(location).name
     try:
-        filesystem, bare = url_to_fs(location)
+        filesystem, bare = filesystem_of(location)
         filesystem.get_file(bare, str(path))
     except Exception as error:  # each file system has exceptions of its own
         raise SourceUnavailable(f"data.paths: cannot fetch {location} ({type(error).__name__}: {error})") from error
@@ -95,7 +95,7 @@ def _downloaded(source: HubRows) -> list[Path]:
     # a cache may hold more of the data set than was asked for
     found = sorted({path for pattern in source.files for path in folder.rglob(pattern) if path.is_file()})
     if not found:
-        raise SourceUnavailable(
+        raise NotHere(
             f"data.hub: {source.hub} at {source.revision[:7]} has none of the files {', '.join(source.files)}; "
             "name those that it has with data.files"
         )

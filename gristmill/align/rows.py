@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from gristmill.align.data import Dropped
-from gristmill.align.formats import Conversation, Labelled, Pair
+from gristmill.align.formats import Conversation, Labelled, LabelledText, Pair
 from gristmill.evaluate.branches import Branches
 from gristmill.evaluate.chat_format import ChatTokens, Message, encode_chats, spell_special_tokens
 
@@ -13,18 +13,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R", Conversation, Pair, Labelled)
+AnyRow = Conversation | Pair | Labelled | LabelledText
 
 TOO_LONG = "too_long"
 SPELLS_SPECIAL_TOKEN = "spells_special_token"
 
 
 def encode_conversations(
-    tokenizer: "Tokenizer", rows: Sequence[Conversation], *, max_tokens: int
+    tokenizer: "Tokenizer", rows: Sequence[Conversation], *, max_tokens: int, held_out: bool = False
 ) -> tuple[list[ChatTokens], list[Dropped]]:
-    """Rows that fit, and those left out.
+    """Rows that fit, and those left out. held_out: they measure.
 
     Raises ValueError when the tokenizer's template does not mark the assistant's words and the end of its turn, or when
-    no row fits.
+    too few rows fit: none to train on, or fewer than two that measure.
     """
     clean, dropped = _without_special_tokens(tokenizer, rows, lambda row: row.messages)
     fitting = []
@@ -33,11 +34,11 @@ def encode_conversations(
             fitting.append(chat)
         else:
             dropped.append(Dropped(row.row, TOO_LONG))
-    return _some(fitting, max_tokens), dropped
+    return enough(fitting, rows, max_tokens, held_out=held_out), dropped
 
 
 def encode_pairs(
-    tokenizer: "Tokenizer", pairs: Sequence[Pair], *, max_tokens: int
+    tokenizer: "Tokenizer", pairs: Sequence[Pair], *, max_tokens: int, held_out: bool = False
 ) -> tuple[list[Branches], list[Dropped]]:
     """For each pair that fits its prompt with two completions, chosen and rejected, each with the end of the turn."""
     clean, dropped = _without_special_tokens(tokenizer, pairs, lambda pair: [*pair.prompt, pair.chosen, pair.rejected])
@@ -53,11 +54,11 @@ def encode_pairs(
             fitting.append(Branches(chosen.ids[:start], answers, pair.fault))
         else:
             dropped.append(Dropped(pair.row, TOO_LONG))
-    return _some(fitting, max_tokens), dropped
+    return enough(fitting, pairs, max_tokens, held_out=held_out), dropped
 
 
 def encode_labelled(
-    tokenizer: "Tokenizer", rows: Sequence[Labelled], *, max_tokens: int
+    tokenizer: "Tokenizer", rows: Sequence[Labelled], *, max_tokens: int, held_out: bool = False
 ) -> tuple[list[tuple[Branches, bool]], list[Dropped]]:
     """For each answer that fits its prompt with one completion, and whether it is desirable."""
     clean, dropped = _without_special_tokens(tokenizer, rows, lambda row: [*row.prompt, row.completion])
@@ -68,7 +69,7 @@ def encode_labelled(
             fitting.append((Branches(chat.ids[:start], [chat.ids[start:stop]]), row.desirable))
         else:
             dropped.append(Dropped(row.row, TOO_LONG))
-    return _some(fitting, max_tokens), dropped
+    return enough(fitting, rows, max_tokens, held_out=held_out), dropped
 
 
 def _without_special_tokens(
@@ -79,9 +80,13 @@ def _without_special_tokens(
     return clean, [Dropped(row.row, SPELLS_SPECIAL_TOKEN) for row, bad in zip(rows, spells, strict=True) if bad]
 
 
-def _some(fitting: list[T], max_tokens: int) -> list[T]:
-    if not fitting:
+def enough(fitting: list[T], rows: Sequence[AnyRow], max_tokens: int, *, held_out: bool) -> list[T]:
+    """What is left of some rows. Raises ValueError, before anything is trained, when an interval needs more."""
+    at_least, part = (2, "held-out rows") if held_out else (1, "rows to train on")
+    if len(fitting) < at_least:
         raise ValueError(
-            f"no row has at most {max_tokens} tokens; shorten the rows, or raise max_tokens or the context"
+            f"{part}{f', from {rows[0].row} on' if rows else ''}: {len(fitting)} of {len(rows)} have at most "
+            f"{max_tokens} tokens and spell no special token; at least {at_least} are needed: shorten the rows, give "
+            "more, or raise max_tokens or the context"
         )
     return fitting

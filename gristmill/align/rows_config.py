@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, NonNegativeFloat, model_validator
 
+from gristmill.errors import NotHere, SourceUnavailable
 from gristmill.fingerprint import content_digest, read_sha256
-from gristmill.schema import Schema, SourceUnavailable
+from gristmill.schema import Schema
 
 
 class ExampleRows(Schema):
@@ -64,8 +65,12 @@ class HubRows(OwnRows):
     """Its id, such as `tatsu-lab/alpaca`."""
     revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
     """Its commit, 40 hexadecimal digits; a name such as `main` would mean other rows some day."""
-    files: Annotated[list[str], Field(min_length=1)] = ["*.parquet", "*.jsonl", "*.jsonl.gz"]
-    """Which of its files: names or globs, folders included (`data/train-*.parquet`)."""
+    files: Annotated[list[str], Field(min_length=1)] = [
+        "*train*.parquet",
+        "*train*.jsonl",
+        "*train*.jsonl.gz",
+    ]
+    """Which of its files: names or globs, folders included (`data/train-*.parquet`); not those of a test split."""
     license: str = "card"
     """Licence of the rows; `card`: what its card states."""
 
@@ -112,17 +117,17 @@ def located(paths: list[str]) -> list[str]:
 
     Raises SourceUnavailable where there is none, or a server does not answer.
     """
-    from fsspec.core import url_to_fs
+    from gristmill.guarded_http import filesystem_of
 
     found: list[str] = []
     for path in paths:
         try:
-            filesystem, bare = url_to_fs(path)
+            filesystem, bare = filesystem_of(path)
             matches = sorted(filesystem.glob(bare)) if "*" in bare else [bare] if filesystem.exists(bare) else []
         except Exception as error:  # each file system has exceptions of its own
             raise SourceUnavailable(f"data.paths: cannot look at {path} ({type(error).__name__}: {error})") from error
         if not matches:
-            raise SourceUnavailable(f"data.paths: there is no file {path}; correct the path in the configuration")
+            raise NotHere(f"data.paths: there is no file {path}; correct the path in the configuration")
         found += [filesystem.unstrip_protocol(match) if "://" in path else match for match in matches]
     return found
 
@@ -134,10 +139,11 @@ _VERSIONS = ("ETag", "etag", "md5Hash", "content_md5", "Content-MD5", "blob_id")
 def _digest(location: str) -> str:
     if "://" not in location:
         return content_digest(Path(location))
-    from fsspec.core import url_to_fs
     from fsspec.implementations.local import LocalFileSystem
 
-    filesystem, bare = url_to_fs(location)
+    from gristmill.guarded_http import filesystem_of
+
+    filesystem, bare = filesystem_of(location)
     if isinstance(filesystem, LocalFileSystem):
         return content_digest(Path(bare))
     try:

@@ -13,6 +13,7 @@ import numpy as np
 from gristmill.align.config import SftConfig, SftRun
 from gristmill.align.data import note_licenses, read_conversations, write_dropped
 from gristmill.align.formats import Conversation
+from gristmill.dedup.decontaminate_config import KeptOut
 from gristmill.evaluate.chat_format import ChatTokens, printed
 from gristmill.evaluate.statistics import mean_interval, paired_difference, per_token
 from gristmill.program import run_program
@@ -26,11 +27,20 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def run_sft(model: Path, examples: Path | None, out: Path, config: SftConfig, resources: Resources) -> Report:
+def run_sft(
+    model: Path,
+    examples: Path | None,
+    out: Path,
+    config: SftConfig,
+    resources: Resources,
+    *,
+    kept_out: KeptOut | None = None,
+) -> Report:
     """Fine-tune the model in folder `model`; write a model folder, metrics.jsonl and learned.txt to `out`.
 
     learned.txt shows of the first rows, token by token, what is learned. The report compares the loss on held-out
-    answers before and after, of a mix also task by task. Raises ValueError for rows, a tokenizer or a chat template
+    answers before and after, of a mix also task by task. kept_out: rows that hold one of these items do not train.
+    Raises ValueError for rows, a tokenizer or a chat template
     that cannot be learned from.
     """
     from trl import SFTConfig
@@ -41,7 +51,7 @@ def run_sft(model: Path, examples: Path | None, out: Path, config: SftConfig, re
     from gristmill.evaluate.checkpoints import load_model, prepare_process
 
     device = prepare_process(resources)
-    rows = read_conversations(config.data, examples)
+    rows = read_conversations(config.data, examples, kept_out)
     policy, tokenizer = load_model(model, device, quantization=adapters.quantization(config.adapter, device))
     trl_adapter.check_tokenizer(tokenizer)
     limit = trl_adapter.context_length(policy, config)
@@ -51,7 +61,7 @@ def run_sft(model: Path, examples: Path | None, out: Path, config: SftConfig, re
     tasks: list[str] = []
     for task in dict.fromkeys(row.task for row in rows.held_out):
         of_task = [row for row in rows.held_out if row.task == task][: config.held_out_rows]
-        fitting, left_out = encode_conversations(tokenizer, of_task, max_tokens=limit)
+        fitting, left_out = encode_conversations(tokenizer, of_task, max_tokens=limit, held_out=True)
         held_out, tasks, dropped = held_out + fitting, tasks + [task] * len(fitting), dropped + left_out
 
     shown = (printed(tokenizer, row) for row in train_rows[:SHOWN_ROWS])
@@ -75,7 +85,7 @@ def run_sft(model: Path, examples: Path | None, out: Path, config: SftConfig, re
     )
     after = _nats(policy, held_out)
     trl_adapter.save_checkpoint(policy, model, out, tokenizer, config.adapter)
-    note_licenses(out, "sft", rows, config.data, examples)
+    note_licenses(out, "sft", rows.license, config.data.kind, examples)
     return Report(
         rows_in=rows.rows,
         rows_out=len(train_rows),
@@ -153,5 +163,5 @@ if __name__ == "__main__":
     run_program(
         "gristmill.align.sft",
         SftRun,
-        lambda run, out: run_sft(run.model, run.examples, out, run.config, run.resources),
+        lambda run, out: run_sft(run.model, run.examples, out, run.config, run.resources, kept_out=run.kept_out),
     )

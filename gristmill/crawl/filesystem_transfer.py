@@ -5,10 +5,10 @@ The file system's own library checks lengths within a request; here the whole is
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from gristmill.crawl.partial_file import PartialFile
 from gristmill.crawl.transfer import Query, Refused, RemoteFacts, TryAgain
+from gristmill.guarded_http import filesystem_of
 
 PIECE_BYTES = 1 << 24
 
@@ -19,7 +19,7 @@ class FilesystemTransfer:
 
     def facts(self, url: str) -> RemoteFacts:
         with _faults(url):
-            filesystem, path = _open(url)
+            filesystem, path = filesystem_of(url)
             facts = filesystem.info(path)
             stated = next((facts[key] for key in ("ETag", "etag", "md5Hash", "content_md5") if facts.get(key)), None)
             # without an etag: fsspec's digest of all that is said of the file, such as its time of change
@@ -29,7 +29,7 @@ class FilesystemTransfer:
         if params:
             raise Refused(f"{url} cannot be asked: a query needs http:// or https://", status=400)
         with _faults(url):
-            filesystem, path = _open(url)
+            filesystem, path = filesystem_of(url)
             content = filesystem.cat_file(path, start=0, end=max_bytes + 1)
         if len(content) > max_bytes:
             raise Refused(f"{url} is longer than {max_bytes:,} bytes, which no listing is", status=200)
@@ -37,7 +37,7 @@ class FilesystemTransfer:
 
     def get_range(self, url: str, start: int, size: int) -> bytes:
         with _faults(url):
-            filesystem, path = _open(url)
+            filesystem, path = filesystem_of(url)
             content = filesystem.cat_file(path, start=start, end=start + size)
         if len(content) != size:
             raise TryAgain(f"{len(content):,} of {size:,} bytes arrived")
@@ -68,12 +68,6 @@ class FilesystemTransfer:
         if partial.size > wanted:
             partial.restart()
             raise TryAgain(f"there are more than the {wanted:,} bytes that were asked for")
-
-
-def _open(url: str) -> tuple[Any, str]:
-    from fsspec.core import url_to_fs
-
-    return url_to_fs(url)
 
 
 @contextmanager

@@ -12,12 +12,13 @@ from contextlib import contextmanager
 
 import httpx
 
-from gristmill.addresses import PrivateAddress, guard_hooks
+from gristmill.addresses import PrivateAddress
 from gristmill.crawl import http_facts
 from gristmill.crawl.http_facts import ContentRange
 from gristmill.crawl.partial_file import PartialFile
 from gristmill.crawl.transfer import Query, Refused, RemoteFacts, TryAgain
 from gristmill.crawl.whole_members import gzip_facts
+from gristmill.guarded_http import GuardedTransport
 
 # 403: how Common Crawl answers too many requests (status.commoncrawl.org), besides 429 and 503
 PASSING = frozenset({403, 408, 425, 429, 500, 502, 503, 504})
@@ -44,9 +45,10 @@ class HttpTransfer:
             follow_redirects=True,
             # a `.warc.gz` must arrive as the gzip file it is
             headers={"User-Agent": user_agent, "Accept-Encoding": "identity"},
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             timeout=httpx.Timeout(timeout_s, pool=None),
-            event_hooks=guard_hooks(),
+            transport=GuardedTransport(
+                limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+            ),
         )
 
     def close(self) -> None:

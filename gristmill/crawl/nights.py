@@ -2,15 +2,17 @@
 
 The book of a series is `nights/SERIES.jsonl` in the store's folder on this machine, a line for each night that was
 ingested, cleaned and deduplicated to the end. A night that was cut off has no line, so its files are new again, and the
-same address continues its drafts. A file is known by its content, wherever it lies; a source of another kind (a crawl
+same address continues its drafts. A night that was built again, with what the line says, gets a second line, which
+holds from then on. A file is known by its content, wherever it lies; a source of another kind (a crawl
 of Common Crawl, a dump) by its identity as a whole. Pages that come again in a new file are the matter of `dedup`.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gristmill.crawl.config import IngestConfig, Source, WarcSource
 from gristmill.promotion.journal import Journal
@@ -20,12 +22,18 @@ FOLDER = "nights"
 
 @dataclass(frozen=True)
 class Night:
-    """A finished night. documents, known: addresses of what `dedup` and `known` made; seen: what it was made from."""
+    """A finished night: what it was made from, and the addresses of what was made."""
 
     name: str
     documents: str
+    """Of `dedup`."""
     known: str
     seen: list[str]
+    """The contents that no later night brings again."""
+    warcs: str | None = None
+    """Of `ingest`. None, as `config`, in lines of an older gristmill."""
+    config: dict[str, Any] | None = None
+    """The settings of its stages, by which it can be built again."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +51,37 @@ class Series:
         self._journal = Journal(root, name, folder=FOLDER)
 
     def nights(self) -> list[Night]:
-        """Oldest first."""
-        names = Night.__dataclass_fields__
-        return [Night(**{name: entry[name] for name in names}) for entry in self._journal.read()]
+        """Oldest first. Raises ValueError where the book no longer says what every night brought."""
+        nights: dict[str, Night] = {}
+        for entry in self._journal.read():
+            night = Night(**{name: entry[name] for name in Night.__dataclass_fields__ if name in entry})
+            if (entry["event"] == "night") == (night.name in nights):
+                raise self._damaged(f"{night.name} begins {'twice' if night.name in nights else 'nowhere'}")
+            nights[night.name] = night
+        if unreadable := self._journal.unreadable():
+            raise self._damaged(f"line {unreadable[0]} cannot be read")
+        expected = [_name(number) for number in range(1, len(nights) + 1)]
+        if missing := [name for name in expected if name not in nights]:
+            raise self._damaged(f"there is no {missing[0]}, but {max(nights)}")
+        return list(nights.values())
 
     def add(self, night: Night, *, run: str) -> None:
         """The night is over."""
-        self._journal.append("night", run=run, **vars(night))
+        self._write("night", night, run)
+
+    def replace(self, night: Night, *, run: str) -> None:
+        """The night was built again."""
+        self._write("again", night, run)
+
+    def _write(self, event: str, night: Night, run: str) -> None:
+        self._journal.remove_cut_end()
+        self._journal.append(event, run=run, **vars(night))
+
+    def _damaged(self, fault: str) -> ValueError:
+        return ValueError(
+            f"{self._journal.path}: {fault}, so nobody knows what that night brought; bring the file back from a "
+            f"backup (backups/DATE/books/{FOLDER}), or begin another series (nights.series)"
+        )
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -59,19 +91,26 @@ class Series:
 
 
 def next_name(nights: Sequence[Night]) -> str:
-    return f"n{len(nights) + 1:04d}"
+    return _name(len(nights) + 1)
 
 
-def unseen(ingest: IngestConfig, nights: Sequence[Night]) -> Unseen | None:
+def _name(number: int) -> str:
+    return f"n{number:04d}"
+
+
+def unseen(
+    ingest: IngestConfig, nights: Sequence[Night], *, warn: Callable[[str], None] = lambda text: None
+) -> Unseen | None:
     """The sources, without what a night has brought; None when nothing is left.
 
-    Raises as the sources' identities do: ValueError for a path with nothing there, SourceUnavailable.
+    warn: is told of a path with nothing there, where a night has brought its source: files may have been moved away.
+    Raises as the sources' identities do: ValueError for a path of another source with nothing there, SourceUnavailable.
     """
     brought = {fact for night in nights for fact in night.seen}
     sources: list[Source] = []
     seen: list[str] = []
     for source in ingest.sources:
-        left = _files_unseen(source, brought) if isinstance(source, WarcSource) else _whole(source, brought)
+        left = _files_unseen(source, brought, warn) if isinstance(source, WarcSource) else _whole(source, brought)
         if left:
             sources.append(left[0])
             seen.extend(left[1])
@@ -80,10 +119,14 @@ def unseen(ingest: IngestConfig, nights: Sequence[Night]) -> Unseen | None:
     return Unseen(IngestConfig(sources=bare), seen) if bare else None
 
 
-def _files_unseen(source: WarcSource, brought: set[str]) -> tuple[Source, list[str]] | None:
+def _files_unseen(
+    source: WarcSource, brought: set[str], warn: Callable[[str], None]
+) -> tuple[Source, list[str]] | None:
     from gristmill.crawl.warc_files import find_warc_files, fingerprints
 
-    files = find_warc_files(source.paths, source=source.name)
+    was_there = any(fact.startswith(f"{source.name} ") for fact in brought)
+    missing = (lambda error: warn(f"{error}; nothing new comes from there")) if was_there else None
+    files = find_warc_files(source.paths, source=source.name, missing=missing)
     contents = [f"{source.name} {facts.get('sha256') or facts['etag']}" for facts in fingerprints(files)]
     new = {file.location: content for file, content in zip(files, contents, strict=True) if content not in brought}
     return (source.model_copy(update={"paths": list(new)}), list(new.values())) if new else None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gristmill.crawl.partial_file import PartialFile
-from gristmill.errors import SourceUnavailable
+from gristmill.errors import NotHere, SourceUnavailable
 
 # name → value, or several values under one name
 Query = Mapping[str, str | list[str]]
@@ -64,7 +64,7 @@ class TryAgain(Exception):
         self.progressed, self.most, self.wrong_content = progressed, most, wrong_content
 
 
-class Refused(SourceUnavailable):
+class Refused(NotHere):
     """An answer that will stay the same. status: of HTTP; 404 for a file that is not there, whatever the protocol."""
 
     def __init__(self, message: str, *, status: int) -> None:

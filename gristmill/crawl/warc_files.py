@@ -95,13 +95,31 @@ def _copy(original: Path, path: Path) -> None:
     part.rename(path)
 
 
-def find_warc_files(paths: Iterable[str], *, source: str, example: str = "*.warc.gz") -> list[WarcFile]:
+class NoFile(ValueError):
+    """Nothing lies at a path of a source."""
+
+
+def find_warc_files(
+    paths: Iterable[str],
+    *,
+    source: str,
+    example: str = "*.warc.gz",
+    missing: Callable[[NoFile], None] | None = None,
+) -> list[WarcFile]:
     """The files that `paths` of a source name, sorted by name, each once. example: a glob, for a path that is a folder.
 
+    missing: is told of a path with nothing there, which is left out then.
     Raises ValueError for a local path that is not there, a folder, a glob without a match, or two files of one name;
     SourceUnavailable for a remote place that does not answer a glob. Whether a remote file exists, `fingerprints` asks.
     """
-    locations = {location for path in paths for location in _expand(path, source, example)}
+    locations: set[str] = set()
+    for path in paths:
+        try:
+            locations.update(_expand(path, source, example))
+        except NoFile as error:
+            if missing is None:
+                raise
+            missing(error)
     files: dict[str, WarcFile] = {}
     for is_remote in (False, True):
         group = sorted(location for location in locations if ("://" in location) == is_remote)
@@ -122,7 +140,7 @@ def _expand(path: str, source: str, example: str) -> list[str]:
     found = _expand_remote(path) if "://" in path else _expand_local(path, source, example)
     if not found:
         what = "matches no file" if glob.has_magic(path) else "does not exist"
-        raise ValueError(
+        raise NoFile(
             f"ingest.sources: {path} of source {source!r} {what}; correct its `paths`, or bring the file there first"
         )
     return found
@@ -148,10 +166,10 @@ def _expand_remote(path: str) -> list[str]:
 
 
 def _remote(location: str) -> tuple[Any, str]:
-    from fsspec.core import url_to_fs
+    from gristmill.guarded_http import filesystem_of
 
     try:
-        return url_to_fs(location)
+        return filesystem_of(location)
     except (ImportError, ValueError) as error:
         raise ValueError(f"ingest.sources: {location} cannot be opened: {error}") from error
 

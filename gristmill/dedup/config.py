@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from gristmill.errors import SourceUnavailable
+from gristmill.errors import NotHere
 from gristmill.schema import Schema, StageConfig
 
 SIGNATURES_INDEX = "signatures.json"
@@ -125,6 +125,6 @@ def _known_sha256(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise SourceUnavailable(
+        raise NotHere(
             f"dedup.against: cannot read {path} ({error.strerror}); name folders of known or signatures artifacts"
         ) from error

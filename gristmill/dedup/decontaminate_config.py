@@ -1,12 +1,14 @@
 """What decontamination computes, and which files hold the items that must not be trained on."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from gristmill.errors import NotHere
 from gristmill.fingerprint import file_sha256
-from gristmill.schema import Schema, SourceUnavailable, StageConfig
+from gristmill.schema import Schema, StageConfig
 from gristmill.text.config import HELD_OUT_INDEX
 
 EXAMPLES = "examples"
@@ -104,8 +106,16 @@ class DecontaminateConfig(StageConfig):
         }
 
 
+@dataclass(frozen=True)
+class KeptOut:
+    """Benchmark items that no row may teach. asked: folder with the held-out items of the stage `examples`."""
+
+    config: DecontaminateConfig
+    asked: Path | None = None
+
+
 def _sha256(key: str, path: Path) -> str:
     try:
         return file_sha256(path)
     except OSError as error:
-        raise SourceUnavailable(f"{key}: cannot read {path} ({error.strerror}); correct the path") from error
+        raise NotHere(f"{key}: cannot read {path} ({error.strerror}); correct the path") from error

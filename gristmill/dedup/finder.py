@@ -93,12 +93,15 @@ class Found:
 
 
 class Finder:
-    """Finds items in texts, by an index whose rarity is written."""
+    """Finds items in texts, by an index whose rarity is written. however_common: as of `Matcher`."""
 
-    def __init__(self, folder: Path, config: DecontaminateConfig) -> None:
+    def __init__(self, folder: Path, config: DecontaminateConfig, *, however_common: bool = False) -> None:
         self._names = feather.read_table(str(folder / "names.arrow"), memory_map=True)
         self._views = [
-            (Reader(VIEWS[name]), Matcher(_index(folder, name), _rarity(folder, name), config))
+            (
+                Reader(VIEWS[name]),
+                Matcher(_index(folder, name), _rarity(folder, name), config, however_common=however_common),
+            )
             for name in _views(folder)
         ]
 

@@ -107,10 +107,16 @@ class _Run:
 
 
 class Matcher:
-    """An index that knows how much each of its parts says about an item."""
+    """An index that knows how much each of its parts says about an item.
 
-    def __init__(self, index: ItemIndex, rarity: Rarity, config: DecontaminateConfig) -> None:
-        self.index, self.rarity, self.config = index, rarity, config
+    however_common: half of the n-grams of an item's text are found however many pages hold them.
+    """
+
+    def __init__(
+        self, index: ItemIndex, rarity: Rarity, config: DecontaminateConfig, *, however_common: bool = False
+    ) -> None:
+        self.index, self.rarity, self.config, self.however_common = index, rarity, config, however_common
+        self._sizes = np.bincount(index.holders, minlength=len(index.text_items))
 
     def matches(self, page: Hashes, *, item: int | None = None) -> list[Match]:
         """All items found in a page given as word hashes, by place; they may overlap. item: the only one looked for."""
@@ -129,7 +135,7 @@ class Matcher:
             pages, items = int(self.rarity.phrase_pages[phrase]), int(self.index.phrase_copies[phrase])
             run = _Run(stop - start, pages, items, bits(start, stop))
             is_summary = bool(self.index.phrase_is_summary[phrase])
-            if is_summary or self._tells(run):
+            if is_summary or self._tells(run, share=1.0):
                 owner = int(self.index.phrase_owners[phrase])
                 rule, overlap = ("summary", None) if is_summary else ("whole", 1.0)
                 yield Match(start, stop, owner, rule, run.words, overlap, f"no {rule}")
@@ -150,18 +156,22 @@ class Matcher:
                 items = int(self.index.items_with[ngrams_of_run].min())
                 runs.append(_Run(stop - start, pages, items, bits(start, stop)))
             text = int(texts[first])
-            overlap = float(self.rarity.weights[np.unique(inside)].sum() / self.rarity.totals[text])
+            held = np.unique(inside)
+            overlap = float(self.rarity.weights[held].sum() / self.rarity.totals[text])
+            share = len(held) / int(self._sizes[text])
             span = (int(place[0]), int(place[-1]) + n, int(self.index.text_items[text]))
-            if telling := [run for run in runs if self._tells(run)]:
+            if telling := [run for run in runs if self._tells(run, share=share)]:
                 longest = max(telling, key=lambda run: run.words)
                 yield Match(*span, "run", longest.words, overlap, f"{self._kept_words(longest)} words")
-            elif overlap >= self.config.max_overlap and self._tells(_together(runs)):
+            elif overlap >= self.config.max_overlap and self._tells(_together(runs), share=share):
                 words = max(run.words for run in runs)
                 yield Match(*span, "overlap", words, overlap, f"overlap {self.config.max_overlap}")
 
-    def _tells(self, run: _Run) -> bool:
-        """Whether a run of this length, that so many hold, says something about its item."""
-        not_of_many = run.words >= max(run.pages, run.items) or run.words > self.config.max_boilerplate_words
+    def _tells(self, run: _Run, *, share: float) -> bool:
+        """Whether a run of this length, that so many hold, says something about its item. share: of the text's n-grams,
+        that its passage holds."""
+        pages = 1 if self.however_common and share >= 0.5 else run.pages
+        not_of_many = run.words >= max(pages, run.items) or run.words > self.config.max_boilerplate_words
         return not_of_many and run.bits > self.config.max_bits
 
     def _kept_words(self, run: _Run) -> int:

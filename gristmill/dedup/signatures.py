@@ -28,6 +28,7 @@ from gristmill.crawl.urls import canonical_url
 from gristmill.dedup.bands import Shingles, band_keys, shingles, signature
 from gristmill.dedup.config import SIGNATURES_INDEX, SignaturesConfig
 from gristmill.dedup.sorted_keys import write_sorted
+from gristmill.record import check_folder
 from gristmill.report import Report
 from gristmill.shards import Workers, map_shards
 from gristmill.text.documents import document_schema, read_shard, shard_paths, write_shard
@@ -206,12 +207,14 @@ class Signatures:
 
     @classmethod
     def open(cls, folders: Sequence[Path]) -> "Signatures":
-        """Raises ValueError for a folder that holds none, or whose signatures were made with other parameters."""
+        """Raises ValueError for a folder that holds none, or whose signatures were made with other parameters, and
+        BrokenArtifact for one whose files are not what its record says."""
         config: SignaturesConfig | None = None
         shards: list[SignedShard] = []
         names: dict[int, str] = {}
         starts = [0]
         for folder in folders:
+            check_folder(folder)
             index = _read_index(folder)
             made_with = SignaturesConfig.model_validate(index["config"])
             config = config or made_with

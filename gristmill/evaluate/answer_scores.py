@@ -36,9 +36,10 @@ def _followed(item: dict[str, Any], answer: str) -> list[bool]:
     ]
 
 
-def _same_language(item: dict[str, Any], prompt: str, right: str, answer: str) -> float:
+def same_language(prompt: str, answer: str) -> bool:
+    """Whether gristmill's identifier finds one language in both."""
     identify = _identifier().identify
-    return float(identify(answer)[0] == identify(prompt)[0])
+    return identify(answer)[0] == identify(prompt)[0]
 
 
 @cache
@@ -54,5 +55,5 @@ SCORES: dict[str, Score] = {
     "number": _number,
     "all_followed": _all_followed,
     "followed_share": _followed_share,
-    "same_language": _same_language,
+    "same_language": lambda _item, prompt, _right, answer: float(same_language(prompt, answer)),
 }

@@ -119,7 +119,7 @@ def sums_by_group(
         if documents_apart:
             documents = torch.from_numpy(shards.document_ids(split, numbers))[:, : inputs.shape[1]]
             apart = document_arguments(documents.to(model.device), causal=examples is next_tokens)
-        nats = _nats(model, inputs, targets.where(bytes_of_targets > 0, NOT_TEXT), apart)
+        nats = nats_of_targets(model, inputs, targets.where(bytes_of_targets > 0, NOT_TEXT), apart)
         values = np.stack([nats, bytes_of_targets.numpy().ravel().astype(np.float64)], axis=1)
         if groups:
             places = groups.read(numbers, seq_len=shards.meta["seq_len"])[:, -targets.shape[1] :].ravel()
@@ -130,10 +130,10 @@ def sums_by_group(
     return sums
 
 
-def _nats(
+def nats_of_targets(
     model: PreTrainedModel, inputs_BT: Tensor, targets_BT: Tensor, apart: Mapping[str, Tensor]
 ) -> NDArray[np.float64]:
-    """[B × T]; 0 where the target is no text."""
+    """float64 [B × T]; 0 where the target is NOT_TEXT. apart: more arguments of the model."""
     logits_BTV = model(input_ids=inputs_BT.to(model.device), use_cache=False, **apart).logits
     losses = torch.nn.functional.cross_entropy(
         logits_BTV.float().flatten(0, 1), targets_BT.flatten().to(model.device), ignore_index=NOT_TEXT, reduction="none"

@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
 from gristmill.evaluate.harness_config import NAME, HarnessBenchmark, HubBenchmark, LocalItems, described
+from gristmill.evaluate.named_texts_config import NamedText
 from gristmill.evaluate.speed_config import SpeedConfig
+from gristmill.evaluate.toxicity_config import ToxicityConfig
 from gristmill.fingerprint import content_digest
 from gristmill.judge.config import JudgedSamplesConfig
 from gristmill.program import Run
@@ -52,6 +54,11 @@ class MultipleChoice(Schema):
             )
         return self
 
+    @property
+    def definition(self) -> dict[str, Any]:
+        """What of it moves an item's answer, but for the items."""
+        return self.model_dump(mode="json", exclude={"kind", "name", "data"})
+
     def identity(self) -> dict[str, Any]:
         """A file stands for its content."""
         dumped = self.model_dump(mode="json")
@@ -87,6 +94,10 @@ class EvaluateConfig(StageConfig):
     """Longest such answer, in tokens."""
     judge: JudgedSamplesConfig | None = None
     """Who compares the answers to `samples` with the parent's; null: nobody."""
+    texts: list[NamedText] = []
+    """Texts that bits per byte are measured on, beside the validation split of the token shards."""
+    toxicity: ToxicityConfig | None = None
+    """How toxic its continuations of some beginnings are; null: not measured."""
     speed: SpeedConfig | None = None
     """How fast the model answers, and in how much memory; null: not measured."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -100,17 +111,24 @@ class EvaluateConfig(StageConfig):
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
-        names = [benchmark.name for benchmark in self.benchmarks]
+        beginnings = self.toxicity.beginnings if self.toxicity else []
+        names = [each.name for each in (*self.benchmarks, *self.texts, *beginnings)]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"two benchmarks are named {twice[0]!r}; their metrics would collide, so rename one")
+            raise ValueError(
+                f"two benchmarks, texts or sets of beginnings are named {twice[0]!r}; their metrics would collide, so "
+                "rename one"
+            )
         return self
 
     def identity(self) -> dict[str, Any]:
         """The configuration with a file's content in place of its path."""
-        decisive = self.model_dump(mode="json", exclude={"judge"})
+        decisive = self.model_dump(mode="json", exclude={"judge", "toxicity"})
+        decisive["texts"] = [text.identity() for text in self.texts]
         if self.judge:
             decisive["judge"] = self.judge.identity()
+        if self.toxicity:
+            decisive["toxicity"] = self.toxicity.identity()
         return decisive | {"benchmarks": [benchmark.identity() for benchmark in self.benchmarks]}
 
 

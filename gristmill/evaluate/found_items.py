@@ -3,7 +3,7 @@
 What was found was cut, so a score with them says what was in the crawl, not what the model has read.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,15 @@ import pyarrow.parquet as pq
 from gristmill.evaluate.statistics import mean_interval
 
 
-def named_items(asked: Collection[str], benchmark: str | None, rows: Sequence[Mapping[str, Any]]) -> set[str]:
+def named_items(asked: Mapping[str, int | None], benchmark: str | None, rows: Sequence[Mapping[str, Any]]) -> set[str]:
     """The asked items that rows of decontamination (leaks, or items not covered) name.
 
-    In a file without ids decontamination names the row, and multiple choice `file:row`.
+    asked: an item's id → its row in the benchmark's file, which names it: a file's ids may be called anything, and
+    `decontaminate.benchmarks` may choose others. None: of no file that both read (`examples`), so its id names it.
     """
     mine = [row for row in rows if row["benchmark"] == benchmark]
-    ids = {row["item_id"] for row in mine}
-    rows_named = {str(row["row"]) for row in mine if row["item_id"] == str(row["row"])}
-    return {key for key in asked if key in ids or (":" in key and key.rpartition(":")[2] in rows_named)}
+    ids, numbers = {row["item_id"] for row in mine}, {row["row"] for row in mine}
+    return {key for key, row in asked.items() if (key in ids if row is None else row in numbers)}
 
 
 def without_found(
@@ -34,9 +34,9 @@ def without_found(
     leaks = pq.read_table(decontaminated / "leaks.parquet", columns=["benchmark", "item_id", "row"]).to_pylist()
     metrics: dict[str, float] = {}
     for benchmark, name in names.items():
-        correct = {row["id"]: row["correct"] for row in rows if row["benchmark"] == benchmark}
-        found = named_items(correct, name, leaks)
-        others = [right for key, right in correct.items() if key not in found]
+        answered = [row for row in rows if row["benchmark"] == benchmark]
+        found = named_items({row["id"]: row["row"] for row in answered}, name, leaks)
+        others = [row["correct"] for row in answered if row["id"] not in found]
         if found:
             metrics[f"{benchmark}_found_n"] = float(len(found))
         if found and len(others) > 1:

@@ -31,10 +31,12 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Answered:
-    """Of one benchmark or several. rows: of items.parquet. facts: for the report's details: how each was asked."""
+    """Of one benchmark or several. rows: of items.parquet. asked: by benchmark, how it was asked. facts: more for the
+    report's details."""
 
     rows: list[Row]
     metrics: dict[str, float]
+    asked: dict[str, Any]
     facts: dict[str, Any]
 
 
@@ -67,9 +69,8 @@ def answer_benchmarks(
     metrics, facts = combined_metrics(local, correct, seed=config.seed)
     for found in answered.values():
         metrics |= found.metrics
-    if answered:
-        facts["benchmarks"] = {name: found.facts for name, found in answered.items()}
-    return Answered([row for found in answered.values() for row in found.rows], metrics, facts)
+    asked_how = {name: how for found in answered.values() for name, how in found.asked.items()}
+    return Answered([row for found in answered.values() for row in found.rows], metrics, asked_how, facts)
 
 
 def answer_benchmark(
@@ -114,26 +115,28 @@ def answer_benchmark(
             f"{benchmark.name}: {too_long} of {too_long + len(samples)} items have answers longer than the "
             f"{lm.max_length} tokens this model was made for; leave the benchmark out"
         )
-    ids = items.ids if items else [str(number + 1) for number in range(of)]
-    rows = [_row(task, benchmark, sample, ids[sample["doc_id"]]) for sample in samples]
-    facts = {
+    named = list(zip(items.ids, items.numbers, strict=True)) if items else [(str(n + 1), None) for n in range(of)]
+    rows = [_row(task, benchmark, sample, *named[sample["doc_id"]]) for sample in samples]
+    how = {
         "n": len(rows),
         "of": of,
         "harness": f"lm_eval {version('lm_eval')}",
         "version": benchmark.version if isinstance(benchmark, HarnessBenchmark) else str(task.VERSION),
+        "definition": benchmark.definition,
         "data_sha256": read_sha256(benchmark.data.path) if isinstance(benchmark, HarnessBenchmark) else "of the hub",
         "limit_seed": config.limit_seed if len(chosen) < of else None,
         "num_fewshot": task.get_config("num_fewshot"),
         "chat": chat,
         "prefix": prefix,
-        "prefix_token": tokenizer.decode([lm.prefix_token_id]),
+        "prefix_token": tokenizer.decode([lm.prefix_token_id]) if lm.begun else None,
+        "precision": config.precision,
         "truncated_requests": lm.truncated,
         "items_too_long": too_long,
         "first_request": [str(part) for part in samples[0]["arguments"][0]],
     }
     if isinstance(benchmark, HarnessBenchmark):
-        facts |= _groups(benchmark, samples, rows)
-    return Answered(rows, _metrics(benchmark, rows, samples, config.seed), facts)
+        how |= _groups(benchmark, samples, rows)
+    return Answered(rows, _metrics(benchmark, rows, samples, config.seed), {benchmark.name: how}, {})
 
 
 def _check_room(benchmark: HarnessBenchmark | HubBenchmark, context: int) -> None:
@@ -146,13 +149,13 @@ def _check_room(benchmark: HarnessBenchmark | HubBenchmark, context: int) -> Non
         )
 
 
-def _row(task: Any, benchmark: HarnessBenchmark | HubBenchmark, sample: Row, item_id: str) -> Row:
+def _row(task: Any, benchmark: HarnessBenchmark | HubBenchmark, sample: Row, item_id: str, number: int | None) -> Row:
     """One row of items.parquet; baselines where there are choices. Not finite scores make an answer neither right nor
     wrong."""
     metric = benchmark.metrics[0] if isinstance(benchmark, HarnessBenchmark) else benchmark.metric
     scores = [float(one[0]) for one in sample["filtered_resps"]] if task.OUTPUT_TYPE != "generate_until" else []
     right = float(sample[metric]) if all(map(math.isfinite, scores)) else math.nan
-    row: Row = {"benchmark": benchmark.name, "id": item_id, "scores": scores, "correct": right}
+    row: Row = {"benchmark": benchmark.name, "id": item_id, "row": number, "scores": scores, "correct": right}
     if task.OUTPUT_TYPE != "multiple_choice":
         return row
     document, choices = sample["doc"], task.doc_to_choice(sample["doc"])

@@ -104,6 +104,15 @@ class HarnessBenchmark(Schema):
             raise ValueError(f"{self.name}: doc_to_choice belongs to output_type=multiple_choice, and only there")
         return self
 
+    @property
+    def definition(self) -> dict[str, Any]:
+        """What of it moves an item's answer, but for the items, the number of examples, the first token and the
+        format."""
+        said_elsewhere = {"kind", "name", "version", "about", "data", "num_fewshot", "prefix", "format"}
+        decides_no_item = {"metrics", "chance", "core", "group_by", "minus"}
+        dumped = self.model_dump(mode="json", exclude=said_elsewhere | decides_no_item)
+        return dumped | {"metric": self.metrics[0]}
+
     def identity(self) -> dict[str, Any]:
         """A file stands for its content; what is said about the benchmark decides nothing."""
         return self.model_dump(mode="json", exclude={"about"}) | {
@@ -128,6 +137,11 @@ class HubBenchmark(Schema):
     """Examples before each item; null: as the task has it."""
     fewshot_seed: int = Field(default=1234, ge=0)
     """Which ones."""
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """What of it moves an item's answer, but for the number of examples."""
+        return self.model_dump(mode="json", exclude={"kind", "name", "num_fewshot"})
 
     def identity(self) -> dict[str, Any]:
         """As it stands: what lies on the hub cannot be looked at beforehand."""

@@ -13,9 +13,10 @@ from gristmill.jsonl import read_jsonl
 
 @dataclass(frozen=True)
 class Items:
-    """All items of a file. ids: an item's own where none stands twice, else the number of its row, from 1."""
+    """All items of a file. numbers: of their rows, from 1. ids: an item's own where none stands twice, else that."""
 
     rows: list[dict[str, Any]]
+    numbers: list[int]
     ids: list[str]
 
 
@@ -26,7 +27,7 @@ def read_items(benchmark: HarnessBenchmark) -> Items:
     if len(numbered) < 2:
         raise ValueError(f"{path.name}: {len(numbered)} items; an interval needs at least 2, and a useful one hundreds")
     ids = item_ids(ItemFile(path=path, name=benchmark.name), numbered)
-    return Items([row for _, _, row in numbered], ids)
+    return Items([row for _, _, row in numbered], [number for number, _, _ in numbered], ids)
 
 
 def drawn(items: int, limit: int | None, seed: int) -> list[int]:

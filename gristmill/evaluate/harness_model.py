@@ -36,6 +36,8 @@ class MeasuredLM(HFLM):
         self._bar = bar
         self.truncated = 0
         """Requests whose beginning did not fit into the model's context."""
+        self.begun: bool = False
+        """Whether that token stood before any prompt."""
         self.too_long: set[tuple[str, str]] = set()
         """Requests (prompt, answer) not made, since the answer alone did not fit."""
 
@@ -50,7 +52,9 @@ class MeasuredLM(HFLM):
         begin = self.tokenizer.decode(self.prefix_token_id) if self._prefix == "always" else ""
         begun = [string if string.startswith(begin) else begin + string for string in strings]
         room = left_truncate_len or self.max_length
-        self.truncated += sum(len(self.tokenizer.encode(string)) > room for string in begun)
+        encoded = [self.tokenizer.encode(string) for string in begun]
+        self.truncated += sum(len(ids) > room for ids in encoded)
+        self.begun |= any(ids[:1] == [self.prefix_token_id] for ids in encoded)
         return super().tok_batch_encode(begun, left_truncate_len=left_truncate_len, **kwargs)
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
@@ -64,6 +68,7 @@ class MeasuredLM(HFLM):
         self.too_long |= {texts for (texts, _, _), it_fits in zip(requests, fits, strict=True) if not it_fits}
         made = [request for request, it_fits in zip(requests, fits, strict=True) if it_fits]
         self.truncated += sum(len(prompt) + len(answer) > self.max_length + 1 for _, prompt, answer in made)
+        self.begun |= any(prompt[:1] == [self.prefix_token_id] for _, prompt, _ in made)
         answered = iter(super()._loglikelihood_tokens(made, **kwargs) if made else ())
         return [next(answered) if it_fits else (math.nan, False) for it_fits in fits]
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from gristmill.evaluate.branches import Branches
+from gristmill.model.onednn import onednn_linears
 from gristmill.progress import Bar
 
 CPU_TOKENS_PER_BATCH = 1024  # larger ones leave the cache: a quarter slower
@@ -27,11 +28,12 @@ def completion_logps(
     was_training = model.training
     model.eval()
     result: list[list[float]] = [[] for _ in branches]
-    for chosen in _batches(branches, max_tokens=_tokens_per_batch(model)):
-        for index, logps in zip(chosen, _batch_logps(model, [branches[index] for index in chosen]), strict=True):
-            result[index] = logps
-        if bar:
-            bar.advance(len(chosen))
+    with onednn_linears(model):
+        for chosen in _batches(branches, max_tokens=_tokens_per_batch(model)):
+            for index, logps in zip(chosen, _batch_logps(model, [branches[index] for index in chosen]), strict=True):
+                result[index] = logps
+            if bar:
+                bar.advance(len(chosen))
     model.train(was_training)
     return result
 

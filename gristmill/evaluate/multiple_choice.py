@@ -13,6 +13,7 @@ from gristmill.evaluate.chat_format import encode_prompts, end_of_turn
 from gristmill.evaluate.config import JsonlItems, MultipleChoice
 from gristmill.evaluate.logps import completion_logps
 from gristmill.evaluate.statistics import mean_interval, paired_difference
+from gristmill.fingerprint import read_sha256
 from gristmill.jsonl import read_jsonl
 from gristmill.progress import progress
 
@@ -21,22 +22,26 @@ CHOICES_PER_NEUTRAL_ROW = 8
 
 @dataclass(frozen=True)
 class Item:
-    """A question, its choices, and which of them is right."""
+    """A question, its choices, and which of them is right. row: number of its line, from 1."""
 
     item_id: str
+    row: int
     question: str
     choices: list[str]
     answer: int
 
 
-def read_items(benchmark: MultipleChoice, examples: Path | None) -> list[Item]:
-    """The benchmark's items. Raises ValueError naming file and line, or when there are fewer than two."""
+def items_file(benchmark: MultipleChoice, examples: Path | None) -> Path:
+    """Where the benchmark's items stand. Raises ValueError when that is a folder that was not given."""
     if isinstance(benchmark.data, JsonlItems):
-        path = benchmark.data.path
-    elif examples is None:
+        return benchmark.data.path
+    if examples is None:
         raise ValueError(f"{benchmark.name}: data.kind is `examples` but no examples folder was given; give one")
-    else:
-        path = examples / "benchmark.jsonl"
+    return examples / "benchmark.jsonl"
+
+
+def read_items(path: Path) -> list[Item]:
+    """A file's items. Raises ValueError naming file and line, or when there are fewer than two."""
     items: dict[str, Item] = {}
     for where, row in read_jsonl(path):
         item = _item(row, where)
@@ -82,6 +87,7 @@ def answer_items(
             {
                 "benchmark": benchmark.name,
                 "id": item.item_id,
+                "row": item.row if isinstance(benchmark.data, JsonlItems) else None,
                 "scores": scores,
                 "chosen": max(range(len(scores)), key=scores.__getitem__),
                 "answer": item.answer,
@@ -91,6 +97,20 @@ def answer_items(
             }
         )
     return rows
+
+
+def asked_facts(
+    tokenizer: PreTrainedTokenizerBase, path: Path, first: Item, benchmark: MultipleChoice, *, chat: bool
+) -> dict[str, Any]:
+    """For the report's details: how the items of a file were asked, the first of them word for word."""
+    (prompt,) = prompt_tokens(tokenizer, [first.question], plain_template=benchmark.plain_template, chat=chat)
+    return {
+        "definition": benchmark.definition,
+        "data_sha256": read_sha256(path),
+        "chat": chat,
+        "prefix_token": None if chat else tokenizer.decode(prompt[:1]),
+        "first_request": [tokenizer.decode(prompt), first.choices[0]],
+    }
 
 
 def choice_metrics(rows: Sequence[dict[str, Any]], *, seed: int) -> dict[str, float]:
@@ -115,7 +135,7 @@ def _item(row: dict[str, Any], where: str) -> Item:
         raise ValueError(f"{where}: expected at least two choices of text, found {str(choices)[:80]}")
     if not 0 <= answer < len(choices):
         raise ValueError(f"{where}: answer={answer} but the choices are numbered 0 to {len(choices) - 1}")
-    return Item(str(row.get("id", where)), question, choices, answer)
+    return Item(str(row.get("id", where)), int(where.rpartition(":")[2]), question, choices, answer)
 
 
 def _choice_tokens(tokenizer: PreTrainedTokenizerBase, items: Sequence[Item], *, chat: bool) -> dict[str, list[int]]:

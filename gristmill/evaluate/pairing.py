@@ -15,6 +15,7 @@ ITEM_SCHEMA = pa.schema(
     [
         ("benchmark", pa.string()),
         ("id", pa.string()),
+        ("row", pa.int32()),  # number of its line in the benchmark's file; null for items of `examples` and of the hub
         ("scores", pa.list_(pa.float64())),  # one for each choice, as the benchmark's `score` says
         ("chosen", pa.int32()),
         ("answer", pa.int32()),
@@ -44,6 +45,16 @@ def read_answers(folder: Path) -> dict[str, Answers]:
             kind: math.nan if value is None else value for kind, value in row.items()
         }
     return dict(found)
+
+
+def read_rows(folder: Path) -> dict[str, dict[str, int | None]]:
+    """Benchmark → item id → `row`, as in items.parquet; empty when the evaluation has no items."""
+    if not (folder / ITEMS).is_file():
+        return {}
+    found: dict[str, dict[str, int | None]] = {}
+    for item in pq.read_table(folder / ITEMS, columns=["benchmark", "id", "row"]).to_pylist():
+        found.setdefault(item["benchmark"], {})[item["id"]] = item["row"]
+    return found
 
 
 def read_correct(folder: Path, benchmark: str) -> dict[str, float]:

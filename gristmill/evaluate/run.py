@@ -4,7 +4,6 @@ Writes items.parquet (every item's scores, for paired comparisons later) and sam
 number that is not finite is no metric: it stands in the details as "not finite".
 """
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from gristmill.schema import Resources
 SAMPLES = "samples.jsonl"
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 
 def run_evaluate(
@@ -44,33 +43,53 @@ def run_evaluate(
     from gristmill.evaluate.checkpoints import load_model, prepare_process
     from gristmill.evaluate.found_items import without_found
     from gristmill.evaluate.harness import answer_benchmarks, read_benchmarks
-    from gristmill.evaluate.multiple_choice import answer_items, choice_metrics, read_items
+    from gristmill.evaluate.multiple_choice import answer_items, asked_facts, choice_metrics, items_file, read_items
     from gristmill.evaluate.pairing import write_items
+    from gristmill.evaluate.samples import write_samples
 
     device = prepare_process(resources)
     narrow = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
     choices = [benchmark for benchmark in config.benchmarks if isinstance(benchmark, MultipleChoice)]
-    read = {benchmark.name: read_items(benchmark, examples) for benchmark in choices}
+    files = {benchmark.name: items_file(benchmark, examples) for benchmark in choices}
+    read = {name: read_items(path) for name, path in files.items()}
     asked = read_benchmarks(config)
     policy, tokenizer = load_model(model, device)
     rows: list[dict[str, Any]] = []
     metrics: dict[str, float] = {}
     details: dict[str, Any] = {"chat": config.chat}
+    how: dict[str, Any] = {}
+    seeds = {"seed": config.seed, "limit_seed": config.limit_seed}
     if tokens:
         with narrow:
             metrics |= _bits_per_byte(policy, model, tokens, details)
-    for benchmark in choices:
+    if config.texts:
+        from gristmill.evaluate.named_texts import measure_texts
+
         with narrow:
-            answered = answer_items(policy, tokenizer, read[benchmark.name], benchmark, chat=config.chat)
+            bits, about = measure_texts(policy, tokenizer, config.texts, out, parent, **seeds)
+        metrics, details = metrics | bits, details | about
+    for benchmark in choices:
+        items = read[benchmark.name]
+        facts = asked_facts(tokenizer, files[benchmark.name], items[0], benchmark, chat=config.chat)
+        how[benchmark.name] = facts | {"n": len(items), "precision": config.precision}
+        with narrow:
+            answered = answer_items(policy, tokenizer, items, benchmark, chat=config.chat)
         metrics |= choice_metrics(answered, seed=config.seed)
         rows += answered
     with narrow:
         found = answer_benchmarks(policy, tokenizer, asked, config)
     rows, metrics, details = rows + found.rows, metrics | found.metrics, details | found.facts
+    details["benchmarks"] = how | found.asked
     if decontaminated:
         metrics |= without_found(rows, _names_in_leaks(config), decontaminated, seed=config.seed)
     write_items(out, rows)
-    _write_samples(out / SAMPLES, policy, tokenizer, config)
+    how_long = {"chat": config.chat, "max_tokens": config.sample_tokens, "seed": config.seed}
+    metrics |= write_samples(out / SAMPLES, policy, tokenizer, config.samples, **how_long)
+    if config.toxicity:
+        from gristmill.evaluate.toxicity import measure_toxicity
+
+        toxicity, about = measure_toxicity(policy, tokenizer, config.toxicity, out, parent, **seeds)
+        metrics, details = metrics | toxicity, details | about
     if config.speed:
         from gristmill.evaluate.speed import measure_speed
 
@@ -111,47 +130,41 @@ def _bits_per_byte(policy: "PreTrainedModel", model: Path, tokens: Path, details
     if shards.token_bytes.tolist() != token_bytes(vocabulary.tokenizer, vocabulary.size):
         details["bits_per_byte"] = "not measured: another tokenizer than the model's made the token shards"
         return {}
+    details["bits_per_byte_on"] = shards.meta["digest"]
     with progress("evaluate: bits per byte", total=None, unit="rows"):
         groups, rows = RowGroups(tokens, "validation"), range(shards.rows("validation"))
         return bits_by_group(sums_by_group(policy, shards, "validation", rows=rows, groups=groups), groups)
 
 
-def _write_samples(
-    path: Path, policy: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", config: EvaluateConfig
-) -> None:
-    """One `{"prompt", "answer"}` a line, answered greedily."""
-    from gristmill.evaluate.chat_format import end_of_turn
-    from gristmill.evaluate.generation import greedy_answers, stop_ids
-    from gristmill.evaluate.multiple_choice import prompt_tokens
-
-    prompts = prompt_tokens(tokenizer, config.samples, plain_template="{question}\n", chat=config.chat)
-    ends = stop_ids(policy) | (set(end_of_turn(tokenizer)) if config.chat else set())
-    answers = greedy_answers(policy, prompts, max_new_tokens=config.sample_tokens, stop_ids=ends) if prompts else []
-    lines = [
-        json.dumps({"prompt": prompt, "answer": tokenizer.decode(answer, skip_special_tokens=True)}, ensure_ascii=False)
-        for prompt, answer in zip(config.samples, answers, strict=True)
-    ]
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-
-
 def _differences(
     metrics: dict[str, float], parent: Path, out: Path, config: EvaluateConfig, details: dict[str, Any]
 ) -> dict[str, float]:
-    """This model minus its parent, benchmark by benchmark on the same items."""
+    """This model minus its parent, benchmark by benchmark on the same items, asked alike; else the details say why
+    not. A base model is asked in the plain format and its child in the chat format: they compare, and the details say
+    so."""
     from gristmill.evaluate.pairing import accuracy_difference, read_correct
+    from gristmill.evaluate.protocol import asked_differently, read_how_asked
 
     found: dict[str, float] = {}
+    of_parent = read_how_asked(parent)
     for benchmark in config.benchmarks:
         name = f"{benchmark.name}_accuracy_minus_parent"
+        asked, other = details["benchmarks"][benchmark.name], of_parent.get(benchmark.name)
         mine, theirs = read_correct(out, benchmark.name), read_correct(parent, benchmark.name)
-        difference = accuracy_difference(mine, theirs, seed=config.seed)
+        difference = asked_differently(asked, other, own_formats=True) or accuracy_difference(
+            mine, theirs, seed=config.seed
+        )
         if isinstance(difference, str):
             details[name] = difference
         else:
             found |= difference.metrics(name)
-    before = Report.model_validate_json((parent / RESULT).read_bytes()).metrics.get("bits_per_byte")
-    if before is not None and "bits_per_byte" in metrics:
-        found["bits_per_byte_minus_parent"] = metrics["bits_per_byte"] - before
+            asked["parent_chat"] = (other or {})["chat"]
+    before = Report.model_validate_json((parent / RESULT).read_bytes())
+    if {"bits_per_byte"} <= metrics.keys() & before.metrics.keys():
+        if before.details.get("bits_per_byte_on") == details["bits_per_byte_on"]:
+            found["bits_per_byte_minus_parent"] = metrics["bits_per_byte"] - before.metrics["bits_per_byte"]
+        else:
+            details["bits_per_byte_minus_parent"] = "the parent was measured on other text; evaluate it on the same"
     return found
 
 

@@ -57,6 +57,35 @@ def paired_difference(after: ArrayLike, before: ArrayLike, *, seed: int = 0) -> 
     return mean_interval(after - before, seed=seed)
 
 
+def ratio_interval(numerators: ArrayLike, denominators: ArrayLike, *, seed: int = 0) -> Interval:
+    """Σ numerators / Σ denominators with the percentile bootstrap's interval over pairs of them, [n] each, n ≥ 2.
+
+    For items of different sizes: what is resampled is the whole item. NaN as in `mean_interval`.
+    """
+    above, below = np.asarray(numerators, dtype=np.float64), np.asarray(denominators, dtype=np.float64)
+    if len(above) < 2:
+        raise ValueError(f"an interval needs at least 2 items, found {len(above)}; measure on more")
+    if not (np.isfinite(above).all() and np.isfinite(below).all()):
+        return Interval(float("nan"), float("nan"), float("nan"))
+    ratio = float(above.sum() / below.sum())
+    if (above * below[0] == above[0] * below).all():
+        return Interval(ratio, ratio, ratio)
+    from scipy.stats import bootstrap
+
+    found = bootstrap(
+        (above, below),
+        lambda x, y, axis=-1: x.sum(axis=axis) / y.sum(axis=axis),
+        paired=True,
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        batch=500,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Interval(ratio, float(found.low), float(found.high))
+
+
 def per_token(nats: ArrayLike, tokens: Sequence[int]) -> np.ndarray:
     """Per-row values whose mean is Σ nats / Σ tokens. [rows] each."""
     return np.asarray(nats, dtype=np.float64) * len(tokens) / sum(tokens)

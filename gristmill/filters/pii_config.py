@@ -1,6 +1,6 @@
 """Which private data is masked in the documents that are kept."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import field_validator
 
@@ -32,4 +32,4 @@ class PiiConfig(Schema):
     @field_validator("kinds")
     @classmethod
     def _are_in_order(cls, kinds: list[PiiKind]) -> list[PiiKind]:
-        return sorted(set(kinds))
+        return [kind for kind in get_args(PiiKind) if kind in kinds]

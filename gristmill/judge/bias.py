@@ -5,8 +5,11 @@ Every contest is shown in both orders (Zheng et al. 2023, arXiv:2306.05685, name
 only length differs. `planted`: an answer known to be good against a copy that a plausible error was planted in
 (gristmill.review.planted), which people too are tested with.
 
-Intervals are Wilson's at 99 %, and tests are at 1 %: of the six findings about one judge, a good one has any by chance
-in at most one of twenty measurements.
+Intervals are exact (Clopper and Pearson 1934) at 99 %, and tests are at 1 %. So a judge that fails no more often than
+TOLERATED_FAILURES, has no preference and is right as often as LEAST_CAUGHT and LEAST_AGREED ask gets any of the six
+findings by chance in at most one of twenty measurements, if attempts and pairs are independent: half a percent for each
+end of an interval that is asked (three for failures, two for places, one each for length, wrong answers and people) and
+one percent for Fisher's test. How often a worse judge is found out depends on the number of pairs (docs/judge.md).
 """
 
 import random
@@ -23,6 +26,8 @@ from gristmill.review.planted import spoiled
 
 CONFIDENCE = 0.99
 TOLERATED_FAILURES = 0.05
+LEAST_CAUGHT = 0.75
+LEAST_AGREED = 0.6  # people disagree with each other, too
 PADDING = (
     " I hope that this answers your question. If there is anything else that you would like to know about it, please "
     "do not hesitate to ask, and I will be glad to go into it. Thank you for asking."
@@ -46,7 +51,7 @@ class Share:
             return None
         from scipy.stats import binomtest
 
-        found = binomtest(self.count, self.of).proportion_ci(confidence_level=CONFIDENCE, method="wilson")
+        found = binomtest(self.count, self.of).proportion_ci(confidence_level=CONFIDENCE, method="exact")
         return float(found.low), float(found.high)
 
     @property
@@ -56,6 +61,10 @@ class Share:
     @property
     def high(self) -> float:
         return self.interval[1] if self.interval else 1.0
+
+    def is_poor(self, least: float) -> bool | None:
+        """True: shown to be below `least`. False: shown to be better than chance (half). None: too few to tell."""
+        return True if self.high < least else False if self.low > 0.5 else None
 
     def __str__(self) -> str:
         if not self.of:
@@ -191,9 +200,9 @@ def _length(padded: Sequence[Compared]) -> Finding:
 def _wrong_answers(planted: Sequence[Compared]) -> Finding:
     outcomes = Counter(each.outcome for each in planted)
     caught = Share(outcomes["first"], _readable(planted))
-    found = None if _too_few(caught.of) else caught.low <= 0.5
+    found = caught.is_poor(LEAST_CAUGHT)
     verdict = (
-        "Nothing can be said." if found is None else "It is taken in by plausible wrong answers." if found
+        "Too few pairs to tell." if found is None else "It is taken in by plausible wrong answers." if found
         else "It tells them apart."
     )  # fmt: skip
     return Finding(
@@ -209,9 +218,9 @@ def _people(answered: Sequence[Compared]) -> Finding:
     preferred = [each.preferred for each in answered if each.preferred is not None]
     agreed = Share(preferred.count(0), len(preferred))
     undecided = sum(each.outcome in ("tie", "half_tie", "order_flipped") for each in answered)
-    found = None if _too_few(_readable(answered)) else agreed.low <= 0.5
+    found = agreed.is_poor(LEAST_AGREED)
     verdict = (
-        "Nothing can be said." if found is None else "That is not shown to be better than chance." if found
+        "Too few pairs to tell." if found is None else "That is near chance, or worse." if found
         else "That is better than chance."
     )  # fmt: skip
     return Finding(
@@ -255,8 +264,3 @@ def _own_model(answered: Sequence[Compared], pairs: Sequence[PeoplePair], own: s
 def _readable(answered: Sequence[Compared]) -> int:
     """Pairs with a readable verdict in both orders."""
     return sum(each.outcome not in ("unreadable", "unanswered") for each in answered)
-
-
-def _too_few(pairs: int) -> bool:
-    """Whether even a judge that is right in all of so many pairs could be guessing: below 7."""
-    return Share(pairs, pairs).low <= 0.5

@@ -156,6 +156,8 @@ class PromptFile(Schema):
     kind: Literal["jsonl"] = "jsonl"
     path: AbsolutePath
     """The file; a relative path counts from where the command is started."""
+    license: str = "unknown"
+    """Licence of its rows, SPDX where there is one; it stays with every model that learns from what is made of them."""
 
 
 class AskedConfig(StageConfig):

@@ -66,9 +66,11 @@ def constitutional(policy: Judge, reviser: Judge, prompts: Sequence[list[Message
         for (row, _), revision in zip(going, revisions, strict=True):
             row["rounds"][-1]["revision"] = revision.said
             row["outcome"] = _fault(revision, config.max_repetition)
-            row["revised"] = row["revised"] if row["outcome"] else revision.said
+            row["revised"] = revision.said
     for row in rows:
-        if not row["outcome"]:
+        if row["outcome"]:
+            row["revised"] = row["first"]  # also where an earlier round went well: what is left out changes nothing
+        else:
             row["outcome"] = "equal_answers" if row["revised"] == row["first"] else "revised"
     pairs = [
         {

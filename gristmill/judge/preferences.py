@@ -18,6 +18,7 @@ from gristmill.judge.config import (
     FeedbackConfig,
     JudgedPreferencesRun,
     ModelJudge,
+    PromptFile,
     model_content,
 )
 from gristmill.judge.questions import Judge
@@ -56,6 +57,8 @@ def run_judged_preferences(
     for path in sorted(examples.glob("*.jsonl")):
         shutil.copyfile(path, out / path.name)
     write_rows(out, "preferences", pairs, held_out, keep=config.made_pairs)
+    if isinstance(config.prompts, PromptFile):
+        note_data_license(out, "preferences.prompts", config.prompts.license)
     if isinstance(config, ConstitutionConfig):
         note_data_license(out, "preferences", license_of_writer(config.reviser, config.license))
     return Report(

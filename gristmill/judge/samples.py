@@ -14,7 +14,7 @@ from gristmill.judge.verdicts import Contest, compare, order_agreement
 from gristmill.schema import Resources
 
 METRIC = "judge_wins_minus_losses"
-_WORTH = {"first": 1.0, "second": -1.0}
+_WORTH = {"first": 1.0, "second": -1.0, "parent_empty": 1.0, "empty": -1.0}
 
 
 def judge_samples(
@@ -23,19 +23,19 @@ def judge_samples(
     """Metrics and details of comparing two files of `{"prompt", "answer"}` lines on the prompts that both have.
 
     A win counts 1, a loss -1; equal answers, a tie, a verdict that did not hold in both orders and an unreadable one
-    count 0. Writes `judge/judged.jsonl` and the replies into `out`. No metric for fewer than two prompts. Raises
-    JudgeFailed.
+    count 0. Nobody is asked where one says nothing: an empty answer loses to any other. Writes `judge/judged.jsonl` and
+    the replies into `out`. No metric for fewer than two prompts. Raises JudgeFailed.
     """
     ours, theirs = _answers(mine), _answers(parents)
-    prompts = [prompt for prompt, answer in ours.items() if answer and theirs.get(prompt)]
+    prompts = [prompt for prompt in ours if prompt in theirs]
     if len(prompts) < 2:
-        return {}, {"judge": f"not asked: {len(prompts)} prompts were answered by the model and its parent"}
+        return {}, {"judge": f"not asked: {len(prompts)} prompts were put to both the model and its parent"}
     judge = open_judge(config.by, out / "judge" / "replies.jsonl", resources)
     asked = [Contest([{"role": "user", "content": prompt}], ours[prompt], theirs[prompt]) for prompt in prompts]
-    differing = [contest for contest in asked if contest.first != contest.second]
-    found = compare(judge, differing, criterion=config.criterion, max_tokens=config.by.max_tokens)
+    undecided = [contest for contest in asked if not _unasked(contest)]
+    found = compare(judge, undecided, criterion=config.criterion, max_tokens=config.by.max_tokens)
     said = iter(found)
-    outcomes = ["equal" if contest.first == contest.second else next(said).outcome for contest in asked]
+    outcomes = [_unasked(contest) or next(said).outcome for contest in asked]
     lines = [
         {"prompt": prompt, "answer": contest.first, "parent": contest.second, "outcome": outcome}
         for prompt, contest, outcome in zip(prompts, asked, outcomes, strict=True)
@@ -50,6 +50,13 @@ def judge_samples(
         "judge_outcomes": dict(Counter(outcomes)),
         "judge_order_agreement": f"{agreed} of {readable}",
     }
+
+
+def _unasked(contest: Contest) -> str:
+    """The outcome that needs no judge; empty where one has to be asked."""
+    if contest.first == contest.second:
+        return "equal"
+    return "empty" if not contest.first else "parent_empty" if not contest.second else ""
 
 
 def _answers(path: Path) -> dict[str, str]:

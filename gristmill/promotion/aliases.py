@@ -23,7 +23,7 @@ Tag = tuple[str, str, str]
 
 
 class Registry(Protocol):
-    """What a registry of models can do; tasks/tracking.py has MLflow's."""
+    """What a registry of models can do; tasks/registry.py has MLflow's."""
 
     def aliases(self, model: str) -> dict[str, str]:
         """Alias → version; empty when there is no such model."""
@@ -48,8 +48,8 @@ def promote(
     """Point `champion` at the challenger's version, `previous` at the old champion.
 
     over: the champion's checkpoint that the challenger was judged against. by: who approved it. A version that was
-    rolled back returns only when somebody approves it. Raises RuntimeError when the champion is another one by now, or
-    when the registry fails.
+    rolled back returns only when somebody approves it. Raises RuntimeError when the champion is another one by now or
+    one that gristmill did not register, or when the registry fails.
     """
     version = challenger["version"]
     with journal.held():
@@ -57,6 +57,8 @@ def promote(
         aliases = registry.aliases(journal.model)
         champion = aliases.get(CHAMPION)
         of_champion = registry.tags(journal.model, champion) if champion else {}
+        if champion and not of_champion.get(ARTIFACT):
+            raise RuntimeError(unknown_champion(journal.model, champion))
         is_champion = of_champion.get(ARTIFACT) == challenger["checkpoint"]
         beaten = of_champion.get(PROMOTED_OVER if is_champion else ARTIFACT) or None
         if beaten != over:
@@ -115,6 +117,14 @@ def roll_back(registry: Registry, journal: Journal, *, by: str) -> str:
             by=by,
         )
         return previous
+
+
+def unknown_champion(model: str, version: str) -> str:
+    """What is said of a champion that somebody else put there."""
+    return (
+        f"champion of {model} is version {version}, which has no tag {ARTIFACT}: gristmill did not register it, so "
+        "nothing can be compared with it; let the alias point to a version that gristmill registered, or remove it"
+    )
 
 
 def settle(registry: Registry, journal: Journal) -> list[str]:

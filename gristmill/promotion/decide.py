@@ -1,6 +1,7 @@
 """One promotion: gather what is recorded, judge it, enter the verdict in the journal, move the alias or let it wait."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from gristmill.evaluate.pairing import ITEMS
@@ -34,8 +35,10 @@ def decide(
     models = [_measured(store, address) for address in evaluations]
     mine = models[0]
     for name, exposed in exposure.items():
-        mine = Measured({**mine.metrics, **exposed.numbers(name, len(mine.answers.get(name, {})))}, mine.answers)
-    mine = Measured({**mine.metrics, "model_megabytes": _megabytes(store, challenger["checkpoint"])}, mine.answers)
+        shares = exposed.numbers(name, len(mine.answers.get(name, {})))
+        mine = replace(mine, metrics={**mine.metrics, **shares})
+    size = {"model_megabytes": _megabytes(store, challenger["checkpoint"])}
+    mine = replace(mine, metrics={**mine.metrics, **size})
     verdict = judge(mine, models[1] if over else None, exposure, config)
     facts = {**challenger, "over": over, "rules": verdict.rules}
     journal = Journal(store.root, challenger["model"])

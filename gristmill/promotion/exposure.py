@@ -1,7 +1,8 @@
 """Which benchmark items a model may have trained on, from the records of the decontamination behind it.
 
 Kept out are items that every `decontaminate` behind the model looked for and covers. What it found was cut, so such an
-item still counts, and is counted. Left out here: rows for fine-tuning that a team brings itself, and paraphrases.
+item still counts, and is counted. Rows for fine-tuning that a team brings itself are looked through for the same items
+by the stages that train on them. Left out: paraphrases.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 
 from gristmill.dedup.decontaminate_config import EXAMPLES
 from gristmill.evaluate.found_items import named_items
-from gristmill.evaluate.pairing import ITEMS, Answers, read_answers
+from gristmill.evaluate.pairing import ITEMS, read_rows
 from gristmill.jsonl import read_jsonl
 from gristmill.store import ArtifactStore, BrokenArtifact, Recipe
 
@@ -41,7 +42,7 @@ def find_exposure(
     store: ArtifactStore, evaluations: Sequence[str], *, accept_open_weights: bool
 ) -> dict[str, Exposure]:
     """By benchmark of the first evaluation: the items that one of the evaluated models may have trained on."""
-    asked = read_answers(_file(store, evaluations[0], ITEMS).parent)
+    asked = read_rows(_file(store, evaluations[0], ITEMS).parent)
     cleanings: dict[str, Recipe] = {}
     try:
         for evaluation in evaluations:
@@ -81,7 +82,7 @@ def _cleanings(store: ArtifactStore, address: str, *, accept_open_weights: bool)
 def _exposure(
     store: ArtifactStore,
     benchmark: Mapping[str, Any],
-    asked: Answers,
+    asked: Mapping[str, int | None],
     evaluation: Recipe,
     cleanings: Mapping[str, Recipe],
 ) -> Exposure:

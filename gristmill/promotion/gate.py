@@ -2,7 +2,7 @@
 
 A number that is missing or not finite fails its rule. Comparisons pair the items that both models answered, without
 those that either may have trained on; of these all p-values are adjusted for each other. Without a champion there is
-nothing to be compared with it.
+nothing to be compared with it, and answers to a benchmark that was asked otherwise do not count.
 """
 
 import math
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.evaluate.pairing import Answers, read_answers
+from gristmill.evaluate.protocol import HowAsked, asked_differently, read_how_asked
 from gristmill.program import RESULT
 from gristmill.promotion.config import (
     AtLeast,
@@ -31,10 +32,11 @@ BASELINES = ("word_overlap", "shortest")
 
 @dataclass(frozen=True)
 class Measured:
-    """What was recorded of one model: numbers by name, answers by benchmark and item."""
+    """What was recorded of one model: numbers by name, answers by benchmark and item, how each benchmark was asked."""
 
     metrics: Mapping[str, float]
     answers: Mapping[str, Answers] = field(default_factory=dict)
+    asked: Mapping[str, HowAsked] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Verdict:
 def read_measured(evaluation: Path, extra: Mapping[str, float] | None = None) -> Measured:
     """From the folder of an evaluation; `extra`: more numbers, recorded elsewhere."""
     metrics = Report.model_validate_json((evaluation / RESULT).read_bytes()).metrics
-    return Measured({**metrics, **(extra or {})}, read_answers(evaluation))
+    return Measured({**metrics, **(extra or {})}, read_answers(evaluation), read_how_asked(evaluation))
 
 
 def judge(
@@ -98,6 +100,10 @@ def _compare(
     mine = candidate.answers.get(rule.benchmark, {})
     theirs = champion.answers.get(rule.benchmark, {}) if champion else {}
     against_champion = not isinstance(rule, BetterThanBaseline)
+    if champion and against_champion:
+        differently = asked_differently(candidate.asked.get(rule.benchmark), champion.asked.get(rule.benchmark))
+        if differently:
+            return differently
     if against_champion and mine.keys() != theirs.keys():
         shared = len(mine.keys() & theirs.keys())
         return f"the champion answered {len(theirs)} items, this model {len(mine)}; only {shared} are the same"

@@ -53,6 +53,16 @@ class Journal:
             return []
         return [entry for line in lines if line and (entry := _entry(line))]
 
+    def unreadable(self) -> list[int]:
+        """Numbers of lines that hold no entry, but for an end that was cut off."""
+        lines = self.path.read_bytes().split(b"\n")[:-1] if self.path.exists() else []
+        return [number for number, line in enumerate(lines, start=1) if line and _entry(line) is None]
+
+    def remove_cut_end(self) -> None:
+        """Of an entry that a full disk or a dead machine cut off. For who holds the journal."""
+        if self.path.exists():
+            os.truncate(self.path, self.path.read_bytes().rfind(b"\n") + 1)
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """One process of this machine at a time decides; the kernel lets go when it dies."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PositiveInt
 
-from gristmill.errors import SourceUnavailable
+from gristmill.errors import NotHere
 from gristmill.schema import StageConfig
 
 if TYPE_CHECKING:
@@ -34,12 +34,12 @@ class PreferencesConfig(StageConfig):
         return [read_review(folder) for folder in self.reviews]
 
     def identity(self) -> dict[str, Any]:
-        """What was judged in place of the paths. Raises SourceUnavailable while there are too few pairs."""
+        """What was judged in place of the paths. Raises NotHere while there are too few pairs."""
         from gristmill.review.preferences import judged_rows
 
         pairs = sum(len(judged_rows(review).pairs) for review in self.read)
         if pairs < self.min_pairs:
-            raise SourceUnavailable(
+            raise NotHere(
                 f"waits for people: {pairs} of {self.min_pairs} preference pairs are judged; go on with `gristmill "
                 f"review {self.reviews[0]}`, or lower preferences.min_pairs"
             )

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gristmill.align.data import opening
+from gristmill.jsonl import read_jsonl
 from gristmill.report import Report
 from gristmill.review.config import PreferencesConfig
 from gristmill.review.folder import Review
@@ -111,15 +113,21 @@ def held_out_prompts(rows: Iterable[Row], share: float) -> set[str]:
 
 
 def prompt_digest(row: Row) -> str:
-    """Of a pair's prompt, or of an SFT row's messages before the answer."""
+    """Of how a conversation begins, which decides its side: that of a pair's prompt, or of an SFT row's."""
     prompt = row["prompt"] if "prompt" in row else row["messages"][:-1]
-    return hashlib.sha256(json.dumps(prompt).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(opening(prompt)).encode()).hexdigest()
 
 
 def write_rows(out: Path, name: str, rows: list[Row], held_out: set[str], *, keep: bool) -> None:
-    """Add rows to `name`.jsonl and `name`_held_out.jsonl, or put them in place of those there."""
-    for suffix, part in (("", False), ("_held_out", True)):
-        chosen = (row for row in rows if (prompt_digest(row) in held_out) == part)
+    """Add rows to `name`.jsonl and `name`_held_out.jsonl (keep), or put them in place of those there.
+
+    held_out: digests of prompts of which no row trains; nor does one of a prompt that the rows there hold out.
+    """
+    paths = (out / f"{name}.jsonl", out / f"{name}_held_out.jsonl")
+    train, aside = ([row for _, row in read_jsonl(path)] if keep else [] for path in paths)
+    held_out = held_out | {prompt_digest(row) for row in aside}
+    for path, part in zip(paths, (False, True), strict=True):
+        chosen = (row for row in [*train, *aside, *rows] if (prompt_digest(row) in held_out) == part)
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in chosen)
-        with (out / f"{name}{suffix}.jsonl").open("a" if keep else "w", encoding="utf-8", newline="\n") as file:
+        with path.open("w", encoding="utf-8", newline="\n") as file:
             file.writelines(lines)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gristmill.evaluate.pairing import read_answers
+from gristmill.evaluate.protocol import asked_differently, read_how_asked
 from gristmill.promotion.paired import gains_and_losses, superiority
 from gristmill.run_report.verdict import Compared
 
@@ -20,6 +21,14 @@ class Asked:
 
     prompt: str
     answers: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Incomparable:
+    """A benchmark whose answers are not paired, since the two models were not asked alike."""
+
+    benchmark: str
+    why: str
 
 
 @dataclass(frozen=True)
@@ -49,16 +58,21 @@ def read_asked(samples: Mapping[str, Path]) -> list[Asked]:
 
 def disagreements(
     first: Path, second: Path, *, against: str, exposed: Mapping[str, frozenset[str]] | None = None
-) -> list[Disagreement]:
+) -> tuple[list[Disagreement], list[Incomparable]]:
     """Benchmarks that two evaluations have in common, on the items that both have, by the gate's statistics: what a
-    model left to a die counts against the first.
+    model left to a die counts against the first. And those that were not asked alike.
 
     against: how to call the second model. exposed: by benchmark, items that do not count.
     """
     mine, theirs = read_answers(first), read_answers(second)
-    found = []
+    asked, asked_other = read_how_asked(first), read_how_asked(second)
+    found, refused = [], []
     for benchmark in mine:
         shared = mine[benchmark].keys() & theirs.get(benchmark, {}).keys()
+        why = asked_differently(asked.get(benchmark), asked_other.get(benchmark), own_formats=True)
+        if shared and why:
+            refused.append(Incomparable(benchmark, why))
+            continue
         ids = [
             key
             for key in sorted(shared - (exposed or {}).get(benchmark, frozenset()))
@@ -72,7 +86,7 @@ def disagreements(
         measured = superiority(right, other)
         compared = Compared(f"{benchmark}_accuracy", against, measured.estimate, measured.low, measured.high, n)
         found.append(Disagreement(benchmark, gains, losses, n, compared, len(shared) - len(ids)))
-    return found
+    return found, refused
 
 
 def _cut(text: str) -> str:

@@ -9,7 +9,7 @@ from gristmill.evaluate.pairing import ITEMS
 from gristmill.html.shell import render_page, write_whole
 from gristmill.promotion.exposure import find_exposure
 from gristmill.recipe_changes import changes
-from gristmill.run_report.answers import Asked, Disagreement, disagreements, read_asked
+from gristmill.run_report.answers import Asked, Disagreement, Incomparable, disagreements, read_asked
 from gristmill.run_report.facts import SAMPLES, SHOWN_CHANGES, StageChange
 from gristmill.run_report.scores import Scores, side_by_side
 from gristmill.scope import holds, scope_of_artifact
@@ -40,6 +40,8 @@ class Comparison:
     """Addresses of the checkpoints."""
     scores: Scores
     items: list[Disagreement]
+    refused: list[Incomparable]
+    """Benchmarks that were not asked alike."""
     unknown: str
     """Why nobody knows which items were kept out of the training text; empty where that is known."""
     changed: list[StageChange]
@@ -60,11 +62,14 @@ def compare(store: ArtifactStore, first: tuple[str, str], second: tuple[str, str
     folders = [store.file(record.address, "report.json").parent for record in evaluations]
     behind = [_behind(store, record) for record in evaluations]
     reports = [store.report(record.address) for record in evaluations]
+    left_out = {name: each.items for name, each in exposure.items()}
+    items, refused = disagreements(*folders, against=names[1], exposed=left_out)
     return Comparison(
         *names,
         models=(str(evaluations[0].recipe.inputs["model"]), str(evaluations[1].recipe.inputs["model"])),
         scores=side_by_side({name: (r.metrics, r.details) for name, r in zip(names, reports, strict=True)}),
-        items=disagreements(*folders, against=names[1], exposed={name: each.items for name, each in exposure.items()}),
+        items=items,
+        refused=refused,
         unknown=next((each.unknown for each in exposure.values() if each.unknown), ""),
         changed=_changed(*behind)[:SHOWN_CHANGES],
         flows=_flows(store, *behind),

@@ -15,7 +15,7 @@ from gristmill.ledger.account import RunCosts, run_costs
 from gristmill.program import RESULT
 from gristmill.recipe_changes import Change, changes
 from gristmill.report import Report
-from gristmill.run_report.answers import Asked, Disagreement, disagreements, read_asked
+from gristmill.run_report.answers import Asked, Disagreement, Incomparable, disagreements, read_asked
 from gristmill.run_report.cost import METRICS, StageCost, stage_costs
 from gristmill.run_report.curves import Panel, read_panels
 from gristmill.run_report.failure import Failure, failure_of
@@ -71,6 +71,8 @@ class RunFacts:
     panels: list[Panel]
     scores: Scores
     champion: list[Disagreement]
+    champion_refused: list[Incomparable]
+    """Benchmarks that the champion was asked otherwise."""
     asked: list[Asked]
     noticed: list[tuple[str, str, int]]
     """Stage, what it masked or raised, how often."""
@@ -97,6 +99,7 @@ def gather(store: ArtifactStore, run: Mapping[str, Any], earlier: Iterable[Mappi
     own = [label for label in evaluations if label != "evaluate[champion]"]
     last = reports[evaluations[own[-1]]].metrics if own else {}
     before = _before(run, earlier)
+    champion, champion_refused = _against_champion(store, found, reports)
     changed, rebuilt = _changed(store, found, keys, before) if before else ([], [])
     end = promotion["checkpoint"] if promotion else next(reversed(found), None)
     return RunFacts(
@@ -115,7 +118,8 @@ def gather(store: ArtifactStore, run: Mapping[str, Any], earlier: Iterable[Mappi
         scores=side_by_side(
             {_model(name): (reports[k].metrics, reports[k].details) for name, k in evaluations.items()}
         ),
-        champion=_against_champion(store, found, reports),
+        champion=champion,
+        champion_refused=champion_refused,
         asked=read_asked(
             {_model(name): store.file(k, SAMPLES) for name, k in evaluations.items() if holds(found[k], SAMPLES)}
         ),
@@ -213,11 +217,11 @@ _MACHINE = ("device", "workers", "threads", "processes", "nodes", "engine")
 
 def _against_champion(
     store: ArtifactStore, found: Mapping[str, Record], reports: Mapping[str, Report]
-) -> list[Disagreement]:
+) -> tuple[list[Disagreement], list[Incomparable]]:
     promotion = next((record for key, record in found.items() if record.recipe.stage == "promote"), None)
     mine, theirs = (promotion.recipe.inputs.get(name) if promotion else None for name in ("evaluation", "champion"))
     if not mine or not theirs or mine not in reports or theirs not in reports:
-        return []
+        return [], []
     for address in (mine, theirs):
         store.file(address, "items.parquet")  # a remote store brings it here
     folders = [store.file(address, RESULT).parent for address in (mine, theirs)]

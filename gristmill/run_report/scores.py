@@ -1,7 +1,7 @@
 """Scores of several models side by side, each with its interval where one was measured."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gristmill.metrics import NOT_FINITE
 
@@ -43,6 +43,8 @@ class Scores:
     models: list[str]
     rows: list[ScoreRow]
     left_out: int = 0
+    notes: list[str] = field(default_factory=list)
+    """What is known of the error of the classifier behind the toxicity scores."""
 
     @property
     def plots(self) -> list[tuple[str, list[tuple[str, Cell]], dict[str, float]]]:
@@ -74,7 +76,9 @@ def side_by_side(models: Mapping[str, tuple[Mapping[str, float], Mapping[str, ob
         if not name.endswith(("_ci_low", "_ci_high"))
     )
     rows = [ScoreRow(name, [_cell(name, *model) for model in models.values()]) for name in names]
-    return Scores(list(models), rows[:SHOWN_ROWS], max(0, len(rows) - SHOWN_ROWS))
+    known = (details.get("toxicity_known_error") for _, details in models.values())
+    notes = list(dict.fromkeys(str(each) for each in known if each))
+    return Scores(list(models), rows[:SHOWN_ROWS], max(0, len(rows) - SHOWN_ROWS), notes)
 
 
 def _cell(name: str, metrics: Mapping[str, float], details: Mapping[str, object]) -> Cell | str | None:

@@ -38,9 +38,9 @@ class ChatModel:
     ) -> Iterator[str]:
         """The answer to the last message, piece by piece, without terminal control sequences.
 
-        stop: texts that end the answer and are no part of it. The oldest turns are forgotten when the conversation
-        outgrows the model's context, half of which is the most an answer gets. Raises ValueError when the last message
-        alone is too long.
+        stop: texts that end the answer and are no part of it. When the conversation outgrows the model's context, half
+        of which is the most an answer gets, its oldest turns are forgotten, up to one of the user's, and never what the
+        system said first. Raises ValueError when that and the last message alone are too long.
         """
         clean, text = TerminalText(), TextStream(self.tokenizer, stop)
         room_for_answer = min(max_new_tokens, self.context // 2)
@@ -60,16 +60,18 @@ class ChatModel:
 
     def _prompt(self, messages: list[Message], room_for_answer: int) -> list[int]:
         room = self.context - room_for_answer
+        system, turns = ([messages[0]], messages[1:]) if messages[0]["role"] == "system" else ([], messages)
         while True:
-            (ids,) = encode_prompts(self.tokenizer, [messages])
+            (ids,) = encode_prompts(self.tokenizer, [[*system, *turns]])
             if len(ids) <= room:
                 return ids
-            if len(messages) <= 2:
+            of_user = [number for number, turn in enumerate(turns) if number and turn["role"] == "user"]
+            if not of_user:
                 raise ValueError(
                     f"the message has {len(ids)} tokens and the model's context leaves room for {room} beside an "
                     f"answer of {room_for_answer}; shorten it"
                 )
-            messages = messages[2:]
+            turns = turns[of_user[0] :]
 
 
 class TerminalText:

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from gristmill.align.online.rewards import repetition
-from gristmill.dedup.decontaminate_config import EXAMPLES, DecontaminateConfig, ItemFile
+from gristmill.dedup.decontaminate_config import DecontaminateConfig
 from gristmill.dedup.item_files import read_items
+from gristmill.dedup.rows import item_files
 from gristmill.judge.templates import shows_marks
 from gristmill.synthesize.config import SynthesizeConfig
 from gristmill.text.config import LanguageConfig
@@ -68,8 +69,8 @@ class Checks:
 
 def item_ngrams(examples: Path, benchmarks: DecontaminateConfig, *, length: int) -> frozenset[int]:
     """Of the held-out examples and of all benchmarks. An item shorter than `length` words has none."""
-    own = [ItemFile(path=examples / "held_out.jsonl", name=EXAMPLES)] if (examples / "held_out.jsonl").exists() else []
-    texts = (text for file in [*own, *benchmarks.benchmarks] for item in read_items(file) for text in item.texts)
+    files = item_files(examples, benchmarks)
+    texts = (text for file in files for item in read_items(file) for text in item.texts)
     return frozenset(hashed for text in texts for hashed in _ngrams(text, length))
 
 

@@ -1,7 +1,7 @@
 """Rows from seeds: `python -m gristmill.synthesize.run --config run.yaml --out DIR`.
 
 Writes the examples artifact with the kept rows behind its own SFT rows (held-out rows stay as they are),
-`synthetic.json` (who wrote them), `data_licenses.json` (under which licence; a model that learns from them has it too),
+`synthetic.json` (who wrote them), `data_licenses.json` (under which licences; they go along to a model that learns it),
 and in `synthesize/` what was replied and `written.jsonl`, every row with what became of it. Self-Instruct (Wang et al.
 2022, arXiv:2212.10560) for `generate`, WRAP (Maini et al. 2024, arXiv:2401.16380) for `rephrase`.
 """
@@ -53,7 +53,11 @@ def run_synthesize(
             rows[-1]["id"] = f"synthetic-{config.recipe}-{number}"
     for path in sorted(examples.glob("*.jsonl")):
         shutil.copyfile(path, out / path.name)
-    by = {"generator": generator.respondent.name, "license": license, "recipe": config.recipe}
+    by = {"generator": generator.respondent.name, "license": license}
+    if isinstance(config.seeds, PromptFile):
+        note_data_license(out, "synthesize.seeds", config.seeds.license)
+        by["seeds_license"] = config.seeds.license
+    by["recipe"] = config.recipe
     with (out / "sft.jsonl").open("a", encoding="utf-8", newline="\n") as file:
         file.writelines(json.dumps(_sft_row(row, by), ensure_ascii=False) + "\n" for row in rows if "id" in row)
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

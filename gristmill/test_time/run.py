@@ -66,6 +66,7 @@ def run_test_time(
     Raises ValueError for prompts without references, and where the choice needs a reward model that is not there.
     """
     from gristmill.align import trl_adapter
+    from gristmill.align.data import write_dropped
     from gristmill.align.online.prompts import read_prompts
     from gristmill.align.online.rewards import Rewards, reward_model_scorer
     from gristmill.align.online.rollout import Endings, sample
@@ -127,10 +128,10 @@ def run_test_time(
     (out / "summary.md").write_text(_summary(points, len(prompts)), encoding="utf-8")
     draw(points, out)
     return Report(
-        rows_in=len(prompts) + sum(dropped.values()),
+        rows_in=len(prompts) + len(dropped),
         rows_out=len(answers),
         unit="answers",
-        dropped=dropped,
+        dropped=write_dropped(dropped, out),
         metrics=_metrics(points),
         details={"prompts": len(prompts), "answers_each": n, "temperature": config.temperature},
     )

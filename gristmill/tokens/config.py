@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from gristmill.errors import SourceUnavailable
+from gristmill.errors import NotHere
 from gristmill.schema import StageConfig
 
 # everything that decides how text becomes ids; a tokenizer folder needs only the first two
@@ -88,9 +88,9 @@ class PinnedTokenizer(StageConfig):
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """File name → sha256. Raises SourceUnavailable when there is no tokenizer."""
+    """File name → sha256. Raises NotHere when there is no tokenizer."""
     if not (folder / "tokenizer.json").is_file():
-        raise SourceUnavailable(
+        raise NotHere(
             f"train_tokenizer.path: no tokenizer.json in {folder}; name a folder that transformers reads as a fast "
             "tokenizer"
         )

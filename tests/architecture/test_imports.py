@@ -53,8 +53,9 @@ def test_a_planted_violation_is_found_and_explained(tmp_path: Path, file: str, s
         ("gristmill/dedup/config.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch"),
         ("gristmill/dedup/minhash.py", "import torch"),
         ("tasks/dedup.py", "import prefect\nfrom tasks.stage import stage\nfrom gristmill.dedup import minhash"),
-        ("tasks/promote.py", "from tasks import tracking"),
+        ("tasks/promote.py", "from tasks import registry"),
         ("tasks/tracking.py", "import mlflow"),
+        ("tasks/registry.py", "from mlflow import MlflowClient"),
         (
             "flows/data.py",
             "import prefect\nfrom tasks.dedup import dedup\nfrom gristmill.dedup.config import DedupConfig",

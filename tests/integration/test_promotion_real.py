@@ -6,7 +6,7 @@ import pytest
 
 from gristmill.promotion.aliases import promote, roll_back, settle
 from gristmill.promotion.journal import Journal
-from tasks.tracking import Registry
+from tasks.registry import Registry
 
 pytestmark = pytest.mark.integration
 

@@ -62,7 +62,10 @@ def test_real_servers_start_serve_clients_and_stop_without_a_trace(tmp_path: Pat
         foreign = {"Host": "evil.example", "Origin": "http://evil.example"}
         assert httpx.get(f"{endpoints.mlflow_ui}/api/2.0/mlflow/experiments/search", headers=foreign).status_code == 403
         assert httpx.post(f"{endpoints.prefect_api}/flows/filter", json={}).status_code == 403, "no CSRF token"
-        answer = httpx.get(f"{endpoints.prefect_api}/health", headers=foreign)
+        for route in (endpoints.prefect_ui, f"{endpoints.prefect_api}/health", f"{endpoints.prefect_api}/csrf-token"):
+            assert httpx.get(route, headers=foreign).status_code == 400
+        answer = httpx.get(f"{endpoints.prefect_api}/health", headers={"Origin": "http://evil.example"})
+        assert answer.status_code == 200
         assert "access-control-allow-origin" not in answer.headers
 
         environment = os.environ | endpoints.environment()

@@ -142,3 +142,24 @@ def test_what_was_finished_but_not_uploaded_is_not_built_again(
     assert done.steps[1].record
     assert done.steps[1].record.run == "first"
     assert len(cleaned) == 1
+
+
+def test_a_refresh_that_was_finished_but_not_uploaded_is_not_built_again(
+    machine: Machine, s3: S3Endpoint, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    mill, cleaned = machine("mill"), []
+    run(mill, name="first")
+    while_cleaning.append(lambda: cleaned.append(1))
+    s3.fault = lambda number, method, name: 403 if method == "PUT" and cleaned else None
+    with pytest.raises(StoreUnavailable):
+        run(mill, name="refresh", refresh=frozenset({"clean"}))
+    s3.fault = lambda number, method, name: None
+    assert states(run(mill, name="without")) == ["reused", "reused"]
+    assert len(mill.drafts()) == 1
+    done = run(mill, name="again", refresh=frozenset({"clean"}))
+    assert (cleaned, states(done)) == ([1], ["reused", "reused"])
+    record = machine("shop").find(done.steps[1].address)
+    assert record
+    assert record.run == "refresh"
+    assert states(run(mill, name="anew", refresh=frozenset({"clean"}))) == ["reused", "built"]

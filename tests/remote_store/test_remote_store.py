@@ -1,12 +1,14 @@
 """The artifact store on S3, seen by machines with disks of their own."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from machines import RECIPE, REPORT, SECRET, Machine, build, publish, sha256_of
 from s3_endpoint import S3Endpoint
 
+from gristmill import record as record_module
 from gristmill.objects import StoreUnavailable, file_object
 from gristmill.store import ArtifactStore, BrokenArtifact, Recipe
 
@@ -89,6 +91,43 @@ def test_a_changed_byte_is_found_by_verify_never_served_and_healed_by_a_refresh(
     publish(mill, run="refresh")
     assert shop.verify(RECIPE.address) == []
     assert texts(shop)[0] == "grist a.txt"
+
+
+def test_a_copy_that_was_changed_is_brought_again(machine: Machine):
+    """The builder's own copy too, which was its draft."""
+    mill, shop = machine("mill"), machine("shop")
+    publish(mill)
+    for store in (mill, shop):
+        copy = store.path(RECIPE.address) / "a.txt"
+        copy.write_text("Grist a.txt")
+        assert texts(store) == ["grist a.txt", "grist deep/b.txt"]
+
+
+def test_verify_hashes_this_machines_copy_too_and_nothing_is_hashed_twice_to_be_read(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+):
+    publish(machine("mill"))
+    shop = machine("shop")
+    copy = shop.path(RECIPE.address) / "a.txt"
+    monkeypatch.setattr(record_module, "read_sha256", lambda path: pytest.fail(f"{path} was hashed when it arrived"))
+    before = copy.stat()
+    copy.write_text("Grist a.txt")
+    os.utime(copy, ns=(before.st_atime_ns, before.st_mtime_ns))  # as on a failing disk: nobody wrote
+    assert texts(shop)[0] == "Grist a.txt"
+    (fault,) = shop.verify(RECIPE.address)
+    assert f"a.txt is damaged in this machine's copy; delete {copy.parent}" in fault
+    assert machine("third").verify(RECIPE.address) == []
+
+
+def test_a_copy_that_is_read_stays_when_another_machine_refreshes(machine: Machine):
+    mill, shop = machine("mill"), machine("shop")
+    publish(mill, "old")
+    with shop.reading([RECIPE.address]):
+        publish(mill, "new")
+        with pytest.raises(BrokenArtifact, match="replaced by another machine while it is read here"):
+            shop.path(RECIPE.address)
+        assert (shop.place(RECIPE.address) / "a.txt").read_text() == "old a.txt"
+    assert texts(shop) == ["new a.txt", "new deep/b.txt"]
 
 
 def test_of_two_machines_that_build_one_address_the_first_to_publish_wins(machine: Machine):

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from small_run import SmallRun
 
 from flows.cli import workspace
 from flows.cli.plan import make_plan
+from flows.cli.run import refusal
 from gristmill import reference
 from gristmill.config import PipelineConfig
 from gristmill.yaml import ConfigError
@@ -37,6 +39,14 @@ def test_every_shipped_configuration_is_valid(path: Path):
         assert workspace.load_config(str(path), []).ingest.sources
 
 
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_configuration_that_was_written_down_is_the_same_one(path: Path):
+    """The book of nights keeps settings; a default that is written out must be the default."""
+    if path.stem not in ("base", "deployments"):
+        config = workspace.load_config(str(path), ())
+        assert PipelineConfig.model_validate(config.model_dump(mode="json", by_alias=True)) == config
+
+
 def test_weights_stand_beside_the_sources_and_reach_the_mix(tmp_path: Path):
     config = workspace.load_config("quickstart", ["ingest.sources=[{kind: python_docs, name: docs, weight: 0.25}]"])
     assert config.mixture.source_weights == {"docs": 0.25}
@@ -53,6 +63,7 @@ def test_weights_stand_beside_the_sources_and_reach_the_mix(tmp_path: Path):
             "b has no weight, other sources have one",
         ),
         (["mix.rehydrate=fineweb2"], "mix.max_epochs=1 only once; raise max_epochs"),
+        (["nights={series: web}", "dedup.earlier=by_rule"], "with nights leave dedup.earlier at wins"),
         (["register.modle=x"], "unknown key register.modle; did you mean model?"),
         (["registry.model=x"], "unknown key registry; did you mean register?"),
     ],
@@ -198,9 +209,29 @@ def test_an_edit_that_changes_results_changes_its_stage_and_what_follows(
     assert before[-1] != after[-1]
 
 
+@pytest.mark.parametrize(
+    ("refresh", "override"),
+    [
+        ("pretrain", "leave_out=[]"),
+        ("dedup[n0001]", "leave_out=[]"),
+        ("filter", "leave_out=[filter]"),
+        ("train_tokenizer", "train_tokenizer={{kind: artifact, artifact: {made}}}"),
+    ],
+)
+def test_a_refresh_that_reaches_no_stage_is_refused(crawl: Path, refresh: str, override: str):
+    made = SmallRun(crawl / "home").publish("tokenizer", "train_tokenizer", {})
+    config = workspace.load_config(str(crawl / "my.yaml"), [override.format(made=made)])
+    assert make_plan("data", config, frozenset({"extract"}))[-1].label == "tokenize"
+    said = rf"--refresh {re.escape(refresh)}: the flow data with this configuration builds no such stage"
+    with pytest.raises(ValueError, match=said):
+        make_plan("data", config, frozenset({refresh, "extract"}))
+    with pytest.raises(ValueError, match=said):
+        refusal("data", config, frozenset({refresh}))
+
+
 def test_what_evaluate_asks_is_decontaminated_by_its_content(crawl: Path):
     asked = crawl / "mine.jsonl"
-    override = f"evaluate.benchmarks=[{{name: mine, data: {{kind: jsonl, path: {asked}}}}}]"
+    override = f"evaluate.benchmarks=[{{name: docs_choice}}, {{name: mine, data: {{kind: jsonl, path: {asked}}}}}]"
     decontaminate = 8
     asked.write_text('{"question": "Who?", "choices": ["I", "you"], "answer": 0}\n')
     before = keys(crawl, override)
@@ -209,6 +240,52 @@ def test_what_evaluate_asks_is_decontaminated_by_its_content(crawl: Path):
     assert before[decontaminate].startswith("documents/decontaminate-")
     assert before[:decontaminate] == after[:decontaminate]
     assert before[decontaminate] != after[decontaminate]
+
+
+def test_rows_of_your_own_are_checked_for_what_is_asked(crawl: Path):
+    rows = crawl / "rows.jsonl"
+    rows.write_text('{"prompt": "a", "completion": "b"}\n')
+    data = f"data={{kind: files, paths: [{rows}]}}"
+
+    def config(*overrides: str):
+        return workspace.load_config(str(crawl / "my.yaml"), list(overrides))
+
+    assert [config().kept_out_of(stage) for stage in ("sft", "reward_model", "align")] == [None] * 3
+    own = config(f"sft.{data}", "align.algorithm=grpo", f"align.prompts={{kind: jsonl, path: {rows}}}")
+    asked = own.decontamination
+    assert [own.kept_out_of(stage) for stage in ("sft", "reward_model", "align")] == [asked, None, asked]
+    judged = config("preferences={kind: people, reviews: [reviews]}")
+    assert [judged.kept_out_of(stage) is None for stage in ("sft", "reward_model", "align")] == [True, False, False]
+
+
+def test_what_nothing_reads_is_refused_or_left_out(crawl: Path):
+    rows = crawl / "rows.jsonl"
+    rows.write_text('{"prompt": "a", "completion": "b"}\n')
+    data = f"data={{kind: files, paths: [{rows}]}}"
+    people = "preferences={kind: people, reviews: [reviews]}"
+
+    def config(*overrides: str):
+        return workspace.load_config(str(crawl / "my.yaml"), list(overrides))
+
+    def stages(*overrides: str) -> set[str]:
+        return {step.label for step in make_plan("pipeline", config(*overrides))}
+
+    with pytest.raises(ValueError, match=r"sft.data.kind=files reads others, so nothing"):
+        config("synthesize={recipe: rephrase, generator: {kind: model, path: judge}}", f"sft.{data}")
+    with pytest.raises(ValueError, match=r"neither reward_model nor align would read them"):
+        config(people, f"reward_model.{data}", f"align.{data}")
+    assert config(people, f"align.{data}").asks_reward_model
+    judge = "align.monitors={judge: [{kind: judge_model}]}"
+    alone = config(people, "align.algorithm=grpo", "align.rewards=[{kind: number}]", judge).reward_models
+    assert [one.half if one else "none" for one in alone] == ["none", None]
+    assert [one.half for one in config("align.algorithm=grpo", judge).reward_models if one] == [0, 1]
+    assert "reward_model" in stages()
+    assert "reward_model" not in stages("align.answered_prompts=0")
+    numbers = ("align.algorithm=grpo", "align.rewards=[{kind: number}]")
+    assert "reward_model" not in stages(*numbers)
+    assert "reward_model" in stages(*numbers, "test_time={}")
+    judged = stages(*numbers, judge)
+    assert {"reward_model[judge]"} == {label for label in judged if label.startswith("reward_model")}
 
 
 def test_a_changed_byte_in_a_source_changes_every_key_after_it(crawl: Path):

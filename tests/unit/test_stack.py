@@ -101,6 +101,22 @@ def test_two_databases_have_two_users_that_cannot_open_each_other():
     assert "//mlflow:${MLFLOW_DB_PASSWORD" in SERVICES["mlflow"]["environment"]["MLFLOW_BACKEND_STORE_URI"]
 
 
+def test_every_gristmill_command_is_one_that_the_command_line_takes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """docker-compose.yml's, with the folders of this machine in place of a container's."""
+    from cyclopts import CycloptsError
+
+    from flows.cli.main import app
+
+    shown = [" ".join(map(str, service.get("command", []))) for service in SERVICES.values()]
+    commands = [found for text in shown for found in re.findall(r"(?<![\w/.-])gristmill ([^&|;]+)", text)]
+    assert sorted(command.split()[0] for command in commands) == ["deploy", "review"]
+    for command in commands:
+        try:
+            app.parse_args(command.replace("/review", str(tmp_path)).split(), exit_on_error=False, print_error=False)
+        except CycloptsError as error:
+            pytest.fail(f"gristmill {command}: {error}")
+
+
 def test_prefect_is_split_and_a_worker_has_time_for_a_checkpoint():
     assert "--no-services" in SERVICES["prefect"]["command"]
     assert SERVICES["prefect-services"]["command"][-2:] == ["services", "start"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli import artifacts
-from gristmill import store as store_module
+from gristmill import record as record_module
 from gristmill.report import Report
 from gristmill.store import ArtifactStore, BrokenArtifact, Recipe, Record
 
@@ -115,7 +115,7 @@ def test_a_file_that_was_only_touched_is_read_once_and_is_a_hit(tmp_path: Path, 
     record = publish(store, recipe())
     (store.path(record.address) / "data.txt").touch()
     assert store.find(record.address) == record
-    monkeypatch.setattr(store_module, "read_sha256", lambda path: pytest.fail(f"{path} is read again"))
+    monkeypatch.setattr(record_module, "read_sha256", lambda path: pytest.fail(f"{path} is read again"))
     assert store.find(record.address) == record
 
 

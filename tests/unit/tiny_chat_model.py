@@ -51,6 +51,21 @@ def write_tiny_model(folder: Path, *, seed: int = 0, ends: Sequence[int] = (0, 3
     return folder
 
 
+def write_tiny_gpt2(folder: Path) -> Path:
+    """A GPT-2 of the same size: 128 places are learned, and the 129th is an error."""
+    import torch
+    from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tiny_tokenizer(folder)
+    torch.manual_seed(0)
+    ids = {"bos_token_id": 0, "eos_token_id": 3, "pad_token_id": 1}
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=320, n_positions=128, n_embd=32, n_layer=2, n_head=2, **ids))
+    model.generation_config = GenerationConfig(**{**ids, "eos_token_id": [3]})
+    model.save_pretrained(folder)
+    return folder
+
+
 def write_tiny_tokenizer(folder: Path) -> None:
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 

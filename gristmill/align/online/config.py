@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from gristmill.align.online.prompts_config import AskingConfig
+from gristmill.align.online.prompts_config import AskingConfig, JsonlPrompts
 from gristmill.fingerprint import content_digest
 from gristmill.schema import Schema, StageConfig
 
@@ -203,6 +203,11 @@ class OnlineConfig(AskingConfig):
         if not any(reward.weight for reward in self.rewards):
             raise ValueError("rewards is empty or has no weight other than 0, so there is nothing to learn; give one")
         return self
+
+    @property
+    def has_own_rows(self) -> bool:
+        """Whether prompts come from a file."""
+        return isinstance(self.prompts, JsonlPrompts)
 
     @property
     def earlier_rows(self) -> None:

@@ -54,7 +54,7 @@ class Learner:
             nn.init.zeros_(self.critic.weight)
             nn.init.zeros_(self.critic.bias)
             groups.append({"params": list(self.critic.parameters()), "lr": config.value_lr})
-        self.optimizer = torch.optim.AdamW(groups, betas=BETAS, weight_decay=0.0)
+        self.optimizer = torch.optim.AdamW(groups, betas=BETAS, weight_decay=0.0, fused=True)
         for group in self.optimizer.param_groups:
             group["full_lr"] = group["lr"]
 

@@ -1,5 +1,6 @@
 """Prompts to answer, as text and as token ids, and which of them are held out."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gristmill.align.data import is_held_out
+from gristmill.align.data import BENCHMARK_ITEM, Dropped, is_held_out
 from gristmill.align.online.prompts_config import AskingConfig, JsonlPrompts
 from gristmill.align.rows import SPELLS_SPECIAL_TOKEN, TOO_LONG
+from gristmill.dedup.decontaminate_config import KeptOut
+from gristmill.dedup.rows import items_in_rows
 from gristmill.evaluate.chat_format import encode_prompts, spell_special_tokens
 from gristmill.jsonl import read_jsonl
 
@@ -30,35 +33,52 @@ class Prompt:
 
 
 def read_prompts(
-    config: AskingConfig, examples: Path | None, tokenizer: "Tokenizer", *, room: int
-) -> tuple[list[Prompt], list[Prompt], dict[str, int]]:
-    """Prompts to train on and held-out ones, encoded, and how many were left out, by reason.
+    config: AskingConfig,
+    examples: Path | None,
+    tokenizer: "Tokenizer",
+    *,
+    room: int,
+    kept_out: KeptOut | None = None,
+) -> tuple[list[Prompt], list[Prompt], list[Dropped]]:
+    """Prompts to train on and held-out ones, encoded, and what was left out.
 
-    room: tokens that a prompt may have. Raises ValueError naming file and line, or when a part is empty.
+    room: tokens that a prompt may have. kept_out: prompts that hold one of these items do not train.
+
+    Raises ValueError naming file and line, or when a part is empty.
     """
+    dropped: list[Dropped] = []
     read = _from_jsonl(config.prompts) if isinstance(config.prompts, JsonlPrompts) else _examples(examples)
-    train, held_out = (_clean(part, tokenizer) for part in read)
-    spelling = sum(map(len, read)) - len(train) - len(held_out)
+    train, held_out = (_clean(part, tokenizer, dropped) for part in read)
+    train = _without_items(train, kept_out, dropped) if kept_out else train
     chosen = set(np.random.default_rng(config.seed).permutation(len(train))[: config.few_shot].tolist())
     shown = [prompt for number, prompt in enumerate(train) if number in chosen]
     train = [prompt for number, prompt in enumerate(train) if number not in chosen]
     parts = [_encoded(part, shown, config, tokenizer) for part in (train, held_out[: config.held_out_prompts])]
     fitting = [[prompt for prompt in part if len(prompt.ids) <= room] for part in parts]
+    dropped += [Dropped(prompt.row_id, TOO_LONG) for part in parts for prompt in part if len(prompt.ids) > room]
     if not fitting[0] or len(fitting[1]) < 2:
+        reasons = Counter(one.reason for one in dropped).items()
         raise ValueError(
             f"prompts: {len(fitting[0])} to train on and {len(fitting[1])} held out have at most {room} tokens (the "
             "model's context less max_new_tokens); at least 1 and 2 are needed: give more rows or shorter ones"
-            + (f" ({spelling} that spell a special token were left out)" if spelling else "")
+            + "".join(f"; left out as {reason}: {count}" for reason, count in reasons)
         )
-    dropped = {SPELLS_SPECIAL_TOKEN: spelling, TOO_LONG: sum(map(len, parts)) - sum(map(len, fitting))}
-    return fitting[0], fitting[1], {reason: count for reason, count in dropped.items() if count}
+    return fitting[0], fitting[1], dropped
 
 
-def _clean(prompts: list[Prompt], tokenizer: "Tokenizer") -> list[Prompt]:
+def _clean(prompts: list[Prompt], tokenizer: "Tokenizer", dropped: list[Dropped]) -> list[Prompt]:
     """Those that spell no special token, nor does their reference, which few-shot prompts show."""
     texts = ([{"content": prompt.text}, {"content": prompt.reference or ""}] for prompt in prompts)
     spells = spell_special_tokens(tokenizer, texts)
+    dropped += [Dropped(one.row_id, SPELLS_SPECIAL_TOKEN) for one, bad in zip(prompts, spells, strict=True) if bad]
     return [prompt for prompt, bad in zip(prompts, spells, strict=True) if not bad]
+
+
+def _without_items(prompts: list[Prompt], kept_out: KeptOut, dropped: list[Dropped]) -> list[Prompt]:
+    texts = [f"{prompt.text}\n{prompt.reference or ''}" for prompt in prompts]
+    found = items_in_rows(texts, [prompt.text for prompt in prompts], kept_out)
+    dropped += [Dropped(prompts[number].row_id, BENCHMARK_ITEM, item) for number, item in found.items()]
+    return [prompt for number, prompt in enumerate(prompts) if number not in found]
 
 
 def _from_jsonl(source: JsonlPrompts) -> tuple[list[Prompt], list[Prompt]]:

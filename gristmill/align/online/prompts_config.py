@@ -25,8 +25,10 @@ class JsonlPrompts(Schema):
     """What is asked, with the row's fields in braces: `{Body}. {Question}`."""
     reference: str | None = None
     """The right answer, likewise: `{answer}`; null: there is none."""
-    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """Share of rows that never train and measure the result; the filled prompt decides, as it does in `sft`."""
+    license: str = "unknown"
+    """Licence of the rows, SPDX where there is one; it stays with every model that is made with them."""
 
 
 Prompts = Annotated[ExamplePrompts | JsonlPrompts, Field(discriminator="kind")]

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 Score = Callable[[Sequence[Answer]], "np.ndarray"]
 
 PATTERN_TIMEOUT_S = 0.1
-_NUMBER = regex.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
+# 1,024.5 or .5 (not the end of 1.2.3), and what power of ten follows
+_NUMBER = regex.compile(r"[-+]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|(?<![\w.])\.\d+)(?:[eE][-+]?\d{1,3}(?!\w))?")
 
 
 class Rewards:
@@ -105,15 +107,16 @@ def _each(function: Callable[[Answer], float]) -> Score:
 
 
 def final_number(text: str) -> str | None:
-    """The last number in a text, without commas, leading zeros and trailing zeros of a fraction; None where none is."""
+    """The last number in a text, written out: without commas, powers of ten, leading zeros and trailing zeros of a
+    fraction, so that equal numbers are equal texts. None where there is none."""
     found = _NUMBER.findall(text)
     if not found:
         return None
-    sign = "-" if found[-1].startswith("-") else ""
-    whole, _, fraction = found[-1].lstrip("+-").replace(",", "").partition(".")
-    whole, fraction = whole.lstrip("0") or "0", fraction.rstrip("0")
-    number = f"{whole}.{fraction}" if fraction else whole
-    return number if number == "0" else sign + number
+    number = Decimal(found[-1].replace(",", ""))
+    if number == 0:
+        return "0"
+    written = f"{number:f}"
+    return written.rstrip("0").rstrip(".") if "." in written else written
 
 
 def repetition(text: str) -> float:

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gristmill.align.config import OnlineRun
+from gristmill.align.data import note_licenses
 from gristmill.align.online.config import OnlineConfig
+from gristmill.align.online.prompts_config import JsonlPrompts
+from gristmill.dedup.decontaminate_config import KeptOut
 from gristmill.evaluate.statistics import mean_interval, paired_difference
 from gristmill.metrics import MetricsWriter
 from gristmill.program import run_program
@@ -39,14 +42,18 @@ def run_online(
     resources: Resources,
     *,
     judge_model: Path | None = None,
+    kept_out: KeptOut | None = None,
 ) -> Report:
     """Optimize the policy in folder `model` against `config.rewards`; write a model folder and metrics.jsonl to `out`.
+
+    kept_out: prompts that hold one of these items do not train.
 
     Raises ValueError for prompts or rewards that do not go together, RewardHacked when a monitor stops the run.
     """
     import torch
 
     from gristmill.align import trl_adapter
+    from gristmill.align.data import write_dropped
     from gristmill.align.online.learner import Learner
     from gristmill.align.online.monitors import Monitors
     from gristmill.align.online.prompts import read_prompts
@@ -63,7 +70,7 @@ def run_online(
     if config.chat:
         trl_adapter.check_tokenizer(tokenizer)
     room = policy.config.get_text_config().max_position_embeddings - config.max_new_tokens
-    train, held_out, dropped = read_prompts(config, examples, tokenizer, room=room)
+    train, held_out, dropped = read_prompts(config, examples, tokenizer, room=room, kept_out=kept_out)
     asked = {"max_new_tokens": config.max_new_tokens, "seed": config.seed}
     scorers = {}
     for kind, folder, is_asked in (
@@ -132,11 +139,13 @@ def run_online(
             bar.advance(note=f"reward {measured['reward']:.3f}")
     _write_samples(out, before, after)
     trl_adapter.save_checkpoint(policy, model, out, tokenizer)
+    license = config.prompts.license if isinstance(config.prompts, JsonlPrompts) else None
+    note_licenses(out, "align", license, config.prompts.kind, examples)
     return Report(
-        rows_in=len(train) + len(held_out) + sum(dropped.values()),
+        rows_in=len(train) + len(held_out) + len(dropped),
         rows_out=config.steps * config.prompts_per_step * config.group_size,
         unit="answers",
-        dropped=dropped,
+        dropped=write_dropped(dropped, out),
         metrics=_comparison(before, after, config),
         details={"held_out_prompts": len(held_out), "train_prompts": len(train)},
     )
@@ -213,6 +222,13 @@ if __name__ == "__main__":
         "gristmill.align.online.run",
         OnlineRun,
         lambda run, out: run_online(
-            run.model, run.examples, run.reward_model, out, run.config, run.resources, judge_model=run.judge_model
+            run.model,
+            run.examples,
+            run.reward_model,
+            out,
+            run.config,
+            run.resources,
+            judge_model=run.judge_model,
+            kept_out=run.kept_out,
         ),
     )

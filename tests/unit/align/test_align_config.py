@@ -5,7 +5,14 @@ from threading import Thread
 
 import pytest
 
-from gristmill.align.config import DpoConfig, KtoConfig, SftConfig
+from gristmill.align.config import (
+    DpoConfig,
+    KtoConfig,
+    OrpoConfig,
+    RewardModelConfig,
+    SftConfig,
+    TrainingConfig,
+)
 from gristmill.align.rows_config import ArtifactRows, FileRows, HubRows
 from gristmill.schema import SourceUnavailable
 
@@ -63,14 +70,36 @@ def test_a_missing_file_blocks_the_plan_instead_of_being_guessed(tmp_path: Path)
         SftConfig(data=FileRows(paths=[str(tmp_path / "gone.jsonl")])).identity()
 
 
-def test_how_often_to_log_and_how_to_split_a_batch_decide_no_weight():
+def test_how_often_to_log_and_how_to_split_a_batch_of_chat_decide_no_weight():
     assert SftConfig(log_every_steps=1, micro_rows=16).identity() == SftConfig().identity()
+    assert DpoConfig(log_every_steps=1).identity() == DpoConfig().identity()
     assert DpoConfig(beta=0.2).identity() != DpoConfig().identity()
+
+
+@pytest.mark.parametrize("config", [DpoConfig, OrpoConfig, KtoConfig, RewardModelConfig])
+def test_how_to_split_a_batch_decides_where_a_loss_is_the_mean_of_each_pass(config: type[TrainingConfig]):
+    assert config(micro_rows=16).identity() != config(micro_rows=32).identity()
+
+
+def test_how_to_split_a_batch_decides_a_classifier(tmp_path: Path):
+    (tmp_path / "a.jsonl").write_text("{}\n")
+    first, second = (
+        SftConfig(task="classification", data=FileRows(paths=[str(tmp_path / "a.jsonl")]), micro_rows=rows)
+        for rows in (16, 32)
+    )
+    assert first.identity() != second.identity()
 
 
 def test_a_batch_is_a_whole_number_of_forward_passes():
     with pytest.raises(ValueError, match="micro_rows=24 does not divide batch_rows=32"):
         SftConfig(micro_rows=24)
+
+
+def test_an_interval_needs_two_held_out_rows_or_prompts():
+    with pytest.raises(ValueError, match="greater than or equal to 2"):
+        SftConfig(held_out_rows=1)
+    with pytest.raises(ValueError, match="answered_prompts=1: the difference of one prompt has no interval"):
+        DpoConfig(answered_prompts=1)
 
 
 def test_rows_of_the_hub_are_told_apart_by_commit_without_asking_it():
@@ -105,7 +134,6 @@ def test_settings_of_another_loss_are_refused(settings: dict, complaint: str):
         DpoConfig(**settings)
 
 
-def test_kto_compares_rows_of_one_forward_pass_so_their_number_counts():
-    assert KtoConfig(micro_rows=16).identity() != KtoConfig(micro_rows=32).identity()
+def test_kto_compares_rows_of_one_forward_pass():
     with pytest.raises(ValueError, match="micro_rows=1: KTO estimates"):
         KtoConfig(micro_rows=1)

@@ -10,6 +10,7 @@ from tiny_chat_model import answer, question
 
 from gristmill.align.data import Dropped, half_of, read_conversations, read_labelled, read_pairs, write_dropped
 from gristmill.align.rows_config import ArtifactRows, ExampleRows, FileRows, HubRows
+from gristmill.dedup.decontaminate_config import DecontaminateConfig, ItemFile, KeptOut
 from gristmill.schema import SourceUnavailable
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -119,6 +120,18 @@ def test_empty_answers_are_left_out_counted_and_listed(tmp_path: Path):
     assert (tmp_path / "dropped.jsonl").read_text() == '{"row": "a.jsonl:21", "reason": "empty_answer"}\n'
 
 
+def test_a_row_with_half_a_character_is_left_out_counted_and_listed(tmp_path: Path):
+    """A chat dump cut in the middle of an emoji has the first half of its UTF-16; no tokenizer takes that."""
+    half = [{"prompt": "Hi \ud83d", "completion": "x"}, {"prompt": "Hi", "completion": "\ude00x"}]
+    source = write(tmp_path / "a.jsonl", *[alpaca(n) for n in range(20)], *half, {"prompt": "😀", "completion": "😀"})
+    read = read_conversations(source, None)
+    assert read.dropped == [Dropped("a.jsonl:21", "not_unicode"), Dropped("a.jsonl:22", "not_unicode")]
+    assert len(read.train) + len(read.held_out) == 21
+    pairs = [{"prompt": f"p{n}", "chosen": "yes", "rejected": "no"} for n in range(20)]
+    source = write(tmp_path / "b.jsonl", *pairs, {"prompt": "p", "chosen": "yes", "rejected": "\ud83d"})
+    assert read_pairs(source, None).dropped == [Dropped("b.jsonl:21", "not_unicode")]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
@@ -160,6 +173,52 @@ def test_a_file_too_small_to_hold_anything_out_says_so(tmp_path: Path):
         read_conversations(write(tmp_path / "a.jsonl", alpaca(1)), None)
 
 
+ASKED = "The seven ferrymen of Halvorsund sold how many lanterns before the winter fair?"
+
+
+def benchmark(folder: Path) -> KeptOut:
+    (folder / "quiz.jsonl").write_text(json.dumps({"id": "q7", "question": ASKED, "answer": "Forty two."}) + "\n")
+    return KeptOut(DecontaminateConfig(benchmarks=[ItemFile(path=folder / "quiz.jsonl")]))
+
+
+def test_a_row_that_holds_a_benchmark_item_does_not_train_and_is_named(tmp_path: Path):
+    phrase = "Please read the text below with care and answer in one short sentence."
+    rows = [{"prompt": f"{phrase} Task {n} is about thing {n * n}.", "completion": f"It is {n}."} for n in range(200)]
+    told = [{"prompt": f"{n}. Quiz time! {ASKED.upper()} Think.", "completion": "42"} for n in range(6)]
+    source = write(tmp_path / "a.jsonl", *rows, *told)
+    without, checked = read_conversations(source, None), read_conversations(source, None, benchmark(tmp_path))
+    trained = [row.row for row in without.train if "Quiz" in row.text]
+    assert trained
+    assert [row.row for row in without.train if row.row not in trained] == [row.row for row in checked.train]
+    assert checked.dropped == [Dropped(row, "benchmark_item", "quiz:q7") for row in trained]
+    assert checked.held_out == without.held_out
+    assert write_dropped(checked.dropped, tmp_path) == {"benchmark_item": len(trained)}
+    assert json.loads((tmp_path / "dropped.jsonl").read_text().splitlines()[0])["value"] == "quiz:q7"
+
+
+@pytest.mark.parametrize("templates", [10, 40])
+def test_a_benchmark_under_many_templates_is_found_in_all_of_them(tmp_path: Path, templates: int):
+    rows = [{"prompt": f"You are expert {n}. {ASKED} ({n})", "completion": "42"} for n in range(templates)]
+    other = [{"prompt": f"Name thing {n} of the old list.", "completion": f"{n}"} for n in range(60)]
+    read = read_conversations(write(tmp_path / "a.jsonl", *rows, *other), None, benchmark(tmp_path))
+    assert not [row.row for row in read.train if ASKED in row.text]
+    assert {row.value for row in read.dropped} == {"quiz:q7"}
+
+
+def test_a_benchmark_item_is_found_in_a_rejected_answer_and_among_the_held_out_examples(tmp_path: Path):
+    (tmp_path / "held_out.jsonl").write_text(json.dumps({"id": "own", "text": ASKED, "summary": ""}) + "\n")
+    pairs = [{"prompt": f"Say {n}", "chosen": f"{n}", "rejected": f"no {n}"} for n in range(40)]
+    leaking = [{**pair, "rejected": f"{pair['rejected']} {ASKED}"} for pair in pairs]
+    kept_out = KeptOut(DecontaminateConfig(), asked=tmp_path)
+    clean = read_pairs(write(tmp_path / "a.jsonl", *pairs), None, kept_out)
+    assert [row for row in clean.dropped if row.reason == "benchmark_item"] == []
+    mixed = read_pairs(write(tmp_path / "b.jsonl", *leaking[:5], *pairs[5:]), None, kept_out)
+    assert {row.value for row in mixed.dropped} == {"examples:own"}
+    asked = [{**pair, "prompt": f"{number % 10}. {ASKED}"} for number, pair in enumerate(pairs)]
+    with pytest.raises(ValueError, match=r"(\d+) of \1 rows to train on hold a benchmark item, such as examples:own"):
+        read_labelled(write(tmp_path / "c.jsonl", *asked), None, kept_out)
+
+
 @pytest.fixture
 def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The hub's local cache with one commit of one data set, as `hf download` leaves it; no network."""
@@ -180,6 +239,13 @@ def test_a_data_set_of_the_hub_is_read_from_the_local_cache_and_its_card_states_
     assert read.details() == {"formats": {"alpaca": 20}, "data_license": "CC-BY-4.0"}
     declared = source.model_copy(update={"license": "MIT"})
     assert read_conversations(declared, None).license == "MIT"
+
+
+def test_a_test_split_of_the_hub_does_not_train_unless_it_is_named(hub_cache: Path):
+    write(hub_cache / "data/test.jsonl", *[alpaca(n) for n in range(20, 40)])
+    assert read_conversations(HubRows(hub="maker/rows", revision=REVISION, held_out=0.5), None).rows == 20
+    both = HubRows(hub="maker/rows", revision=REVISION, held_out=0.5, files=["*.jsonl"])
+    assert read_conversations(both, None).rows == 40
 
 
 def test_a_data_set_that_is_not_there_says_how_to_bring_it(hub_cache: Path):

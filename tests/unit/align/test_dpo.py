@@ -7,14 +7,18 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_chat_model import write_tiny_gpt2
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import DPOConfig
 
 from gristmill.align.config import DpoConfig, RewardModelConfig
+from gristmill.align.data import read_pairs
 from gristmill.align.dpo import pair_metrics, run_dpo
 from gristmill.align.dpo_trainer import TokenizedDPOTrainer
 from gristmill.align.reward_model import run_reward_model
+from gristmill.align.rows_config import FileRows
 from gristmill.evaluate.branches import Branches
+from gristmill.evaluate.chat_format import encode_prompts
 from gristmill.evaluate.logps import completion_logps
 from gristmill.schema import Resources
 
@@ -35,6 +39,35 @@ def test_it_prefers_what_was_chosen_and_the_reward_model_scores_its_answers(
     assert report.metrics["held_out_reward_accuracy"] == 1.0
     assert math.isfinite(report.metrics["reward_change"])
     assert (out / "model.safetensors").is_file()
+
+
+def test_prompts_without_room_for_an_answer_are_not_answered(tmp_path: Path):
+    """Contexts of 128 tokens, 48 of them the answer's and one the end of its turn: prompts of 79 are answered, and no
+    more would be: GPT-2 has no 129th place."""
+    model, judge = write_tiny_gpt2(tmp_path / "model"), tmp_path / "judge"
+    path = tmp_path / "a.jsonl"
+    lengths = [60 + n % 12 for n in range(60)]
+    rows = [{"prompt": f"{n % 10}" * length, "chosen": f"{n}", "rejected": "No."} for n, length in enumerate(lengths)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = FileRows(paths=[str(path)], held_out=0.8)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    asked = {str(row.prompt): row.prompt for row in read_pairs(data, None).held_out}
+    tokens = [len(prompt) for prompt in encode_prompts(tokenizer, list(asked.values()))]
+    fitting = sum(length <= 128 - 48 - 1 for length in tokens)
+    assert 2 <= fitting < len(tokens)
+    assert 79 in tokens
+    judge.mkdir()
+    run_reward_model(model, None, judge, RewardModelConfig(data=data, batch_rows=8, micro_rows=8), CPU)
+    config = DpoConfig(data=data, batch_rows=8, micro_rows=8)
+    (tmp_path / "out").mkdir()
+    report = run_dpo(model, None, judge, tmp_path / "out", config, CPU)
+    assert report.details["answered_prompts"] == fitting
+    assert report.details["unanswered_prompts"] == len(tokens) - fitting
+    assert math.isfinite(report.metrics["reward_change"])
+    (tmp_path / "no").mkdir()
+    with pytest.raises(ValueError, match=r"0 of \d+ held-out prompts have at most 27 tokens"):
+        run_dpo(model, None, judge, tmp_path / "no", config.model_copy(update={"answer_tokens": 100}), CPU)
+    assert not (tmp_path / "no" / "metrics.jsonl").exists()
 
 
 def test_the_first_loss_is_ln_2_since_policy_and_reference_start_equal(

@@ -34,6 +34,26 @@ def test_a_system_message_and_earlier_turns_stay():
     assert [message["role"] for message in found.messages] == ["system", "user", "assistant", "user", "assistant"]
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": [USER, {"role": "assistant", "content": " "}, USER, ANSWER]},
+        {"prompt": [USER, {"role": "assistant", "content": ""}, USER], "completion": "Hello."},
+        {"messages": [USER, ANSWER, USER, {"role": "assistant", "content": ""}]},
+    ],
+)
+def test_a_conversation_with_an_empty_answer_anywhere_is_left_out(row: dict):
+    """Every answer is learned, so an empty one would teach to end a turn at once."""
+    assert conversation(row, "a.jsonl:1") == "empty_answer"
+
+
+def test_an_empty_answer_before_the_one_that_is_preferred_is_a_prompt_like_another():
+    start = [USER, {"role": "assistant", "content": ""}, USER]
+    found = pair({"prompt": start, "chosen": "Hello.", "rejected": "Go away."}, "a.jsonl:1")
+    assert not isinstance(found, str)
+    assert found.prompt == start
+
+
 def test_a_context_follows_the_instruction_as_an_input_does():
     """Dolly's fields."""
     row = {"instruction": "Who?", "context": "Ada wrote it.", "response": "Ada.", "category": "closed_qa"}
@@ -79,6 +99,7 @@ def test_a_system_text_beside_the_turns_stands_before_them(own: list[dict[str, s
             "hh-rlhf",
         ),
         ({"prompt": "\n\nHuman: Hi\n\nAssistant:", "chosen": "Hello.", "rejected": "Go away."}, "hh-rlhf"),
+        ({"prompt": "\n\nHuman: Hi\n\nAssistant: ", "chosen": "Hello.", "rejected": "Go away."}, "hh-rlhf"),
     ],
 )
 def test_each_format_of_a_pair_is_the_same_prompt_and_answers(row: dict, name: str):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
@@ -102,6 +103,16 @@ def test_the_loss_and_its_gradient_are_those_of_trl(tiny_model: Path, tmp_path: 
         results.append((loss.item(), model.model.embed_tokens.weight.grad))
     assert results[0][0] == pytest.approx(results[1][0], abs=1e-5)
     assert torch.allclose(results[0][1], results[1][1], atol=1e-5)
+
+
+def test_rows_of_a_forward_pass_decide_no_weight(tiny_model: Path, examples: Path, tmp_path: Path):
+    """Eight rows in steps of three: the last step has two, so its passes are of two rows, or of one and one."""
+    learned = []
+    for micro_rows in (1, 3):
+        config = SftConfig(epochs=1, batch_rows=3, micro_rows=micro_rows, lr=3e-3)
+        fine_tune(tiny_model, examples, tmp_path / str(micro_rows), config)
+        learned.append(load_file(tmp_path / str(micro_rows) / "model.safetensors"))
+    assert all(torch.allclose(weight, learned[1][name], atol=1e-5) for name, weight in learned[0].items())
 
 
 def test_padding_with_the_end_of_turn_token_is_refused(tiny_model: Path, examples: Path, tmp_path: Path):

@@ -24,6 +24,8 @@ def test_a_dead_run_is_closed_within_ten_minutes():
     assert trigger["posture"] == "Proactive"
     assert trigger["within"] == SILENT_AFTER_S
     assert [action.model_dump(mode="json")["state"] for action in wanted.actions] == ["CRASHED"]
+    # a challenger that waits for a person has no process, hence no heartbeat
+    assert "prefect.flow-run.Suspended" in trigger["expect"]
 
 
 def test_runs_of_others_on_the_same_server_are_left_alone():

@@ -1,17 +1,25 @@
 """deployments.yaml: what it may say, what becomes of it in Prefect, and what is tried again."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import ErrorCode
 
 from flows.cli import schedule
 from flows.cli.deployed import patiently
 from flows.cli.deployments import Deployments
+from gristmill.align.rows_config import located
+from gristmill.crawl.transfer import Refused
 from gristmill.errors import ConfigError, NotHere, SourceUnavailable
+from gristmill.fingerprint import content_digest
+from gristmill.reference_files import reference_file
 from gristmill.yaml import load_yaml
 from tasks.stage import StageFailed
+from tasks.tracking import explained
 
 SHIPPED = Path(__file__).parents[3] / "pipeline_configs" / "deployments.yaml"
 
@@ -86,6 +94,19 @@ def test_only_names_a_deployment_that_is_there():
     assert [each.name for each in schedule._load(SHIPPED, ("promote",)).deployments] == ["promote"]
 
 
+def mlflow_failure(message: str, code: str) -> Exception:
+    """As MLflow's client states it: by an error code, from which a status follows."""
+    with pytest.raises(RuntimeError) as caught, explained("log_batch"):
+        raise MlflowException(message, error_code=ErrorCode.Value(code))
+    return caught.value
+
+
+def unless_raised(look: Callable[[], object]) -> Exception:
+    with pytest.raises(SourceUnavailable) as caught:
+        look()
+    return caught.value
+
+
 class Attempts:
     """Fails with these errors in turn, then works."""
 
@@ -110,11 +131,13 @@ def test_what_is_away_is_tried_again_after_growing_pauses(pauses: list[float]):
         SourceUnavailable("no network"),
         StageFailed("ingest", httpx.ConnectTimeout("slow")),
         StageFailed("register", ConnectionResetError()),
+        StageFailed("register", mlflow_failure("connection refused", "INTERNAL_ERROR")),
+        mlflow_failure("too many", "REQUEST_LIMIT_EXCEEDED"),
     )
     said: list[str] = []
-    patiently(attempt, [60, 240, 960], say=said.append)
-    assert attempt.made == 4
-    assert pauses == [60, 240, 960]
+    patiently(attempt, [60, 240, 960, 5, 6], say=said.append)
+    assert attempt.made == 6
+    assert pauses == [60, 240, 960, 5, 6]
     assert said[0] == "no network; tried again in 60 s"
 
 
@@ -133,6 +156,12 @@ def test_the_last_attempt_says_what_is_wrong(pauses: list[float]):
         StageFailed("sft", RuntimeError("was ended by SIGKILL")),
         NotHere("tokenizer/train_tokenizer-000000000000 is not (whole) in the store"),
         StageFailed("preferences", NotHere("JUDGE_API_KEY has no key")),
+        StageFailed("register", mlflow_failure("not yours", "PERMISSION_DENIED")),
+        mlflow_failure("no such tag", "INVALID_PARAMETER_VALUE"),
+        unless_raised(lambda: reference_file("no/such.txt", setting="signals.bad_words.de")),
+        unless_raised(lambda: located(["no/such.jsonl"])),
+        unless_raised(lambda: content_digest(Path("no/such.gguf"))),
+        Refused("https://example.org/a answers 404 Not Found", status=404),
     ],
 )
 def test_what_would_fail_again_fails_at_once(error: Exception, pauses: list[float]):

@@ -103,12 +103,36 @@ def test_a_backup_fills_an_empty_home_and_no_other(home: Path, tmp_path: Path):
 
 
 def test_the_oldest_backups_make_room(home: Path):
-    for name in ("20261124-120000", "20261125-120000", "20261125-130000.part"):
+    for name in ("20251123-120000", "20251124-120000", "20251125-120000"):
         (home / "backups" / name).mkdir(parents=True)
-    back_up(home, home, keep=2)
-    left = sorted(path.name for path in (home / "backups").iterdir())
-    assert left[:2] == ["20261125-120000", "20261125-130000.part"]
-    assert len(left) == 3
+    said = back_up(home, home, keep=2)
+    made = Path(said.partition(",")[0])
+    assert sorted((home / "backups").iterdir()) == [home / "backups" / "20251125-120000", made]
+    assert said.endswith("2 backups are kept")
+
+
+def test_a_backup_that_was_cut_off_is_removed_by_the_next(home: Path):
+    (home / "backups" / "20251125-130000.part").mkdir(parents=True)
+    made = Path(back_up(home, home, keep=2).partition(",")[0])
+    assert list((home / "backups").iterdir()) == [made]
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_the_backup_made_now_stays_though_the_clock_has_gone_backwards(home: Path, keep: int):
+    later = ("29990101-120000", "29990102-120000")
+    for name in later:
+        (home / "backups" / name).mkdir(parents=True)
+    made = Path(back_up(home, home, keep=keep).partition(",")[0])
+    assert sorted((home / "backups").iterdir()) == [made, *(home / "backups" / name for name in later[3 - keep :])]
+
+
+def test_what_is_no_backup_of_ours_stays(home: Path):
+    (home / "backups" / "2025-before-upgrade").mkdir(parents=True)
+    (home / "backups" / "saved.part").mkdir()
+    (home / "backups" / ".DS_Store").write_bytes(b"")
+    made = Path(back_up(home, home, keep=1).partition(",")[0])
+    left = {path.name for path in (home / "backups").iterdir()}
+    assert left == {"2025-before-upgrade", "saved.part", ".DS_Store", made.name}
 
 
 def test_beside_postgres_a_backup_of_the_books_alone_is_brought_back(home: Path, tmp_path: Path):

@@ -1,5 +1,7 @@
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,8 +59,55 @@ def test_what_is_left_out_or_too_much_is_said(journal: Journal, words: tuple[str
         run(*words)
 
 
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+    """What a Prefect server would be told."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    events: list[dict[str, Any]] = []
+    monkeypatch.setattr("prefect.events.emit_event", lambda **event: events.append(event))
+    monkeypatch.setattr("flows.cli.patience.deliver_events_later", lambda: None)
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        yield events
+
+
+def test_every_move_by_hand_is_told_as_the_gate_s_are(journal: Journal, told: list[dict[str, Any]], monkeypatch):
+    from tasks import registry
+
+    class Registry:
+        moved: dict[str, str] = {"champion": "1"}
+
+        def aliases(self, model: str) -> dict[str, str]:
+            return dict(self.moved)
+
+        def tags(self, model: str, version: str) -> dict[str, str]:
+            return {"gristmill.artifact": f"checkpoint/align-{version}"}
+
+        def point(self, model: str, alias: str, version: str | None) -> None:
+            assert version
+            self.moved[alias] = version
+
+        def tag(self, model: str, version: str, key: str, value: str) -> None:
+            pass
+
+    monkeypatch.setattr(registry, "Registry", Registry)
+    assert run("--approve", "2", "--by", "Ada") == 0
+    assert run("--rollback", "--by", "Grace") == 0
+    cut_off = {"first": [], "last": [], "why": "promote", "version": "2", "by": "Ada"}
+    journal.append("begin", **cut_off, before={"champion": "1", "previous": "2"}, after={"champion": "2"})
+    assert run("--repair") == 0
+    assert run("--repair") == 0, "there is nothing left to repair, or to tell of"
+    assert {event["event"] for event in told} == {"gristmill.champion.moved"}
+    assert {event["resource"]["prefect.resource.name"] for event in told} == {"gristmill"}
+    assert [event["payload"] for event in told] == [
+        {"version": "2", "by": "Ada"},
+        {"version": "1", "by": "Grace"},
+        {"version": "1"},
+    ]
+
+
 def test_a_rollback_is_done_at_the_registry_and_recorded(journal: Journal, capsys, monkeypatch: pytest.MonkeyPatch):
-    from tasks import tracking
+    from tasks import registry
 
     class Registry:
         moved: dict[str, str] = {"champion": "2", "previous": "1"}
@@ -76,7 +125,7 @@ def test_a_rollback_is_done_at_the_registry_and_recorded(journal: Journal, capsy
         def tag(self, model: str, version: str, key: str, value: str) -> None:
             assert (version, key, value) == ("2", "gristmill.rolled_back", "by Grace")
 
-    monkeypatch.setattr(tracking, "Registry", Registry)
+    monkeypatch.setattr(registry, "Registry", Registry)
     assert run("--rollback", "--by", "Grace") == 0
     assert capsys.readouterr().out == "version 1 is champion of gristmill again\n"
     assert Registry.moved == {"champion": "1", "previous": "2"}

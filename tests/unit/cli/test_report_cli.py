@@ -82,7 +82,7 @@ def test_compare_refuses_what_was_not_evaluated(gristmill: Any, tmp_path: Path):
 
 def test_a_version_that_another_tool_registered_is_a_sentence(gristmill: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("flows.cli.scope.use_own_servers", lambda: None)
-    monkeypatch.setattr("tasks.tracking.model_versions", lambda name: [{"version": "3", "tags": {"theirs": "1"}}])
+    monkeypatch.setattr("tasks.registry.model_versions", lambda name: [{"version": "3", "tags": {"theirs": "1"}}])
     for tag, command in {
         "evaluation": ("compare", "theirs/3", RUN),
         "artifact": ("trace", "https://a.example/", "--model", "theirs/3"),

@@ -1,5 +1,6 @@
 """What a night of a series brings: files no earlier one has, by content; and the documents of all nights together."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gristmill.config import PipelineConfig
-from gristmill.crawl.config import IngestConfig
+from gristmill.crawl.config import IngestConfig, WarcSource
 from gristmill.crawl.nights import Night, Series, next_name, unseen
 from gristmill.crawl.nights_config import NightsConfig
 from gristmill.filters.config import FilterConfig
@@ -57,6 +58,28 @@ def test_a_night_brings_only_files_that_no_earlier_one_has(crawl: Path, record: 
     assert unseen(sources(crawl), nights) is None
 
 
+def test_files_that_were_moved_away_after_their_night_stop_nothing(crawl: Path, record: Any):
+    first = unseen(sources(crawl), [])
+    assert first
+    for path in crawl.iterdir():
+        path.unlink()
+    with pytest.raises(ValueError, match="matches no file"):
+        unseen(sources(crawl), [])
+    nights, said = [night("n0001", first.seen)], []
+    assert unseen(sources(crawl), nights, warn=said.append) is None
+    (told,) = said
+    assert "matches no file" in told
+    assert "nothing new comes from there" in told
+    (crawl / "c.warc.gz").write_bytes(record("https://c.org/", b"c"))
+    web = sources(crawl).sources[0]
+    assert isinstance(web, WarcSource)
+    gone = web.model_copy(update={"paths": [f"{crawl}/gone/*.warc.gz", *web.paths]})
+    second = unseen(IngestConfig(sources=[gone]), nights, warn=said.append)
+    assert second
+    assert files(second) == ["c.warc.gz"]
+    assert len(said) == 2
+
+
 def test_a_file_is_known_by_its_content(crawl: Path, record: Any):
     first = unseen(sources(crawl), [])
     assert first
@@ -95,6 +118,48 @@ def test_the_book_keeps_its_nights_in_order_and_names_the_next(tmp_path: Path):
     assert Series(tmp_path, "web").nights() == made
     assert Series(tmp_path, "docs").nights() == []
     assert next_name(made) == "n0003"
+
+
+def book_of(root: Path, *lines: str) -> Series:
+    book = root / "nights" / "web.jsonl"
+    book.parent.mkdir(parents=True)
+    book.write_text("".join(lines))
+    return Series(root, "web")
+
+
+def line(name: str, event: str = "night", end: str = "\n") -> str:
+    return json.dumps({"event": event, **vars(night(name, [f"web {name}"]))}) + end
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ([line("n0001"), line("n0003")], "there is no n0002, but n0003"),
+        ([line("n0001"), line("n0001")], "n0001 begins twice"),
+        ([line("n0001", "again")], "n0001 begins nowhere"),
+        ([line("n0001"), '{"event": "nigh\n', line("n0003")], "line 2 cannot be read"),
+        ([line("n0001"), '{"event": "nigh\n'], "line 2 cannot be read"),
+    ],
+)
+def test_a_book_that_lost_a_night_is_refused_with_the_way_back(tmp_path: Path, lines: list[str], said: str):
+    with pytest.raises(ValueError, match=rf"web\.jsonl: {said}.*backup.*nights\.series"):
+        book_of(tmp_path, *lines).nights()
+
+
+def test_a_night_whose_line_was_cut_off_is_brought_again_under_its_name(tmp_path: Path):
+    series = book_of(tmp_path, line("n0001"), line("n0002", end="")[:20])
+    assert [each.name for each in series.nights()] == ["n0001"]
+    again = night(next_name(series.nights()), ["web 2"])
+    assert again.name == "n0002"
+    series.add(again, run="night-20260102-030000")
+    assert [each.name for each in series.nights()] == ["n0001", "n0002"]
+
+
+def test_a_night_that_was_built_again_keeps_its_place_and_says_what_holds_now(tmp_path: Path):
+    series = book_of(tmp_path, line("n0001"), line("n0002"))
+    again = Night("n0001", "documents/dedup-2", "signatures/known-2", ["web n0001"], "warcs/ingest-1", {"dedup": {}})
+    series.replace(again, run="night-20260102-030000")
+    assert series.nights() == [again, night("n0002", ["web n0002"])]
 
 
 def test_the_corpus_holds_every_document_of_every_night_in_order(tmp_path: Path, write_documents: Any):

@@ -4,6 +4,7 @@ import random
 import shutil
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from generated_pages import altered, prose
@@ -14,6 +15,8 @@ from gristmill.dedup.known import run_known
 from gristmill.dedup.minhash import run_dedup
 from gristmill.dedup.signatures import Signatures, run_signatures
 from gristmill.errors import SourceUnavailable
+from gristmill.report import Report
+from gristmill.store import ArtifactStore, BrokenArtifact, Recipe
 from gristmill.text.words import word_hashes, words
 
 
@@ -95,6 +98,25 @@ def test_an_earlier_crawl_stands_in_the_key_by_its_content(write_documents, dedu
     assert DedupConfig(against=[str(second.known)]).identity() != identity
     with pytest.raises(SourceUnavailable, match=r"dedup\.against: cannot read"):
         DedupConfig(against=[str(tmp_path / "nowhere")]).identity()
+
+
+@pytest.mark.parametrize("part", ["bands.keys", "shingles", "facts"])
+def test_what_is_known_is_not_believed_when_its_files_were_changed(write_documents, deduplicate, tmp_path, part):
+    first, second = crawls()
+    earlier = deduplicate(write_documents("first", first))
+    store = ArtifactStore(tmp_path / "store")
+    recipe = Recipe(kind="signatures", stage="known", version=1, config={}, inputs={})
+    with store.building(recipe.address) as draft:
+        shutil.copytree(earlier.known, draft, dirs_exist_ok=True)
+        store.publish(draft, recipe, Report(rows_in=1, rows_out=1), label="known", run="first", seconds=1.0)
+    known = store.path(recipe.address)
+    documents = write_documents("second", second)
+    expected = deduplicate(documents, against=[str(earlier.known)])
+    assert deduplicate(documents, against=[str(known)]).survivors == expected.survivors
+    damaged = known / f"part-00000.{part}.npy"
+    np.save(damaged, np.zeros_like(np.load(damaged)))
+    with pytest.raises(BrokenArtifact, match=rf"part-00000\.{part}\.npy was changed after it was published"):
+        deduplicate(documents, against=[str(known)])
 
 
 def test_a_page_that_resembles_only_a_dropped_page_is_no_duplicate(write_documents, deduplicate):

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from gristmill.dedup.leaks import LEAK_SCHEMA
 from gristmill.evaluate.answer_scores import SCORES
 from gristmill.evaluate.config import EvaluateConfig
 from gristmill.evaluate.harness import read_benchmarks
@@ -46,13 +48,20 @@ Measure = Callable[..., tuple[Report, list[dict[str, Any]]]]
 def measure(tiny_model: Path, tmp_path: Path) -> Measure:
     """measure(rows, **definition): the report and the rows of items.parquet."""
 
-    def run(rows: list[dict[str, Any]], *, limit: int | None = None, model: Path = tiny_model, **definition: Any):
+    def run(
+        rows: list[dict[str, Any]],
+        *,
+        limit: int | None = None,
+        model: Path = tiny_model,
+        clean: Path | None = None,
+        **definition: Any,
+    ):
         data = tmp_path / "items.jsonl.gz"
         data.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
         benchmark = {"kind": "harness", "name": "mine", "data": {"path": str(data)}, **definition}
         config = EvaluateConfig.model_validate({"benchmarks": [benchmark], "samples": [], "limit": limit})
         (tmp_path / "out").mkdir(exist_ok=True)
-        report = run_evaluate(model, None, None, None, tmp_path / "out", config, CPU)
+        report = run_evaluate(model, None, None, None, tmp_path / "out", config, CPU, decontaminated=clean)
         return report, pq.read_table(tmp_path / "out" / "items.parquet").to_pylist()
 
     return run
@@ -115,6 +124,15 @@ def test_with_prefix_always_every_prompt_begins_as_a_document_does(measure, logp
     assert report.details["benchmarks"]["mine"]["first_request"] == ["What sorts?", " sort"]
 
 
+def test_the_first_token_is_recorded_where_a_model_read_it(measure):
+    asked = {"doc_to_text": "ask", "doc_to_choice": "options", "doc_to_target": "right"}
+    assert measure(QUESTIONS, **asked)[0].details["benchmarks"]["mine"]["prefix_token"] is None
+    without_prompt = measure(QUESTIONS, **asked | {"doc_to_text": ""})[0].details["benchmarks"]["mine"]
+    assert without_prompt["prefix_token"] == "<|endoftext|>"
+    definition = without_prompt["definition"]
+    assert (definition["doc_to_text"], definition["metric"], definition["target_delimiter"]) == ("", "acc", " ")
+
+
 def test_of_a_winograd_schema_what_follows_the_name_is_scored(measure, logp):
     _, rows = measure(SCHEMAS, doc_to_text="gold", doc_to_choice="starts", doc_to_target="end")
     for row, item in zip(rows, SCHEMAS, strict=True):
@@ -153,6 +171,17 @@ def test_a_limit_draws_items_that_a_larger_one_holds_too(measure):
     assert (len(ten), len(twenty)) == (10, 20)
     assert all(scores == pytest.approx(twenty[key], abs=1e-4) for key, scores in ten.items())
     assert (report.details["benchmarks"]["mine"]["n"], report.details["benchmarks"]["mine"]["of"]) == (20, 40)
+
+
+def test_found_items_are_known_by_their_row_whatever_decontamination_calls_them(measure, tmp_path: Path):
+    leak = dict.fromkeys(LEAK_SCHEMA.names) | {"benchmark": "mine", "item_id": "slug-b", "row": 2}
+    (tmp_path / "clean").mkdir()
+    pq.write_table(pa.Table.from_pylist([leak], LEAK_SCHEMA), tmp_path / "clean" / "leaks.parquet")
+    asked = {"doc_to_text": "{{ask}}", "doc_to_choice": "{{options}}", "doc_to_target": "{{right}}"}
+    report, rows = measure(QUESTIONS, **asked, clean=tmp_path / "clean")
+    assert [(row["id"], row["row"]) for row in rows] == [("a", 1), ("b", 2), ("c", 3)]
+    assert report.metrics["mine_found_n"] == 1
+    assert report.metrics["mine_accuracy_without_found"] == (rows[0]["correct"] + rows[2]["correct"]) / 2
 
 
 def test_an_item_whose_answer_does_not_fit_into_the_context_is_left_out_and_counted(measure):

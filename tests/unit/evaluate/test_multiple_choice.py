@@ -6,11 +6,11 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gristmill.evaluate.branches import Branches
-from gristmill.evaluate.config import JsonlItems, MultipleChoice
+from gristmill.evaluate.config import MultipleChoice
 from gristmill.evaluate.logps import completion_logps
 from gristmill.evaluate.multiple_choice import Item, answer_items, choice_metrics, read_items
 
-ITEM = Item("sort", "What does `list.sort` do?", ["Return the sort.", "No", "Nothing, in order."], 0)
+ITEM = Item("sort", 1, "What does `list.sort` do?", ["Return the sort.", "No", "Nothing, in order."], 0)
 
 
 @pytest.mark.parametrize("score", ["sum", "per_byte", "mutual_information"])
@@ -43,7 +43,7 @@ def test_scores_are_log_probabilities_of_the_choice_after_the_pinned_prompt(tiny
 
 def test_a_question_longer_than_the_context_loses_its_beginning(tiny_model: Path):
     model, tokenizer = AutoModelForCausalLM.from_pretrained(tiny_model), AutoTokenizer.from_pretrained(tiny_model)
-    long = Item("long", "?" * 400, ["yes", "no"], 0)
+    long = Item("long", 1, "?" * 400, ["yes", "no"], 0)
     (row,) = answer_items(model, tokenizer, [long], MultipleChoice(score="sum"), chat=False)
     assert all(math.isfinite(score) for score in row["scores"])
 
@@ -76,5 +76,5 @@ def test_a_damaged_item_is_named_by_file_and_line(tmp_path: Path, item: dict, co
     good = {"id": "first", "question": "q", "choices": ["x", "y"], "answer": 0}
     path.write_text(f"{json.dumps(good)}\n{json.dumps(item)}\n")
     with pytest.raises(ValueError, match=r"items\.jsonl:2: ") as error:
-        read_items(MultipleChoice(data=JsonlItems(path=path)), None)
+        read_items(path)
     assert complaint in str(error.value)

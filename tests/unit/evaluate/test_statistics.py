@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from gristmill.evaluate.statistics import mean_interval, paired_difference, per_token
+from gristmill.evaluate.statistics import mean_interval, paired_difference, per_token, ratio_interval
 
 
 def test_the_interval_of_many_normal_values_is_the_textbooks():
@@ -30,6 +30,27 @@ def test_equal_values_give_an_interval_without_width_and_nan_gives_nan():
 def test_one_item_has_no_interval():
     with pytest.raises(ValueError, match="at least 2 items, found 1"):
         mean_interval([1.0])
+
+
+def test_the_interval_of_a_ratio_is_the_delta_methods():
+    """Of long and short documents at about 2 bits a byte: what differs in length alone adds no width."""
+    drawn = np.random.default_rng(2)
+    sizes = drawn.lognormal(6, 1.5, 400)
+    bits = sizes * drawn.normal(2.0, 0.3, 400)
+    ratio = bits.sum() / sizes.sum()
+    half = 1.96 * math.sqrt(((bits - ratio * sizes) ** 2).sum()) / sizes.sum()
+    interval = ratio_interval(bits, sizes)
+    assert interval.mean == pytest.approx(ratio)
+    assert [interval.low, interval.high] == pytest.approx([ratio - half, ratio + half], abs=0.02)
+    with_lengths = mean_interval(bits * 400 / sizes.sum())
+    assert with_lengths.high - with_lengths.low > 4 * (interval.high - interval.low)
+
+
+def test_one_ratio_everywhere_has_no_width_and_nan_gives_nan():
+    assert ratio_interval([2.0, 6.0], [1, 3]).metrics("x") == {"x": 2.0, "x_ci_low": 2.0, "x_ci_high": 2.0}
+    assert math.isnan(ratio_interval([2.0, math.nan], [1, 3]).high)
+    with pytest.raises(ValueError, match="at least 2 items, found 1"):
+        ratio_interval([1.0], [1])
 
 
 def test_rows_are_weighted_by_their_tokens():

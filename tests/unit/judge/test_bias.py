@@ -4,10 +4,12 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fake_judge import Asked, FakeJudge
+from scipy.stats import binom
 
-from gristmill.judge.bias import PADDING, Finding, Share, measure, report
+from gristmill.judge.bias import CONFIDENCE, LEAST_AGREED, LEAST_CAUGHT, PADDING, Finding, Share, measure, report
 from gristmill.judge.config import EndpointJudge
 from gristmill.judge.endpoint import Endpoint
 from gristmill.judge.people import PeoplePair, Reference, read_people_pairs, read_references
@@ -56,14 +58,21 @@ def favours_its_own(asked: Asked) -> str:
     return judged(worth)(asked)
 
 
+# chances of being called good and bad, by how often a judge is right
+OF_100_CAUGHT = {0.4: (0, 1), 0.5: (0, 0.99), 0.6: (0.24, 0.69), 0.7: (0.92, 0.05), 0.8: (1, 0)}
+OF_100_AGREED = {0.4: (0, 0.91), 0.5: (0, 0.24), 0.6: (0.24, 0), 0.7: (0.92, 0), 0.8: (1, 0)}
 HONEST = judged(worth)
 JUDGES: dict[str, tuple[Callable[[Asked], str], set[str]]] = {
     "honest": (HONEST, set()),
-    "always the first": (lambda asked: "Verdict: A", {"position", "wrong_answers", "people"}),
-    "always the second": (lambda asked: "Verdict: B", {"position", "wrong_answers", "people"}),
-    "prefers longer": (judged(lambda text, asked: len(text)), {"length", "wrong_answers", "people"}),
+    "always the first": (lambda asked: "Verdict: A", {"position", "wrong_answers"}),
+    "always the second": (lambda asked: "Verdict: B", {"position", "wrong_answers"}),
+    "prefers longer": (judged(lambda text, asked: len(text)), {"length", "wrong_answers"}),
     "good, and longer where alike": (judged(lambda text, asked: worth(text, asked) + len(text) / 1e6), {"length"}),
-    "favours its own model": (favours_its_own, {"own_model", "people"}),
+    "favours its own model": (favours_its_own, {"own_model"}),
+    "prefers what people do not": (
+        judged(lambda text, asked: worth(text, asked) * (-1 if "Question" in asked["conversation"] else 1)),
+        {"people"},
+    ),
     "taken in by wrong answers": (
         judged(lambda text, asked: worth(text, asked) * (1 if "Question" in asked["conversation"] else -1)),
         {"wrong_answers"},
@@ -87,11 +96,44 @@ def test_a_judge_is_found_out_by_its_fault(name: str, tmp_path: Path):
     assert {trait for trait, each in found.items() if each.found} == faults
 
 
+def test_one_that_errs_in_a_fifth_is_not_called_bad_where_there_are_too_few_pairs_to_tell(tmp_path: Path):
+    def careless(asked: Asked) -> str:
+        said, number = HONEST(asked), int(asked["conversation"].split()[-1].rstrip("?"))
+        return {"Verdict: A": "Verdict: B", "Verdict: B": "Verdict: A"}.get(said, said) if number % 5 == 0 else said
+
+    with FakeJudge(careless) as fake:
+        judge = Judge(Endpoint(EndpointJudge(url=fake.url, model="fake", allow_private=True)), tmp_path / "m.jsonl")
+        found = measure(judge, PAIRS[:10], REFERENCES[:10], criterion="truth", max_tokens=64)
+    by_trait = {each.trait: each for each in found}
+    for trait, name in (("people", "agreed"), ("wrong_answers", "caught")):
+        assert (by_trait[trait].shares[name].count, by_trait[trait].shares[name].of) == (8, 10)
+        assert by_trait[trait].found is None
+        assert by_trait[trait].sentence.endswith("Too few pairs to tell.")
+
+
+@pytest.mark.parametrize("pairs", [3, 10, 100])
+@pytest.mark.parametrize("least", [LEAST_CAUGHT, LEAST_AGREED])
+def test_what_a_measurement_shows_by_chance_and_of_what_is_there(least: float, pairs: int):
+    """The chances of being called good and bad, over all outcomes; docs/judge.md has those of 100 pairs."""
+    counts = np.arange(pairs + 1)
+    called = [Share(int(count), pairs).is_poor(least) for count in counts]
+
+    def chances(right: float) -> tuple[float, float]:
+        of_each = binom.pmf(counts, pairs, right)
+        return tuple(of_each[[each is outcome for each in called]].sum() for outcome in (False, True))  # type: ignore[return-value]
+
+    assert chances(least)[1] <= (1 - CONFIDENCE) / 2, "a good judge is called bad"
+    assert chances(0.5)[0] <= (1 - CONFIDENCE) / 2, "a coin is called good"
+    if pairs == 100:
+        shown = {right: tuple(round(chance, 2) for chance in chances(right)) for right in (0.4, 0.5, 0.6, 0.7, 0.8)}
+        assert shown == (OF_100_CAUGHT if least == LEAST_CAUGHT else OF_100_AGREED)
+
+
 def test_the_sentences_have_the_numbers(tmp_path: Path):
     found, judge = findings(JUDGES["always the first"][0], tmp_path)
     assert found["position"].sentence == (
-        "Position: 70 of 70 (100 % [91, 100]) pairs got a verdict for a place, the same in both orders; of these the "
-        "first place won 70 of 70 (100 % [91, 100]). It prefers the first answer, whichever that is."
+        "Position: 70 of 70 (100 % [93, 100]) pairs got a verdict for a place, the same in both orders; of these the "
+        "first place won 70 of 70 (100 % [93, 100]). It prefers the first answer, whichever that is."
     )
     assert found["length"].sentence.endswith(
         "the longer answer won 0 of 0; 0 were ties. No preference for length is shown."
@@ -142,12 +184,12 @@ def test_a_poor_model_is_not_called_favoured_because_a_careless_judge_errs(tmp_p
     assert own.found is False
 
 
-def test_the_interval_is_wilson_s():
-    """Wilson 1927: (p + z²/2n ± z √(p(1−p)/n + z²/4n²)) / (1 + z²/n), with z = 2.575829 for 99 %."""
-    z, n, p = 2.5758293, 40, 0.25
-    middle, half = p + z * z / (2 * n), z * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
+def test_the_interval_is_exact():
+    """Clopper and Pearson 1934: at either end, so few or so many have a chance of half a percent."""
     low, high = Share(10, 40).interval or (0, 0)
-    assert (low, high) == pytest.approx(((middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)))
+    assert binom.sf(9, 40, low) == pytest.approx(0.005)
+    assert binom.cdf(10, 40, high) == pytest.approx(0.005)
+    assert (Share(0, 40).low, Share(40, 40).high) == (0, 1)
 
 
 def test_transcripts_are_cut_before_the_last_answer(tmp_path: Path):

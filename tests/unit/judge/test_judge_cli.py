@@ -32,7 +32,7 @@ def test_a_judge_is_measured_and_the_replies_are_kept(tmp_path: Path, capsys: py
     assert "It prefers the first answer, whichever that is." in printed
     said = json.loads((tmp_path / "out" / "report.json").read_text())
     assert said == json.loads(printed.splitlines()[-1])
-    assert {each["trait"] for each in said["findings"] if each["found"]} == {"position", "wrong_answers", "people"}
+    assert {each["trait"] for each in said["findings"] if each["found"]} == {"position", "wrong_answers"}
     assert said["asked"]["remembered"] == asked
 
 

@@ -10,7 +10,7 @@ import pytest
 from fake_judge import Asked, FakeJudge
 
 from gristmill.align.config import ExampleRows
-from gristmill.align.data import Split, note_licenses, read_pairs
+from gristmill.align.data import note_licenses, read_pairs
 from gristmill.config import PipelineConfig
 from gristmill.judge.config import (
     ConstitutionConfig,
@@ -55,7 +55,11 @@ def test_feedback_prefers_what_the_judge_prefers_in_both_orders(
     out = tmp_path / "out"
     with FakeJudge(shorter) as fake:
         config = FeedbackConfig(
-            prompts=PromptFile(path=prompts), judge=endpoint(fake), answer_tokens=48, held_out=0.25, max_prompts=10
+            prompts=PromptFile(path=prompts, license="CC-BY-SA-4.0"),
+            judge=endpoint(fake),
+            answer_tokens=48,
+            held_out=0.25,
+            max_prompts=10,
         )
         report = run_judged_preferences(tiny_model, examples, out, config, HERE)
     pairs = rows(out / "preferences.jsonl") + rows(out / "preferences_held_out.jsonl")
@@ -70,6 +74,7 @@ def test_feedback_prefers_what_the_judge_prefers_in_both_orders(
     assert len(split.train) + len(split.held_out) == len(pairs)
     assert not {str(pair.prompt) for pair in split.train} & {str(pair.prompt) for pair in split.held_out}
     assert (out / "sft.jsonl").read_bytes() == (examples / "sft.jsonl").read_bytes()
+    assert data_licenses(out) == {"preferences.prompts": "CC-BY-SA-4.0"}
     assert {row["outcome"] for row in rows(out / "judge" / "judged.jsonl")} <= {"first", "second", "order_flipped"}
 
 
@@ -142,7 +147,7 @@ def test_a_constitution_prefers_the_revision(tiny_model: Path, examples: Path, p
         )
         report = run_judged_preferences(tiny_model, examples, out, config, HERE)
         assert len(fake.requests) == 12 * 2 * 2
-    assert data_licenses(out) == {"preferences": "test-terms"}
+    assert data_licenses(out) == {"preferences": "test-terms", "preferences.prompts": "unknown"}
     pairs = rows(out / "preferences.jsonl") + rows(out / "preferences_held_out.jsonl")
     assert len(pairs) == report.rows_out == 12
     assert all(pair["chosen"][0]["content"] == f"Kind: Kind: {pair['rejected'][0]['content']}" for pair in pairs)
@@ -252,7 +257,7 @@ def test_a_model_that_learns_from_the_pairs_has_their_licence(tmp_path: Path):
     for folder in (made, out):
         folder.mkdir()
     note_data_license(made, "preferences", "test-terms")
-    note_licenses(out, "align", Split(), ExampleRows(), made)
+    note_licenses(out, "align", None, "examples", made)
     assert data_licenses(out) == {"preferences": "test-terms"}
 
 

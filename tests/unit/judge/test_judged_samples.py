@@ -44,17 +44,29 @@ def write(path: Path, answers: list[str]) -> Path:
 
 
 def test_wins_count_one_losses_minus_one_and_all_else_nothing(tmp_path: Path):
-    mine = write(tmp_path / "mine.jsonl", ["kind", "kind", "kind", "rude", "same", "tie", ""])
-    parents = write(tmp_path / "parents.jsonl", ["rude", "rude", "rude", "kind", "same", "tied", "kind"])
+    mine = write(tmp_path / "mine.jsonl", ["kind", "kind", "kind", "rude", "same", "tie"])
+    parents = write(tmp_path / "parents.jsonl", ["rude", "rude", "rude", "kind", "same", "tied", "not asked"])
     with FakeJudge(kinder) as fake:
         judge = EndpointJudge(url=fake.url, model="fake", allow_private=True)
         metrics, details = judge_samples(mine, parents, tmp_path, JudgedSamplesConfig(by=judge), HERE, seed=0)
-        assert len(fake.requests) == 2 * 5, "equal and empty answers are not asked about"
+        assert len(fake.requests) == 2 * 5, "equal answers are not asked about"
     assert metrics["judge_wins_minus_losses"] == pytest.approx((3 - 1) / 6)
     assert metrics["judge_wins_minus_losses_ci_low"] < 1 / 3 < metrics["judge_wins_minus_losses_ci_high"]
     assert metrics["judge_n"] == 6
     assert details["judge_outcomes"] == {"first": 3, "second": 1, "equal": 1, "tie": 1}
     assert details["judge_order_agreement"] == "5 of 5"
+
+
+def test_saying_nothing_loses_to_saying_something(tmp_path: Path):
+    mine = write(tmp_path / "mine.jsonl", ["kind"] * 3 + [""] * 16 + ["kind"])
+    parents = write(tmp_path / "parents.jsonl", ["rude"] * 18 + ["", ""])
+    with FakeJudge(kinder) as fake:
+        judge = EndpointJudge(url=fake.url, model="fake", allow_private=True)
+        metrics, details = judge_samples(mine, parents, tmp_path, JudgedSamplesConfig(by=judge), HERE, seed=0)
+        assert len(fake.requests) == 2 * 3, "where one says nothing, nobody has to be asked"
+    assert metrics["judge_wins_minus_losses"] == pytest.approx((3 + 1 - 15) / 20)
+    assert metrics["judge_n"] == 20
+    assert details["judge_outcomes"] == {"first": 3, "empty": 15, "equal": 1, "parent_empty": 1}
 
 
 def test_an_answer_may_have_line_separators_of_unicode(tmp_path: Path):
@@ -103,10 +115,9 @@ def test_an_evaluation_asks_about_its_samples_and_those_of_its_parent(
         judge = JudgedSamplesConfig(by=EndpointJudge(url=fake.url, model="fake", allow_private=True))
         asking = plain.model_copy(update={"judge": judge})
         report = run_evaluate(talkative_model, None, examples, parent, out, asking, HERE)
-    answered = [line for line in lines if line["answer"].strip()]
-    assert len(answered) >= 2
+    assert any(line["answer"].strip() for line in lines)
     assert report.metrics["judge_wins_minus_losses"] == -1
-    assert report.metrics["judge_n"] == len(answered)
+    assert report.metrics["judge_n"] == len(prompts)
     assert all(math.isfinite(value) for value in report.metrics.values())
 
 

@@ -9,7 +9,7 @@ import pytest
 from fake_judge import FakeJudge
 
 from gristmill.judge.config import ConstitutionConfig, EndpointJudge, FeedbackConfig, ModelJudge, PromptFile
-from gristmill.judge.constitution import constitutional
+from gristmill.judge.constitution import constitutional, toxicity_change
 from gristmill.judge.endpoint import Endpoint
 from gristmill.judge.feedback import feedback
 from gristmill.judge.local import LocalModel
@@ -63,6 +63,29 @@ def test_a_constitution_prefers_no_revision_that_was_cut_off(tmp_path: Path):
     assert [pair["prompt"] for pair in pairs] == [PROMPTS[0]]
     assert dropped == {"cut_off": 2, "too_long": 1}
     assert rows[3]["revised"] == rows[3]["first"], "what is left out changes nothing"
+
+
+@pytest.mark.parametrize("fails", ["critique", "revision"])
+def test_where_the_second_round_fails_the_first_one_changes_nothing_either(fails: str, tmp_path: Path):
+    def revise(question: Question) -> Reply:
+        text = question.messages[-1]["content"]
+        if "<critique" not in text:
+            return Reply("" if fails == "critique" and "Kinder words" in text else "It is rude.")
+        again = "Kinder words" in text
+        return Reply("Kinder words" + " again" * again, cut=fails == "revision" and again)
+
+    config = ConstitutionConfig(
+        prompts=PromptFile(path=tmp_path), constitution=CONSTITUTION, reviser=ModelJudge(), revisions=2
+    )
+    rude = Scripted(lambda question: Reply("You are a stupid idiot and I hate you."))
+    pairs, rows, _, _ = constitutional(
+        Judge(rude, tmp_path / "policy"), Judge(Scripted(revise), tmp_path / "reviser"), PROMPTS, config
+    )
+    assert pairs == []
+    assert rows[0]["rounds"][0]["revision"] == "Kinder words"
+    change = toxicity_change(rows, seed=0)
+    assert change["toxicity_before"] == change["toxicity_after"] > 0.5
+    assert change["toxicity_change"] == 0
 
 
 def test_a_rating_that_was_cut_off_is_no_score(tmp_path: Path):

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from gristmill.promotion.journal import Journal
-from tasks.tracking import Registry
+from tasks.registry import Registry
 
 
 class Client:

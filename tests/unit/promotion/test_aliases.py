@@ -31,6 +31,17 @@ def test_a_champion_that_moved_since_the_verdict_stops_the_promotion(client, reg
     assert client.aliases == {"champion": "1"}
 
 
+def test_a_champion_that_gristmill_did_not_register_is_neither_compared_with_nor_replaced(client, registry, journal):
+    client.versions["7"] = {}
+    client.aliases = {"champion": "7"}
+    with pytest.raises(RuntimeError, match=r"version 7, which has no tag gristmill\.artifact"):
+        promote(registry, journal, version(2), over=None)
+    with pytest.raises(RuntimeError, match="version 7"):
+        promote(registry, journal, version(2), over="checkpoint/align-1")
+    assert client.aliases == {"champion": "7"}
+    assert journal.read() == []
+
+
 def test_a_rollback_swaps_and_the_gate_alone_does_not_bring_it_back(client, registry, journal):
     promote(registry, journal, version(2), over="checkpoint/align-1")
     assert roll_back(registry, journal, by="Ada") == "1"

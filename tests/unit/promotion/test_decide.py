@@ -66,15 +66,38 @@ class Mill:
         base = self.publish("checkpoint", "pretrain", {"tokens": tokens, "start": None}, model)
         return self.publish("checkpoint", "align", {"model": base, "examples": self.examples}, {}, weights)
 
-    def evaluation(self, model: str, right: int, *, kind: str = "examples", ids: list[str] = IDS) -> str:
+    def evaluation(
+        self,
+        model: str,
+        right: int,
+        *,
+        kind: str = "examples",
+        ids: list[str] = IDS,
+        template: str = "{question}",
+    ) -> str:
         """An evaluation of a model that is right on the first so many items."""
         data = {"kind": kind, "path": PIQA} if kind == "jsonl" else {"kind": kind}
         name = "docs_choice" if kind == "examples" else "piqa"
 
         def result(draft: Path) -> None:
             row = {"benchmark": name, "scores": [0.0], "chosen": 0, "answer": 0, "word_overlap": 0.25, "shortest": 0.25}
-            write_items(draft, [row | {"id": key, "correct": float(i < right)} for i, key in enumerate(ids)])
-            report = Report(rows_in=N, rows_out=N, unit="items", metrics={"bits_per_byte": 1.5})
+            numbers = [i + 1 if kind == "jsonl" else None for i in range(len(ids))]
+            answered = zip(ids, numbers, strict=True)
+            write_items(
+                draft,
+                [
+                    row | {"id": key, "row": number, "correct": float(i < right)}
+                    for i, (key, number) in enumerate(answered)
+                ],
+            )
+            asked = {"definition": {"plain_template": template}, "chat": True}
+            report = Report(
+                rows_in=N,
+                rows_out=N,
+                unit="items",
+                metrics={"bits_per_byte": 1.5},
+                details={"benchmarks": {name: asked}},
+            )
             (draft / "result.json").write_text(report.model_dump_json())
 
         config = {"evaluate": {"benchmarks": [{"name": name, "data": data}]}}
@@ -107,6 +130,17 @@ def test_a_better_model_becomes_champion_and_the_verdict_is_on_record(mill: Mill
     judged, begin, done = Journal(mill.store.root, "gristmill").read()
     assert judged["rules"] == made["rules"]
     assert (judged["event"], begin["event"], done["event"]) == ("judged", "begin", "done")
+
+
+def test_a_champion_that_was_asked_in_other_words_stays(mill: Mill, client, registry):
+    old, new = mill.model("old"), mill.model("new")
+    client.versions |= {"1": {"gristmill.artifact": old}, "2": {"gristmill.artifact": new}}
+    evaluations = [mill.evaluation(new, 120), mill.evaluation(old, 90, template="Q: {question}")]
+    config = PromoteConfig(rules=[BetterThanChampion()])
+    made = decide(mill.store, registry, challenger(new), evaluations, over=old, config=config)
+    assert made["state"] == "failed"
+    assert "plain_template is '{question}' here, 'Q: {question}' there" in made["rules"][0]["says"]
+    assert client.aliases == {"champion": "1"}
 
 
 def test_an_equal_model_moves_nothing_and_its_verdict_is_on_record_too(mill: Mill, client, registry):
@@ -153,14 +187,17 @@ def test_items_that_a_model_never_looked_for_are_exposed(mill: Mill):
     assert found.items == set(IDS[:50])
 
 
-def test_a_file_without_ids_is_matched_by_row_and_one_nobody_looked_for_is_exposed_whole(mill: Mill):
-    rows = [f"piqa.jsonl:{number + 1}" for number in range(N)]
-    knows = mill.model("knows", piqa=True, not_covered=({"benchmark": "piqa", "item_id": "12", "row": 12},))
-    asked = mill.evaluation(knows, 1, kind="jsonl", ids=rows)
-    assert find_exposure(mill.store, [asked], accept_open_weights=False)["piqa"].items == {"piqa.jsonl:12"}
-    ignorant = mill.evaluation(mill.model("ignorant"), 1, kind="jsonl", ids=rows)
+@pytest.mark.parametrize("called", ["12", "slug-12"])
+def test_items_of_a_file_are_matched_by_row_and_a_file_nobody_looked_for_is_exposed_whole(called: str, mill: Mill):
+    ids = [f"question-{number + 1}" for number in range(N)]
+    record = {"benchmark": "piqa", "item_id": called, "row": 12}
+    knows = mill.model("knows", piqa=True, not_covered=(record,), leaks=(record | {"row": 7},))
+    asked = mill.evaluation(knows, 1, kind="jsonl", ids=ids)
+    found = find_exposure(mill.store, [asked], accept_open_weights=False)["piqa"]
+    assert (found.items, found.found) == ({"question-12"}, 1)
+    ignorant = mill.evaluation(mill.model("ignorant"), 1, kind="jsonl", ids=ids)
     found = find_exposure(mill.store, [asked, ignorant], accept_open_weights=False)["piqa"]
-    assert found.items == set(rows)
+    assert found.items == set(ids)
 
 
 def test_of_open_weights_nobody_knows_what_they_have_read(mill: Mill):

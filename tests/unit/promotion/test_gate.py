@@ -1,5 +1,6 @@
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,12 @@ from gristmill.report import Report
 METRICS = {"bits_per_byte": 1.8, "docs_choice_accuracy": 0.5}
 CLEAN = {"docs_choice": Exposure(), "piqa": Exposure()}
 N = 1000
+ASKED = {"version": 1, "definition": {"doc_to_text": "{{question}}"}, "prefix_token": "<|bos|>", "chat": True}
 
 
 def measured(right: Mapping[str, float], *, benchmark: str = "docs_choice", metrics: dict | None = None) -> Measured:
     answers = {key: {"correct": value, "word_overlap": 0.25, "shortest": 0.25} for key, value in right.items()}
-    return Measured(METRICS if metrics is None else metrics, {benchmark: answers})
+    return Measured(METRICS if metrics is None else metrics, {benchmark: answers}, {benchmark: ASKED})
 
 
 def champion_and(*, gains: int, losses: int) -> tuple[Measured, Measured]:
@@ -85,9 +87,36 @@ def test_one_item_that_is_not_finite_fails_every_comparison(rule, broken: float)
     champion, challenger = champion_and(gains=100, losses=0)
     worse = {key: dict(answer) for key, answer in challenger.answers["docs_choice"].items()}
     worse["0007"]["correct"] = broken
-    verdict = judge(Measured(METRICS, {"docs_choice": worse}), champion, CLEAN, PromoteConfig(rules=[rule]))
+    broken_one = replace(challenger, answers={"docs_choice": worse})
+    verdict = judge(broken_one, champion, CLEAN, PromoteConfig(rules=[rule]))
     assert not verdict.passed
     assert "not finite" in verdict.rules[0]["says"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"version": 2}, "the definition's version is 1 here, 2 there"),
+        ({"definition": {"doc_to_text": "Q: {{q}}"}}, "doc_to_text is '{{question}}' here, 'Q: {{q}}' there"),
+        ({"prefix_token": None}, "the first token is '<|bos|>' here, none there"),
+        ({"chat": False}, "the format is chat here, plain there"),
+    ],
+)
+@pytest.mark.parametrize("rule", [BetterThanChampion(), NotWorseThanChampion()])
+def test_a_champion_that_was_asked_otherwise_is_not_compared(rule: Rule, changed: dict, says: str):
+    champion, challenger = champion_and(gains=100, losses=0)
+    otherwise = replace(champion, asked={"docs_choice": ASKED | changed})
+    verdict = judge(challenger, otherwise, CLEAN, PromoteConfig(rules=[rule, BetterThanBaseline()]))
+    assert [each["passed"] for each in verdict.rules] == [False, True]
+    assert says in verdict.rules[0]["says"]
+    assert not verdict.passed
+
+
+def test_a_champion_of_which_nobody_knows_how_it_was_asked_is_not_compared():
+    champion, challenger = champion_and(gains=100, losses=0)
+    verdict = judge(challenger, replace(champion, asked={}), CLEAN, PromoteConfig(rules=[BetterThanChampion()]))
+    assert not verdict.passed
+    assert "how the other one was asked is not on record" in verdict.rules[0]["says"]
 
 
 def test_a_verdict_holds_every_number_of_a_comparison():
@@ -175,12 +204,14 @@ def test_a_model_as_good_as_the_quickstarts_passes_over_no_champion():
 def test_what_was_recorded_is_read_from_an_evaluations_folder(tmp_path: Path):
     row = {"benchmark": "piqa", "id": "a", "scores": [0.0], "chosen": 0, "answer": 0, "correct": 1.0}
     write_items(tmp_path, [row | {"word_overlap": 0.5, "shortest": None}])
-    report = Report(rows_in=1, rows_out=1, unit="items", metrics=METRICS)
+    asked = {"benchmarks": {"piqa": ASKED}}
+    report = Report(rows_in=1, rows_out=1, unit="items", metrics=METRICS, details=asked)
     (tmp_path / "result.json").write_text(report.model_dump_json())
     found = read_measured(tmp_path, {"model_megabytes": 13.0})
     assert found.metrics == METRICS | {"model_megabytes": 13.0}
     assert found.answers["piqa"]["a"]["correct"] == 1.0
     assert math.isnan(found.answers["piqa"]["a"]["shortest"])
+    assert found.asked == {"piqa": ASKED}
 
 
 def test_a_gate_without_rules_is_refused():

@@ -13,7 +13,7 @@ from gristmill.errors import SourceUnavailable
 from gristmill.review.config import PreferencesConfig
 from gristmill.review.folder import LOG, read_review
 from gristmill.review.log import Judgement, append
-from gristmill.review.preferences import judged_rows, run_preferences
+from gristmill.review.preferences import judged_rows, message, prompt_digest, run_preferences, write_rows
 from gristmill.review.queue import Item
 from tasks.preferences import preferences
 
@@ -93,6 +93,31 @@ def test_the_artifact_is_read_as_examples_and_no_prompt_is_on_both_sides(
     assert len(held_out) == 5  # ⌈18 prompts × .25⌉
     assert not held_out & {pair.prompt[0]["content"] for pair in pairs.train}
     assert (out / "benchmark.jsonl").read_bytes() == (made / "benchmark.jsonl").read_bytes()
+
+
+def test_of_a_prompt_that_either_side_holds_out_no_row_trains(tmp_path: Path):
+    """Made rows: prompts 0 to 9 train, 10 and 11 are held out. Judged ones: 8 to 13, 8 and 12 of them held out, and a
+    second turn to each of 8 and 9."""
+    asked = [[{"role": "user", "content": f"What is {number}?"}] for number in range(14)]
+    more = [{"role": "assistant", "content": "It is."}, {"role": "user", "content": "And then?"}]
+
+    def pair_of(prompt: list[dict[str, str]], chosen: str) -> dict[str, Any]:
+        return {"prompt": prompt, "chosen": [message(chosen)], "rejected": [message("No.")]}
+
+    for name, part in (("preferences", asked[:10]), ("preferences_held_out", asked[10:12])):
+        lines = [json.dumps(pair_of(prompt, "made")) + "\n" for prompt in part]
+        (tmp_path / f"{name}.jsonl").write_text("".join(lines))
+    judged = [pair_of(prompt, "judged") for prompt in [*asked[8:], [*asked[8], *more], [*asked[9], *more]]]
+    held_out = {prompt_digest(judged[0]), prompt_digest(judged[4])}
+    write_rows(tmp_path, "preferences", judged, held_out, keep=True)
+    read = read_pairs(ExampleRows(), tmp_path)
+    held = [(pair.prompt[0]["content"], pair.chosen["content"]) for pair in read.held_out]
+    assert sorted(held) == [
+        ("What is 10?", "judged"), ("What is 10?", "made"), ("What is 11?", "judged"), ("What is 11?", "made"),
+        ("What is 12?", "judged"), ("What is 8?", "judged"), ("What is 8?", "judged"), ("What is 8?", "made"),
+    ]  # fmt: skip
+    assert len(read.train) == 9 + 3  # made: 0–7 and 9; judged: 9, its second turn, and 13
+    assert not {prompt for prompt, _ in held} & {pair.prompt[0]["content"] for pair in read.train}
 
 
 def test_the_key_follows_what_was_judged_and_not_where_it_lies(judged: Path, tmp_path: Path):

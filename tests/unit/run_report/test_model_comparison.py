@@ -48,6 +48,30 @@ def test_benchmarks_without_items_in_common_are_not_compared(tmp_path: Path):
     assert "no two items" in render_page(TEMPLATE, facts=found)
 
 
+def test_benchmarks_that_were_not_asked_alike_are_not_compared(tmp_path: Path):
+    made = make_run(tmp_path)
+    model = made.records["pretrain"].address
+    report = scored("abcd", definition={"plain_template": "Q: {question}\n"})
+    other = made.publish("evaluation", "evaluate[pretrain]", {"model": model}, report=report, items=items_of("abcd"))
+    found = compare(made.store, ("mine", made.records["evaluate[align]"].address), ("other", other))
+    assert found.items == []
+    (refused,) = found.refused
+    assert refused.benchmark == "q"
+    assert refused.why.endswith(r"plain_template is '{question}\n' here, 'Q: {question}\n' there")
+    page = render_page(TEMPLATE, facts=found)
+    assert "<strong>q</strong> is not compared: the two were not asked alike" in page
+    assert "no two items" not in page
+
+
+def test_a_base_model_is_compared_as_it_is_asked(tmp_path: Path):
+    made = make_run(tmp_path)
+    model = made.records["pretrain"].address
+    report = scored("abcd", chat=False, prefix_token="<|bos|>")
+    other = made.publish("evaluation", "evaluate[pretrain]", {"model": model}, report=report, items=items_of("abcd"))
+    found = compare(made.store, ("mine", made.records["evaluate[align]"].address), ("base", other))
+    assert ([row.n for row in found.items], found.refused) == ([4], [])
+
+
 def test_an_item_without_a_finite_score_is_left_out(tmp_path: Path):
     made = make_run(tmp_path)
     lost = [item | {"correct": math.nan if item["id"] == "b" else item["correct"]} for item in items_of("abcd")]

@@ -1,10 +1,11 @@
 """What a report of a run says is what the records say: counts, curves, differences, costs, causes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small_run import RIGHT, SmallRun, make_run, verdict
+from small_run import RIGHT, SmallRun, make_run, scored, verdict
 
 from gristmill.ledger.account import run_costs
 from gristmill.report import Report
@@ -12,6 +13,7 @@ from gristmill.run_report import curves
 from gristmill.run_report.curves import Point, read_panels
 from gristmill.run_report.facts import as_json, gather
 from gristmill.run_report.lineage import tree
+from gristmill.run_report.page import render
 from gristmill.run_report.scores import Cell, side_by_side
 from gristmill.run_report.verdict import verdict_of
 
@@ -148,6 +150,16 @@ def test_scores_have_intervals_and_say_what_is_not_finite(tmp_path: Path):
     assert lost.rows[0].cells == [Cell(1.0), "not finite"]
 
 
+def test_a_toxicity_score_stands_beside_the_classifiers_known_error(tmp_path: Path):
+    made = make_run(tmp_path)
+    facts = gather(made.store, made.run(), [])
+    assert "known error" not in render(facts)
+    scores = side_by_side({"a": ({"rough_toxic_share": 0.25}, {"toxicity_known_error": "blames <7 %> of what is not"})})
+    page = render(replace(facts, scores=scores))
+    assert "rough_toxic_share" in page
+    assert "known error: blames &lt;7 %&gt; of what is not." in page
+
+
 def test_the_champion_is_compared_item_by_item(tmp_path: Path):
     made = make_run(tmp_path)
     (found,) = gather(made.store, made.run(), []).champion
@@ -156,6 +168,17 @@ def test_the_champion_is_compared_item_by_item(tmp_path: Path):
     assert (found.only_first, found.only_second, found.n) == (len(gained), len(lost), 4)
     assert found.difference.estimate == (2 - 1) / 4
     assert found.difference.low < found.difference.estimate < found.difference.high
+
+
+def test_a_champion_that_was_asked_otherwise_is_named_and_not_compared(tmp_path: Path):
+    made = make_run(tmp_path)
+    folder = made.store.file(made.records["evaluate[champion]"].address, "result.json")
+    folder.chmod(0o644)
+    folder.write_text(scored("ad", version=2).model_dump_json())
+    facts = gather(made.store, made.run(), [])
+    assert facts.champion == []
+    assert [each.benchmark for each in facts.champion_refused] == ["q"]
+    assert "is not compared" in render(facts)
 
 
 def test_costs_are_time_price_and_the_last_energy(tmp_path: Path):

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from tiny_chat_model import answer, question
 
+from gristmill.evaluate.generation import decode
 from gristmill.evaluate.sampling_config import Sampling
 from gristmill.serve.chat import ChatModel, TerminalText
 
@@ -31,6 +32,27 @@ def test_an_answer_ends_before_a_stop_string(chat: ChatModel):
 def test_old_turns_are_forgotten_when_the_conversation_outgrows_the_context(chat: ChatModel):
     long = [turn for _ in range(10) for turn in (question("sort"), answer("Return it."))]
     assert list(chat.reply([*long, question("join")], max_new_tokens=4))
+
+
+@pytest.mark.parametrize("system", [[], [{"role": "system", "content": "In French."}]])
+def test_what_the_system_says_is_never_forgotten_and_a_user_begins(
+    chat: ChatModel, system: list, monkeypatch: pytest.MonkeyPatch
+):
+    read: list[str] = []
+
+    def remembered(model, prompts, **settings):
+        read.extend(chat.tokenizer.decode(ids) for ids in prompts)
+        return decode(model, prompts, **settings)
+
+    monkeypatch.setattr("gristmill.serve.chat.decode", remembered)
+    turns = [turn for name in "abcdefgh" for turn in (question(name), answer(f"Answer {name}."))]
+    list(chat.reply([*system, *turns, question("last")], max_new_tokens=4))
+    (prompt,) = read
+    kept = [line.split("<|im_start|>")[1] for line in prompt.splitlines() if "<|im_start|>" in line]
+    assert kept[: len(system) + 1] == ["system"] * len(system) + ["user"]
+    assert prompt.count("In French.") == len(system)
+    assert "last" in prompt
+    assert "What does `a` do?" not in prompt
 
 
 def test_a_message_longer_than_the_context_is_refused_with_the_numbers(chat: ChatModel):

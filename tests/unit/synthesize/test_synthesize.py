@@ -11,7 +11,7 @@ from gristmill.align.config import ExampleRows
 from gristmill.align.data import read_conversations
 from gristmill.config import PipelineConfig
 from gristmill.dedup.decontaminate_config import DecontaminateConfig, ItemFile
-from gristmill.judge.config import EndpointJudge, ModelJudge
+from gristmill.judge.config import EndpointJudge, ModelJudge, PromptFile
 from gristmill.model.origin import data_licenses
 from gristmill.schema import Resources
 from gristmill.synthesize.config import SynthesizeConfig
@@ -169,6 +169,20 @@ def test_every_row_carries_the_generator_and_its_licence(examples: Path, tmp_pat
     assert row["synthetic"] == {"generator": "fake at 127.0.0.1", "license": "test-terms", "recipe": "rephrase"}
     assert json.loads((tmp_path / "out" / "synthetic.json").read_text())["license"] == "test-terms"
     assert data_licenses(tmp_path / "out") == {"synthesize": "test-terms"}
+
+
+def test_the_licence_of_a_file_of_seeds_stands_beside_the_generators(examples: Path, tmp_path: Path):
+    """A rephrased row has the seed's own answer."""
+    text = "Tell me something about the kitchen, the garden or the animals, please."
+    seeds = PromptFile(path=examples / "sft.jsonl", license="CC-BY-NC-4.0")
+    made(examples, tmp_path / "out", lambda asked: text, seeds=seeds)
+    row = json.loads((tmp_path / "out" / "sft.jsonl").read_text().splitlines()[-1])
+    assert row["messages"][1]["content"] in SEEDS.values()
+    licenses = {"license": "test-terms", "seeds_license": "CC-BY-NC-4.0"}
+    assert row["synthetic"] == {"generator": "fake at 127.0.0.1", **licenses, "recipe": "rephrase"}
+    assert data_licenses(tmp_path / "out") == {"synthesize": "test-terms", "synthesize.seeds": "CC-BY-NC-4.0"}
+    made(examples, tmp_path / "again", lambda asked: text, seeds=PromptFile(path=examples / "sft.jsonl"))
+    assert data_licenses(tmp_path / "again")["synthesize.seeds"] == "unknown"
 
 
 def test_an_endpoint_without_terms_and_a_model_without_a_path_are_refused():

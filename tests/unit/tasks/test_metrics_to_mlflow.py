@@ -7,14 +7,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from mlflow.exceptions import MlflowException
 
 from gristmill.metrics import MetricsWriter
 from gristmill.report import Report
 from gristmill.store import ArtifactStore, Recipe, Record
 from gristmill.undelivered import Undelivered
 from tasks import tracking
-from tasks.tracking import StageRun
+from tasks.tracking import MlflowFailed, StageRun
 
 
 class Client:
@@ -52,7 +51,7 @@ class Client:
 
     def _answer(self) -> None:
         if self.is_away:
-            raise MlflowException("connection refused")
+            raise MlflowFailed("connection refused", status=503, error_code="INTERNAL_ERROR")
 
 
 @pytest.fixture
@@ -104,9 +103,9 @@ def test_what_an_mlflow_that_was_away_did_not_get_is_delivered_later_and_once(
     run = StageRun(client, "run", left)
     run.log_rows([{"step": 1, "loss": 3.0}])  # while it trained
     client.is_away = True
-    with pytest.raises(MlflowException):
+    with pytest.raises(MlflowFailed):
         run.finish(record, store.report(record.address), folder)
-    monkeypatch.setattr(tracking, "_client", lambda: client)
+    monkeypatch.setattr(tracking, "mlflow_client", lambda: client)
     tracking.deliver_left(store)
     assert dict(left.left()) == {"run": record.address}, "still away"
     client.is_away = False

@@ -9,7 +9,7 @@ import pytest
 from gristmill.artifacts import Evaluation, Registration
 from gristmill.promotion.config import PromoteConfig
 from gristmill.store import ArtifactStore
-from tasks import tracking
+from tasks import registry
 from tasks.promote import promote
 from tasks.stage import Session, session
 
@@ -33,7 +33,7 @@ def test_a_hit_holds_only_while_the_alias_says_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, champion: str | None, fault: str | None
 ):
     found = {"version": champion} if champion else None
-    monkeypatch.setattr(tracking, "version_by_alias", lambda model, alias: found)
+    monkeypatch.setattr(registry, "version_by_alias", lambda model, alias: found)
     made = MADE | {"state": state, "promoted": state == "promoted"}
     (tmp_path / "promotion.json").write_text(json.dumps(made))
     assert promote.check
@@ -49,7 +49,7 @@ def test_prefect_is_told_when_champion_moved_and_only_then(
     made = MADE | {"state": "promoted" if promoted else "failed", "promoted": promoted}
     monkeypatch.setattr("prefect.events.emit_event", lambda **event: told.append(event))
     monkeypatch.setattr("gristmill.promotion.decide.decide", lambda *arguments, **more: made)
-    monkeypatch.setattr(tracking, "Registry", object)
+    monkeypatch.setattr(registry, "Registry", object)
     (tmp_path / "registration.json").write_text(json.dumps({}))
     registration, evaluation = Registration("registration/r-0", tmp_path), Evaluation("evaluation/e-0", tmp_path)
     with session(Session(store=ArtifactStore(tmp_path), planning=False)):

@@ -119,7 +119,7 @@ def test_a_hit_that_no_longer_holds_outside_the_store_is_built_again(tmp_path: P
     def publishes(out: Path, config: Knobs) -> Report:
         return Report(rows_in=0, rows_out=1)
 
-    checked = Stage(publishes, Warcs, 1, resumable="never", retries=0, check=always_gone)
+    checked = Stage(publishes, Warcs, 1, resumable="never", launches=False, retries=0, check=always_gone)
     planned = Session(store=ArtifactStore(tmp_path), planning=True)
     with session(planned):
         checked(config=Knobs())

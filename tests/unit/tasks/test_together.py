@@ -65,7 +65,7 @@ def test_the_gpu_is_held_before_any_call_begins_and_shared_by_all(tmp_path: Path
     def call() -> bool:
         with lock.open("w") as other, pytest.raises(BlockingIOError):
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with gpu_slot(tmp_path, current_session().resources):  # as launch does
+        with gpu_slot(tmp_path, current_session().resources):  # as a stage does
             return True
 
     here = opened(tmp_path, trainings=trainings)

@@ -96,6 +96,12 @@ def test_prompts_that_align_trains_on_are_not_asked(tmp_path: Path):
     sources = {"sources": [{"kind": "jsonl", "name": "a", "paths": [str(tmp_path / "rows.jsonl")]}]}
     rows = {"kind": "jsonl", "path": str(tmp_path / "rows.jsonl")}
     align = {"algorithm": "grpo", "prompts": rows | {"held_out": 0.2}}
-    with pytest.raises(ValueError, match="would ask what align trained on"):
+    with pytest.raises(ValueError, match=r"align.prompts holds out 0.2 of .*rows.jsonl and test_time.prompts 0.5"):
         PipelineConfig(ingest=sources, align=align, test_time={"prompts": rows | {"held_out": 0.5}})  # type: ignore[arg-type]
+    other = {"prompts": rows | {"held_out": 0.2, "prompt": "{prompt}?"}}
+    with pytest.raises(ValueError, match="would ask what align trained on"):
+        PipelineConfig(ingest=sources, align=align, test_time=other)  # type: ignore[arg-type]
+    taught = {"data": {"kind": "files", "paths": [rows["path"]]}}
+    with pytest.raises(ValueError, match=r"sft.data holds out 0.05 of .*rows.jsonl and align.prompts 0.2"):
+        PipelineConfig(ingest=sources, sft=taught, align=align)  # type: ignore[arg-type]
     PipelineConfig(ingest=sources, align=align, test_time={"prompts": rows | {"held_out": 0.2}})  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
-from gristmill.align.data import read_conversations
+from gristmill.align.data import Dropped, read_conversations
 from gristmill.align.online import config as kinds
 from gristmill.align.online.config import (
     GrpoConfig,
@@ -27,7 +28,9 @@ from gristmill.align.online.prompts_config import JsonlPrompts
 from gristmill.align.online.rollout import Answer, Endings, sample
 from gristmill.align.online.run import run_online
 from gristmill.align.rows_config import FileRows
+from gristmill.dedup.decontaminate_config import DecontaminateConfig, ItemFile, KeptOut
 from gristmill.evaluate.checkpoints import load_model, load_tokenizer
+from gristmill.model.origin import data_licenses, note_data_license
 from gristmill.schema import Resources
 
 SMALL = {
@@ -66,6 +69,23 @@ def test_the_same_seed_gives_the_same_weights(tiny_model: Path, examples: Path, 
     start = load_file(tiny_model / "model.safetensors")
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert any(not torch.equal(one[name], start[name]) for name in one)
+
+
+def test_the_licence_of_prompts_stays_with_the_model(tiny_model: Path, examples: Path, tmp_path: Path):
+    rows, written = tmp_path / "rows.jsonl", tmp_path / "written"
+    rows.write_text("".join(json.dumps({"prompt": f"{n}?"}) + "\n" for n in range(40)))
+    shutil.copytree(examples, written)
+    note_data_license(written, "synthesize", "test-terms")
+    small = {**SMALL, "steps": 1}
+    of_a_file = JsonlPrompts(path=rows, held_out=0.3, license="CC-BY-NC-4.0")
+    for name, settings, expected in (
+        ("file", {**small, "prompts": of_a_file}, {"align": "CC-BY-NC-4.0"}),
+        ("undeclared", {**small, "prompts": JsonlPrompts(path=rows, held_out=0.3)}, {"align": "unknown"}),
+        ("examples", small, {"synthesize": "test-terms"}),
+    ):
+        (tmp_path / name).mkdir()
+        run_online(tiny_model, written, None, tmp_path / name, GrpoConfig(**settings), RESOURCES)
+        assert data_licenses(tmp_path / name) == expected
 
 
 def test_a_hacked_reward_ends_the_run_and_leaves_no_model(tiny_model: Path, examples: Path, tmp_path: Path):
@@ -175,7 +195,7 @@ def test_few_shot_prompts_show_solved_rows_and_no_held_out_ones(tiny_model: Path
     tokenizer = load_tokenizer(tiny_model)
     train, held_out, dropped = read_prompts(config, None, tokenizer, room=100)
     assert len(train) + len(held_out) == 38
-    assert dropped == {}
+    assert dropped == []
     shown = str(tokenizer.decode(list(held_out[0].ids)))
     assert shown.count("\n") == 2
     assert shown.endswith(held_out[0].text)
@@ -201,8 +221,22 @@ def test_prompts_that_spell_a_special_token_are_left_out_and_counted(tiny_model:
     source = JsonlPrompts(path=path, reference="{answer}", held_out=0.3)
     config = GrpoConfig(**{**SMALL, "prompts": source, "held_out_prompts": 50})
     train, held_out, dropped = read_prompts(config, None, load_tokenizer(tiny_model), room=60)
-    assert dropped == {"spells_special_token": 2, "too_long": 1}
+    assert Counter(row.reason for row in dropped) == {"spells_special_token": 2, "too_long": 1}
     assert {prompt.text for prompt in (*train, *held_out)} == {row["prompt"] for row in rows}
+
+
+def test_prompts_that_hold_a_benchmark_item_do_not_train(tiny_model: Path, tmp_path: Path):
+    asked = "a tall grey heron ate nine small frogs at dawn"
+    rows = [{"prompt": f"{n}+{n}=", "answer": f"{n + n}"} for n in range(60)]
+    path, items = tmp_path / "sums.jsonl", tmp_path / "items.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in (*rows, {"prompt": asked, "answer": ""})))
+    items.write_text(json.dumps({"question": asked}) + "\n")
+    config = GrpoConfig(**{**SMALL, "prompts": JsonlPrompts(path=path, held_out=0.1), "held_out_prompts": 60})
+    tokenizer, kept_out = load_tokenizer(tiny_model), KeptOut(DecontaminateConfig(benchmarks=[ItemFile(path=items)]))
+    before, _, none = read_prompts(config, None, tokenizer, room=100)
+    train, _, dropped = read_prompts(config, None, tokenizer, room=100, kept_out=kept_out)
+    assert (none, dropped) == ([], [Dropped("sums.jsonl:61", "benchmark_item", "items:1")])
+    assert {prompt.text for prompt in before} - {prompt.text for prompt in train} == {asked}
 
 
 def test_a_template_that_asks_for_a_missing_field_names_the_row(tiny_model: Path, tmp_path: Path):
