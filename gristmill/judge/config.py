@@ -79,12 +79,17 @@ class ModelJudge(Schema):
     """A Hugging Face folder with a chat template; null: the model whose answers are judged."""
     max_tokens: PositiveInt = 128
     """Longest answer, in tokens."""
+    verdicts: Literal["written", "likeliest"] = "written"
+    """`likeliest`: of a comparison the likeliest of the three verdict lines counts, and nothing is written: for models
+    too small to end with one."""
     batch_rows: PositiveInt = 16
     """Questions answered together."""
 
     def identity(self) -> dict[str, Any]:
         """The model's content and stated licence in place of its path. Raises SourceUnavailable when there is none."""
         decisive = self.model_dump(mode="json", include={"kind", "max_tokens"})
+        if self.verdicts != "written":
+            decisive["verdicts"] = self.verdicts
         if self.path is None:
             return decisive
         from gristmill.model.origin import license_of_model

@@ -4,8 +4,10 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from gristmill.evaluate.branches import Branches
 from gristmill.evaluate.chat_format import encode_prompts, spell_special_tokens
 from gristmill.evaluate.generation import answers
+from gristmill.evaluate.logps import completion_logps
 from gristmill.evaluate.sampling_config import Sampling
 from gristmill.judge.questions import Question, Reply
 from gristmill.serve.chat import ChatModel
@@ -14,9 +16,19 @@ from gristmill.serve.chat import ChatModel
 class LocalModel:
     """A respondent. What a question draws depends on its own seed alone."""
 
-    def __init__(self, folder: Path, identity: dict[str, Any], *, batch_rows: int, device: str, threads: int) -> None:
-        """identity: stands for the model's content. Raises ValueError when the folder is no model that chats."""
-        self.name, self.identity = folder.name, identity
+    def __init__(
+        self,
+        folder: Path,
+        identity: dict[str, Any],
+        *,
+        batch_rows: int,
+        device: str,
+        threads: int,
+        picks_likeliest: bool = False,
+    ) -> None:
+        """identity: stands for the model's content. picks_likeliest: of a question's options the likeliest is its
+        reply. Raises ValueError when the folder is no model that chats."""
+        self.name, self.identity, self._picks_likeliest = folder.name, identity, picks_likeliest
         self._chat, self._batch_rows = ChatModel(folder, device=device, threads=threads), batch_rows
 
     def replies(self, questions: Sequence[Question]) -> Generator[tuple[int, Reply]]:
@@ -33,7 +45,10 @@ class LocalModel:
                 fitting.append(number)
         fitting.sort(key=lambda number: (_kind(questions[number]), len(encoded[number]), number))
         for batch in _batches(fitting, questions, self._batch_rows):
-            max_tokens, temperature = _kind(questions[batch[0]])
+            max_tokens, temperature, options = _kind(questions[batch[0]])
+            if options and self._picks_likeliest:
+                yield from self._likeliest(batch, [encoded[number] for number in batch], options)
+                continue
             made = answers(
                 self._chat.model,
                 [encoded[number] for number in batch],
@@ -46,9 +61,18 @@ class LocalModel:
                 text = str(self._chat.tokenizer.decode(answer.ids, skip_special_tokens=True)).strip()
                 yield number, Reply(text, cut=answer.stopped_by is None)
 
+    def _likeliest(
+        self, numbers: Sequence[int], prompts: Sequence[list[int]], options: Sequence[str]
+    ) -> Iterator[tuple[int, Reply]]:
+        """By log-probability of the whole option; a tie goes to the first."""
+        ids = self._chat.tokenizer(list(options), add_special_tokens=False)["input_ids"]
+        asked = [Branches(prompt, ids) for prompt in prompts]
+        for number, logps in zip(numbers, completion_logps(self._chat.model, asked), strict=True):
+            yield number, Reply(options[max(range(len(options)), key=logps.__getitem__)])
 
-def _kind(question: Question) -> tuple[int, float]:
-    return question.max_tokens, question.temperature
+
+def _kind(question: Question) -> tuple[int, float, tuple[str, ...]]:
+    return question.max_tokens, question.temperature, question.options
 
 
 def _batches(numbers: Sequence[int], questions: Sequence[Question], rows: int) -> Iterator[list[int]]:

@@ -98,12 +98,15 @@ def _judge(
         from gristmill.judge.endpoint import Endpoint
 
         return Judge(Endpoint(config), memory)
-    if config.path is None and same is not None:
+    if config.path is None and same is not None and config.verdicts == "written":
         return Judge(same.respondent, memory)
     from gristmill.judge.local import LocalModel
 
     folder = config.path or policy
     identity = {"kind": "model", **model_content(folder)}
+    picks_likeliest = config.verdicts == "likeliest"
+    if picks_likeliest:
+        identity["verdicts"] = config.verdicts
     return Judge(
         LocalModel(
             folder,
@@ -111,6 +114,7 @@ def _judge(
             batch_rows=config.batch_rows,
             device=resources.device,
             threads=resources.threads,
+            picks_likeliest=picks_likeliest,
         ),
         memory,
     )

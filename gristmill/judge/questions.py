@@ -17,12 +17,14 @@ from gristmill.progress import progress
 
 @dataclass(frozen=True)
 class Question:
-    """messages: a conversation that ends with what is asked. seed: decides where the temperature is above 0."""
+    """messages: a conversation that ends with what is asked. seed: decides where the temperature is above 0. options:
+    replies that may be chosen from, for a respondent that does so (its identity says it, so they are in no key)."""
 
     messages: tuple[Message, ...]
     max_tokens: int
     temperature: float = 0.0
     seed: int = 0
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -111,5 +113,6 @@ class Judge:
 
 
 def _key(identity: dict[str, Any], question: Question) -> str:
-    content = json.dumps([identity, asdict(question)], sort_keys=True)
+    asked = {name: value for name, value in asdict(question).items() if name != "options"}
+    content = json.dumps([identity, asked], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()

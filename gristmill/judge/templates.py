@@ -84,6 +84,9 @@ _VERDICT = re.compile(r"^[\W_]*verdict[\W_]*(A|B|tie)[\W_]*$", re.IGNORECASE | r
 _SCORE = re.compile(r"^[\W_]*score[\W_]*(10|[1-9])(?:\s*/\s*10)?[\W_]*$", re.IGNORECASE | re.MULTILINE)
 
 
+VERDICTS = ("Verdict: A", "Verdict: B", "Verdict: tie")
+
+
 def parsed_verdict(reply: str) -> Choice | None:
     """None where no line is a verdict, or several differ."""
     found = {choice.upper() for choice in _VERDICT.findall(reply)}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from gristmill.judge.questions import Judge, Question, Reply
-from gristmill.judge.templates import COMPARE, RATE, Choice, Message, parsed_score, parsed_verdict, transcript
+from gristmill.judge.templates import COMPARE, RATE, VERDICTS, Choice, Message, parsed_score, parsed_verdict, transcript
 
 Outcome = Literal["first", "second", "tie", "half_tie", "order_flipped", "unreadable", "unanswered"]
 
@@ -60,7 +60,7 @@ def compare(
 ) -> list[Compared]:
     """Each contest, asked twice. Raises JudgeFailed unless `tolerant`."""
     questions = [
-        Question(tuple(_shown(contest, one, other, criterion)), max_tokens)
+        Question(tuple(_shown(contest, one, other, criterion)), max_tokens, options=VERDICTS)
         for contest in contests
         for one, other in ((contest.first, contest.second), (contest.second, contest.first))
     ]
