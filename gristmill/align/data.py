@@ -200,7 +200,7 @@ def _read(
             split.dropped.append(Dropped(where, parsed))
             continue
         for one in parsed:
-            if not _is_unicode(one.text):
+            if not is_unicode(one.text):
                 split.dropped.append(Dropped(where, NOT_UNICODE))
                 continue
             content = _digest({**asdict(one), "row": None, "format": None})
@@ -230,7 +230,7 @@ def _rows(source: AnyRows, examples: Path | None, name: str) -> Iterator[tuple[s
         yield from ((where, row, held_out) for where, row in read_rows(path))
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
     """False for a lone surrogate, which JSON can spell and no tokenizer reads: half of a character outside UTF-16's 16
     bits, as truncated text has it."""
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gristmill.align.data import BENCHMARK_ITEM, Dropped, is_held_out
+from gristmill.align.data import BENCHMARK_ITEM, NOT_UNICODE, Dropped, is_held_out, is_unicode
 from gristmill.align.online.prompts_config import AskingConfig, JsonlPrompts
 from gristmill.align.rows import SPELLS_SPECIAL_TOKEN, TOO_LONG
 from gristmill.dedup.decontaminate_config import KeptOut
@@ -30,6 +30,10 @@ class Prompt:
     reference: str | None = None
     row: dict[str, Any] = field(default_factory=dict)
     ids: tuple[int, ...] = ()
+
+    @property
+    def whole(self) -> str:
+        return f"{self.text}\n{self.reference or ''}"
 
 
 def read_prompts(
@@ -67,7 +71,9 @@ def read_prompts(
 
 
 def _clean(prompts: list[Prompt], tokenizer: "Tokenizer", dropped: list[Dropped]) -> list[Prompt]:
-    """Those that spell no special token, nor does their reference, which few-shot prompts show."""
+    """Those that are whole characters and spell no special token, as does their reference, which few-shot prompts show."""
+    dropped += [Dropped(one.row_id, NOT_UNICODE) for one in prompts if not is_unicode(one.whole)]
+    prompts = [one for one in prompts if is_unicode(one.whole)]
     texts = ([{"content": prompt.text}, {"content": prompt.reference or ""}] for prompt in prompts)
     spells = spell_special_tokens(tokenizer, texts)
     dropped += [Dropped(one.row_id, SPELLS_SPECIAL_TOKEN) for one, bad in zip(prompts, spells, strict=True) if bad]
@@ -75,8 +81,7 @@ def _clean(prompts: list[Prompt], tokenizer: "Tokenizer", dropped: list[Dropped]
 
 
 def _without_items(prompts: list[Prompt], kept_out: KeptOut, dropped: list[Dropped]) -> list[Prompt]:
-    texts = [f"{prompt.text}\n{prompt.reference or ''}" for prompt in prompts]
-    found = items_in_rows(texts, [prompt.text for prompt in prompts], kept_out)
+    found = items_in_rows([prompt.whole for prompt in prompts], [prompt.text for prompt in prompts], kept_out)
     dropped += [Dropped(prompts[number].row_id, BENCHMARK_ITEM, item) for number, item in found.items()]
     return [prompt for number, prompt in enumerate(prompts) if number not in found]
 
