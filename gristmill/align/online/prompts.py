@@ -71,7 +71,7 @@ def read_prompts(
 
 
 def _clean(prompts: list[Prompt], tokenizer: "Tokenizer", dropped: list[Dropped]) -> list[Prompt]:
-    """Those that are whole characters and spell no special token, as does their reference, which few-shot prompts show."""
+    """Those of whole characters that spell no special token, nor does their reference, which few-shot prompts show."""
     dropped += [Dropped(one.row_id, NOT_UNICODE) for one in prompts if not is_unicode(one.whole)]
     prompts = [one for one in prompts if is_unicode(one.whole)]
     texts = ([{"content": prompt.text}, {"content": prompt.reference or ""}] for prompt in prompts)
