@@ -9,9 +9,9 @@ Runs whose rows stand in FILE already are not made again. CPU-seconds of one see
 
 `sft`: LoRA on 1,100 instructions (rasbt). before, after: nats per token of held-out answers; `rows_better`: share
 that became likelier. `reward_model`: LoRA on preference pairs (rasbt); before: accuracy of the rule that looks at
-length alone. `dpo`: LoRA on twice as many of them, measured on the same; before, after: share of pairs whose chosen
-answer is likelier per token; `reward_accuracy`: share whose chosen answer gained more. `dpo_hh`: the same on pairs of
-HH-RLHF about harm, those of at most 128 tokens with their prompt; not with `quickstart`.
+length alone. `dpo`: LoRA on the same pairs; before, after: share of pairs whose chosen answer is likelier per token;
+`reward_accuracy`: share whose chosen answer gained more. `dpo_hh`: the same on pairs of HH-RLHF about harm, those of at
+most 128 tokens with their prompt; not with `quickstart`.
 
 `grpo`, `ppo`: sums of two numbers below 100, greedy answers. The prompt shows two solved sums.
 A reward of 1 for the right number and .1 for digits alone, so that learning the format and learning to add are told
@@ -62,7 +62,6 @@ CPU = Resources(threads=1, device="cpu")
 SUMS = 1200
 HELD_OUT = 96
 PAIRS = 320
-DPO_PAIRS = 640
 
 
 def main() -> None:
@@ -132,7 +131,7 @@ def _sft(model: Path, out: Path, data: Path, arm: str, seed: int) -> dict[str, A
 
 def _reward_model(model: Path, out: Path, data: Path, arm: str, seed: int) -> dict[str, Any]:
     config = RewardModelConfig(
-        data=_pairs(data, out, PAIRS),
+        data=_pairs(data, out),
         adapter=Adapter(),
         epochs=2,
         lr=5e-4,
@@ -154,11 +153,10 @@ def _reward_model(model: Path, out: Path, data: Path, arm: str, seed: int) -> di
 
 def _dpo(model: Path, out: Path, data: Path, arm: str, seed: int) -> dict[str, Any]:
     config = DpoConfig(
-        data=_pairs(data, out, DPO_PAIRS) if arm == "dpo" else _harmless_pairs(data),
+        data=_pairs(data, out) if arm == "dpo" else _harmless_pairs(data),
         adapter=Adapter(),
         lr=2e-4,
         max_tokens=None if arm == "dpo" else 128,
-        held_out_rows=120 if arm == "dpo" else 400,  # the same pairs as the reward model's
         batch_rows=8,
         micro_rows=8,
         precision="bf16",
@@ -177,10 +175,10 @@ def _dpo(model: Path, out: Path, data: Path, arm: str, seed: int) -> dict[str, A
     }
 
 
-def _pairs(data: Path, out: Path, count: int) -> FileRows:
+def _pairs(data: Path, out: Path) -> FileRows:
     """The first pairs of the file, two of five held out: a forward pass of all takes many minutes."""
     with gzip.open(data / "preference/rasbt_preference.jsonl.gz", "rt") as file:
-        rows = [next(file) for _ in range(count)]
+        rows = [next(file) for _ in range(PAIRS)]
     (out / "pairs.jsonl").write_text("".join(rows))
     return FileRows(paths=[str(out / "pairs.jsonl")], license="Apache-2.0", held_out=0.4)
 

@@ -8,7 +8,7 @@ the undisturbed run and is as its record says, the registry has one version and 
 over, and what the row itself expects was seen. `seconds` are those of the second run: what it took to recover.
 
 Finished rows are in DIR/chaos.jsonl and are not repeated. Needs Linux, root for the row of the full disk (a tmpfs of
-its own), Debian's strace and faketime. About a minute a row on two cores.
+its own), strace and a C compiler. About a minute a row on two cores.
 """
 
 import argparse

@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests/remote_store"))
 from s3_endpoint import BUCKET, S3Endpoint  # pyright: ignore[reportMissingImports]
 
 SLOW_S = 0.1
+LIMIT_S = 900.0
 ARGUMENTS = ("run", "data", "--config", str(MICRO), "--set", "resources.workers=2")
 
 
@@ -76,7 +77,7 @@ def store_is(fault: Callable[[int, str, str], int | None]) -> Callable[[Chaos], 
     def inject(chaos: Chaos) -> Seen:
         with remote_place(chaos, f"store-{fault.__name__}") as (place, s3):
             s3.fault = fault
-            first = place(*ARGUMENTS)
+            first = place.end(place.start(*ARGUMENTS), limit_s=LIMIT_S)
             asked = len(s3.requests)
             s3.fault = lambda number, method, name: None
             seconds, faults = recovered(chaos, place)

@@ -153,7 +153,7 @@ class PipelineConfig(Schema):
         return self.registry.model_copy(update={"licenses": self.licenses})
 
     def _check_what_is_made_is_read(self) -> None:
-        if self.synthesize and self.sft.has_own_rows:
+        if self.synthesize and self.sft.task == "chat" and self.sft.has_own_rows:
             raise ValueError(
                 f"synthesize writes rows behind those of `examples`, but sft.data.kind={self.sft.data.kind} reads "
                 "others, so nothing would learn from them; remove synthesize, or let sft.data be {kind: examples}"

@@ -9,8 +9,10 @@ from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from threading import Lock
 
 PACKAGE = Path(__file__).parent
+_ONE_AT_A_TIME = Lock()
 
 
 def git_commit() -> str | None:
@@ -65,7 +67,8 @@ def installation() -> dict[str, str]:
 @cache
 def _imports(path: Path) -> tuple[str, ...]:
     names: list[str] = []
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    tree = _parsed(path)
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names.extend(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -74,7 +77,7 @@ def _imports(path: Path) -> tuple[str, ...]:
     # a program a stage launches by name (`python -m gristmill.train.pretrain`) is reached by a string
     names.extend(
         node.value
-        for node in ast.walk(ast.parse(path.read_bytes()))
+        for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("gristmill.")
     )
     return tuple(name for name in names if name.startswith("gristmill."))
@@ -91,4 +94,11 @@ def _source_of(module: str) -> Path | None:
 @cache
 def _digest(source: Path) -> str:
     # the syntax tree, not the bytes: comments and layout change no result
-    return hashlib.sha256(ast.dump(ast.parse(source.read_bytes())).encode()).hexdigest()[:12]
+    return hashlib.sha256(ast.dump(_parsed(source)).encode()).hexdigest()[:12]
+
+
+def _parsed(source: Path) -> ast.Module:
+    # CPython 3.11 counts the depth of all threads' trees together and raises SystemError (python/cpython#106905); the
+    # rungs of a ladder are looked up side by side
+    with _ONE_AT_A_TIME:
+        return ast.parse(source.read_bytes())

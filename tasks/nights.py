@@ -8,8 +8,11 @@ from pathlib import Path
 from gristmill.artifacts import Documents, Signatures, Warcs
 from gristmill.config import PipelineConfig
 from gristmill.crawl.nights import Night, Series, next_name, unseen
+from gristmill.crawl.stored_nights import StoredSeries
 from gristmill.dedup.config import SIGNATURES_INDEX
 from gristmill.errors import NotHere
+from gristmill.remote_store import RemoteStore
+from gristmill.store import ArtifactStore
 from tasks.stage import current_session
 
 STAGES = ("ingest", "extract", "signals", "filter", "signatures", "dedup", "known")
@@ -33,7 +36,7 @@ class Nights:
     def __init__(self, config: PipelineConfig) -> None:
         assert config.nights
         self.config, self.here = config, current_session()
-        self.series = Series(self.here.store.root, config.nights.series)
+        self.series = _series(self.here.store, config.nights.series)
         self.earlier = self.series.nights()
 
     @property
@@ -92,8 +95,12 @@ class Nights:
 
 @contextmanager
 def nights_of(config: PipelineConfig) -> Iterator[Nights]:
-    """Two runs never bring the same night: the second waits, and then finds nothing new."""
+    """Two runs of a machine never bring the same night: the second waits, and then finds nothing new."""
     assert config.nights
     here = current_session()
-    with nullcontext() if here.planning else Series(here.store.root, config.nights.series).held():
+    with nullcontext() if here.planning else _series(here.store, config.nights.series).held():
         yield Nights(config)
+
+
+def _series(store: ArtifactStore, name: str) -> Series | StoredSeries:
+    return StoredSeries(store.objects, store.root, name) if isinstance(store, RemoteStore) else Series(store.root, name)

@@ -3,6 +3,7 @@
 So a run that reuses everything, and `plan`, import no MLflow.
 """
 
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from gristmill.artifacts import Artifact
 from gristmill.cards.cards import MODEL_CARD, Cards
 from gristmill.errors import NotHere, SourceUnavailable
 from gristmill.promotion.aliases import ARTIFACT, PROMOTED_OVER, unknown_champion
-from tasks.tracking import ExplainedClient, MlflowFailed, explained, mlflow_client, parent_run_id
+from tasks.tracking import MISSING, PASSING, ExplainedClient, MlflowFailed, explained, mlflow_client, parent_run_id
 
 REQUIREMENTS = ("mlflow", "torch", "transformers", "tokenizers", "safetensors", "accelerate", "jinja2")
 """What a registered chat model needs to be loaded and asked."""
@@ -73,7 +74,8 @@ def champion_before(model: str, candidate: str) -> str | None:
 
 
 def _get(path: str, query: dict[str, str]) -> dict[str, Any]:
-    """GET from MLflow's REST interface; {} for 'does not exist'. Raises SourceUnavailable when nobody answers."""
+    """GET from MLflow's REST interface; {} for 'does not exist'. Raises SourceUnavailable when nobody answers, NotHere
+    when it is no MLflow that does, or it lets nobody in."""
     import httpx
 
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
@@ -84,18 +86,29 @@ def _get(path: str, query: dict[str, str]) -> dict[str, Any]:
     shown = without_secrets(uri)
     try:
         answer = httpx.get(f"{uri.rstrip('/')}/api/2.0/mlflow/{path}", params=query, timeout=10, auth=_login())
+    except httpx.InvalidURL:  # httpx repeats what it takes for the port, a part of the password
+        raise NotHere(
+            f"MLFLOW_TRACKING_URI={shown} is no address as it stands; write a / of its password as %2F"
+        ) from None
     except httpx.HTTPError as error:
         raise SourceUnavailable(
             f"MLflow at {shown} does not answer ({type(error).__name__}); `gristmill up` starts it"
         ) from error
-    if answer.status_code in (400, 404) and answer.json().get("error_code") in (
-        "RESOURCE_DOES_NOT_EXIST",
-        "INVALID_PARAMETER_VALUE",
-    ):
+    said = _json_object(answer.text)
+    if answer.status_code == 200 and said is not None:
+        return said
+    if answer.status_code in (400, 404) and (said or {}).get("error_code") in MISSING:
         return {}
-    if answer.status_code != 200:
-        raise SourceUnavailable(f"MLflow at {shown} answered {answer.status_code} to {path}: {answer.text[:200]}")
-    return answer.json()
+    error = SourceUnavailable if answer.status_code in PASSING else NotHere
+    raise error(f"MLflow at {shown} answered {answer.status_code} to {path}: {answer.text[:200]}")
+
+
+def _json_object(text: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _login() -> tuple[str, str] | None:
@@ -148,6 +161,7 @@ def _log_chat_model(model: Artifact, cards: Cards, name: str) -> str:
             # an index has no builds for one device, such as 2.13.0+cpu
             pip_requirements=[f"{p}=={metadata.version(p).partition('+')[0]}" for p in REQUIREMENTS],
             model_card=_hub_card(cards),
+            tags={ARTIFACT: model.address},  # the version is born with it: what is cut off here is found again
         )
     return str(logged.registered_model_version)
 

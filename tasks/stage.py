@@ -344,7 +344,7 @@ class Stage(Generic[P, A]):
         """
         if not self.launches or planned.state != "build":
             return nullcontext()
-        return gpu_slot(here.store.root, here.resources)
+        return gpu_slot(here.resources)
 
     def _cache(self, store: ArtifactStore, recipe: Recipe, *, fresh: bool) -> ShardCache:
         """Results of shards that earlier artifacts of this stage were made of, by the same configuration and code."""

@@ -30,7 +30,7 @@ def together(calls: Mapping[str, Callable[[], T]]) -> dict[str, T]:
         return {name: call() for name, call in calls.items()}
     # before the address of any stage, here and where they run at the same time: two runs that took the GPU and an
     # address in different orders would wait for each other
-    with gpu_slot(here.store.root, here.resources):
+    with gpu_slot(here.resources):
         at_once = min(here.resources.trainings, len(calls))
         return _at_once(calls, at_once) if at_once > 1 else {name: call() for name, call in calls.items()}
 

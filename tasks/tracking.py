@@ -22,6 +22,10 @@ from gristmill.undelivered import Undelivered
 
 EXPERIMENT = "gristmill"
 POLL_EVERY_S = 3.0
+PASSING = frozenset({408, 429, 500, 502, 503, 504})
+"""Statuses of HTTP that another attempt may not get."""
+MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""How MLflow says that something is not there; the second also for a run that was deleted, and for an alias."""
 WAIT_S = 5.0
 """So long a finished training waits for metrics that are on their way."""
 
@@ -214,7 +218,7 @@ def _is_delivered(store: ArtifactStore, address: str, run: StageRun) -> bool:
             run.finish_later(record, store.report(address), store.file(address, "report.json").parent)
             run.client.set_terminated(run.run_id, "FINISHED")
     except MlflowFailed as error:
-        return error.error_code == "RESOURCE_DOES_NOT_EXIST"
+        return error.error_code in MISSING
     return True
 
 

@@ -19,9 +19,6 @@ from flows.cli import workspace
 from flows.cli.deployments import MaintenanceSettings, PromoteSettings, RunSettings
 from gristmill.addresses import without_secrets
 
-PASSING = frozenset({408, 429, 500, 502, 503, 504})
-"""Statuses of HTTP that another attempt may not get."""
-
 
 def run_name() -> str:
     """Configuration and date, as runs started by hand are called."""
@@ -97,7 +94,7 @@ def is_passing(error: BaseException) -> bool:
     import httpx
 
     from gristmill.errors import NotHere, SourceUnavailable, StoreUnavailable
-    from tasks.tracking import MlflowFailed
+    from tasks.tracking import PASSING, MlflowFailed
 
     cause = getattr(error, "cause", None) or error.__cause__
     if isinstance(error, NotHere):

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from flows.cli import workspace
 from flows.cli.servers import Endpoints
 from tasks.stage import Session, Step
 
@@ -131,7 +132,7 @@ def show_status(root: Path, *, as_json: bool) -> int:
     if not path.exists():
         print(f"no run has finished in {root} yet; start one with `gristmill run --config quickstart`", file=sys.stderr)
         return 1
-    last = json.loads(path.read_text())
+    last = workspace.read_run(path)
     if as_json:
         print(json.dumps(last, indent=2))
         return 0

@@ -42,7 +42,7 @@ def run_flow(flow: str, config: PipelineConfig, config_name: str, *, refresh: fr
         print(f"gristmill: nothing was run: {refused}", file=sys.stderr)
         return 1
     _prepare_server()
-    running = new_session(f"{config_name}-{datetime.now(UTC):%Y%m%d-%H%M%S}", config, refresh)
+    running = new_session(f"{config_name}-{datetime.now(UTC):{workspace.STAMP}}", config, refresh)
     signal.signal(signal.SIGTERM, _terminate)
     try:
         with remembered(flow, config, config_name, running) as remember:
@@ -90,12 +90,13 @@ def remembered(flow: str, config: PipelineConfig, config_name: str, running: Ses
         workspace.write_json(root / "last_run.json", result)
         return result
 
-    try:
-        yield remember
-    except BaseException as error:
-        if not has_told_failure:  # it did not come to the flow, which publishes the report, or failed after that
-            write_run_report(running, remember(error), workspace.runs(before=running.run))
-        raise
+    with workspace.run_name(running.run) as running.run:
+        try:
+            yield remember
+        except BaseException as error:
+            if not has_told_failure:  # it did not come to the flow, which publishes the report, or failed after that
+                write_run_report(running, remember(error), workspace.runs(before=running.run))
+            raise
 
 
 Remember = Callable[..., dict[str, Any]]

@@ -2,12 +2,14 @@
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from flows.cli import workspace
+from flows.cli.servers import Endpoints, ServerUnavailable, ensure_prefect, ensure_servers
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
@@ -22,7 +24,7 @@ Only = Annotated[tuple[str, ...], Parameter(name="--only", negative="", help="Th
 
 def schedule(*, deployments: File = None, only: Only = ()) -> int:
     """Run the schedules of deployments.yaml in this process, until it is stopped; for one machine."""
-    if not _connect():  # before prefect is imported, which reads where its server is
+    if not _connect(ensure_servers):  # before prefect is imported, which reads where its server is
         return 1
     wanted = _load(deployments, only)
     from prefect import serve
@@ -48,7 +50,7 @@ def deploy(
     ] = None,
 ) -> int:
     """Bring deployments.yaml to a Prefect server, where workers of a pool run it."""
-    if not _connect():  # before prefect is imported, which reads where its server is
+    if not _connect(ensure_prefect):  # before prefect is imported, which reads where its server is
         return 1
     wanted = _load(deployments, only)
     for each, deployment in zip(wanted.deployments, prepare(wanted), strict=True):
@@ -132,12 +134,10 @@ def _load(path: Path | None, only: tuple[str, ...]) -> "Deployments":
     return wanted.model_copy(update={"deployments": chosen})
 
 
-def _connect() -> bool:
+def _connect(ensure: Callable[[Path], Endpoints]) -> bool:
     """Start our servers where none are named, and let what follows reach them."""
-    from flows.cli.servers import ServerUnavailable, ensure_servers
-
     try:
-        os.environ.update(ensure_servers(workspace.home()).environment())
+        os.environ.update(ensure(workspace.home()).environment())
     except ServerUnavailable as error:
         print(f"gristmill: {error}", file=sys.stderr)
         return False

@@ -1,6 +1,5 @@
 """Which artifacts `trace` and `report` ask: those of the last run, another run, an artifact or a model."""
 
-import json
 import os
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,7 +44,7 @@ def _last_run() -> dict[str, Any]:
         raise ValueError(
             f"no run of this machine has finished in {workspace.store()} yet; start one, or name an --artifact"
         )
-    return json.loads(path.read_text())
+    return workspace.read_run(path)
 
 
 def _run_named(name: str) -> dict[str, Any]:

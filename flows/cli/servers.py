@@ -127,7 +127,8 @@ MLFLOW = Server(
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Where the two servers are. `mlflow_ui` is empty when the tracking URI is no web address."""
+    """Where the two servers are. `mlflow_ui` is empty when the tracking URI is no web address, both MLflow's where it
+    is not needed and none is named."""
 
     prefect_api: str
     prefect_ui: str
@@ -138,7 +139,9 @@ class Endpoints:
 
     def environment(self) -> dict[str, str]:
         """What to put into the environment before prefect or mlflow is imported."""
-        values = {"PREFECT_API_URL": self.prefect_api, "MLFLOW_TRACKING_URI": self.mlflow_uri, **TELEMETRY_OFF}
+        values = {"PREFECT_API_URL": self.prefect_api, **TELEMETRY_OFF}
+        if self.mlflow_uri:
+            values["MLFLOW_TRACKING_URI"] = self.mlflow_uri
         values["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] = str(HEARTBEAT_EVERY_S)
         if self.prefect_home:
             values["PREFECT_HOME"] = str(self.prefect_home)
@@ -163,6 +166,15 @@ def ensure_servers(root: Path, *, prefect: Server = PREFECT, mlflow: Server = ML
     if endpoints is None:
         raise ServerUnavailable(f"a server stopped just after it answered; its log in {root / 'servers'} says why")
     return endpoints
+
+
+def ensure_prefect(root: Path) -> Endpoints:
+    """`ensure_servers` for what asks Prefect alone: beside a server that the user named no MLflow is started."""
+    named = _named(PREFECT)
+    if named is None:
+        return ensure_servers(root)
+    check_named(PREFECT)
+    return Endpoints(named, "", mlflow_uri=_named(MLFLOW) or "", mlflow_ui="", prefect_home=None)
 
 
 def find_endpoints(root: Path, *, prefect: Server = PREFECT, mlflow: Server = MLFLOW) -> Endpoints | None:

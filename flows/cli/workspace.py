@@ -1,14 +1,17 @@
 """Where things are for a command: configurations, the artifact store, and what earlier runs did."""
 
+import fcntl
 import hashlib
 import json
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from gristmill.errors import ConfigError
 
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from gristmill.objects import Objects
     from gristmill.store import ArtifactStore, Recipe
 
+STAMP = "%Y%m%d-%H%M%S"
+"""A run's name ends with when it began, so written."""
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -119,15 +124,61 @@ def write_json(path: Path, value: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
         json.dump(value, file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())  # else a power cut after the rename leaves an empty file under the name
     Path(file.name).chmod(0o644)  # temporary files are made for their owner's eyes only
     Path(file.name).rename(path)
 
 
 def runs(*, before: str | None = None) -> Iterator[dict[str, Any]]:
-    """What earlier runs wrote about themselves, newest first; with `before`, those that began before that run."""
+    """What earlier runs wrote about themselves, newest first; with `before`, those that began before that run.
+
+    One that cannot be read is left out, with a note.
+    """
     for path in sorted((root() / "runs").glob("*.json"), key=lambda path: path.stem[-15:], reverse=True):
         if before is None or path.stem[-15:] < before[-15:]:
-            yield json.loads(path.read_text())
+            try:
+                yield read_run(path)
+            except ValueError as error:
+                print(f"note: left out: {error}", file=sys.stderr)
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """What a run wrote about itself. Raises ValueError where that was damaged."""
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is no run's summary ({error}); delete it, or bring it back from a backup") from None
+
+
+@contextmanager
+def run_name(wanted: str) -> Iterator[str]:
+    """The name of a run, held for the block. Where a run that goes on or went well has the wanted one, since both began
+    in one second, it is that of the next free second. A run that failed and is tried again keeps its own.
+    """
+    name = wanted
+    while True:
+        lock = root() / ".locks" / f"run.{name}"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with lock.open("a") as handle:
+            if _is_free(handle) and not _went_well(root() / "runs" / f"{name}.json"):
+                yield name
+                return
+        name = f"{name[:-15]}{datetime.strptime(name[-15:], STAMP) + timedelta(seconds=1):{STAMP}}"
+
+
+def _is_free(handle: IO[str]) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _went_well(path: Path) -> bool:
+    with suppress(FileNotFoundError, ValueError):
+        return read_run(path).get("error") is None
+    return False
 
 
 def earlier_recipes() -> "dict[str, Recipe]":

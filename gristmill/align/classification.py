@@ -56,11 +56,9 @@ def run_classification(model: Path, out: Path, config: SftConfig, resources: Res
     held_out, held_out_dropped = _encode(
         tokenizer, rows.held_out[: config.held_out_rows], classes, limit, held_out=True
     )
-    arguments = trl_adapter.trainer_arguments(config, out, device)
-    del arguments["max_length"]  # TRL's own
     trainer = Trainer(
         adapters.attached(classifier, config.adapter, "scores"),
-        TrainingArguments(**arguments),
+        trl_adapter.trainer_arguments(TrainingArguments, config, out, device),
         data_collator=_Padded(DataCollatorWithPadding(tokenizer)),
         train_dataset=Dataset.from_list(train_rows),  # pyright: ignore[reportArgumentType]
     )

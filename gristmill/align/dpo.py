@@ -64,8 +64,11 @@ def run_dpo(
         reference = np.array(completion_logps(policy, train_pairs, bar=bar))
     before = np.array(completion_logps(policy, held_out))
     scores_before = judge.scores(policy) if judge else None
-    arguments = DPOConfig(
-        **trl_adapter.trainer_arguments(config, out, device),
+    arguments = trl_adapter.trainer_arguments(
+        DPOConfig,
+        config,
+        out,
+        device,
         **_loss(config),
         beta=config.beta,
         precompute_ref_log_probs=True,

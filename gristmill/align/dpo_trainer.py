@@ -12,6 +12,8 @@ from torch.nn.functional import logsigmoid
 from transformers import PreTrainedModel
 from trl import DPOTrainer
 
+NOT_LEARNED = -100
+
 
 class TokenizedDPOTrainer(DPOTrainer):
     """Takes prompt_ids, chosen_ids, rejected_ids, ref_chosen_logps and ref_rejected_logps as they are.
@@ -33,11 +35,13 @@ class OrpoTrainer(TokenizedDPOTrainer):
     def _compute_loss(self, model: PreTrainedModel, inputs: dict[str, Any], return_outputs: bool) -> Any:
         """Rows: the chosen answers, then the rejected ones."""
         seen_BT = inputs["completion_mask"][:, 1:].bool()
-        logits_BTV = model(
-            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
-        ).logits[:, :-1]
-        logps_BTV = logits_BTV.float().log_softmax(dim=-1)
-        logps_BT = logps_BTV.gather(2, inputs["input_ids"][:, 1:, None])[..., 0] * seen_BT
+        labels_BT = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, NOT_LEARNED)
+        logps_BT = model(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            labels=labels_BT,
+            fused_lm_head=True,  # TRL's: zero where nothing is learned
+        ).log_probs
         chosen_PT, rejected_PT = logps_BT.chunk(2)
         chosen_seen_PT, rejected_seen_PT = seen_BT.chunk(2)
         chosen_P = chosen_PT.sum(dim=1) / chosen_seen_PT.sum(dim=1)

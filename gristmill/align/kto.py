@@ -72,10 +72,12 @@ def run_kto(
         dataset = _dataset(policy, batches, bar)
     before = _logps(policy, held_out)
     scores_before = judge.scores(policy) if judge else None
-    common = trl_adapter.trainer_arguments(config, out, device)
-    common["train_sampling_strategy"] = "sequential"  # the rows of a batch belong together
-    arguments = KTOConfig(
-        **common,
+    arguments = trl_adapter.trainer_arguments(
+        KTOConfig,
+        config,
+        out,
+        device,
+        train_sampling_strategy="sequential",  # the rows of a batch belong together
         beta=config.beta,
         desirable_weight=config.desirable_weight,
         undesirable_weight=config.undesirable_weight,

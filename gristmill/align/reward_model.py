@@ -59,8 +59,8 @@ def run_reward_model(
     )
     dropped = pairs.dropped + train_dropped + held_out_dropped
 
-    arguments = RewardConfig(
-        **trl_adapter.trainer_arguments(config, out, device), center_rewards_coefficient=config.center_rewards or None
+    arguments = trl_adapter.trainer_arguments(
+        RewardConfig, config, out, device, center_rewards_coefficient=config.center_rewards or None
     )
     trainer = RewardTrainer(
         scorer,

@@ -68,8 +68,8 @@ def run_sft(
     (out / "learned.txt").write_text("\n".join(shown) + "\n", encoding="utf-8")
 
     before = _nats(policy, held_out)
-    arguments = SFTConfig(
-        **trl_adapter.trainer_arguments(config, out, device), dataset_kwargs={"skip_prepare_dataset": True}
+    arguments = trl_adapter.trainer_arguments(
+        SFTConfig, config, out, device, dataset_kwargs={"skip_prepare_dataset": True}
     )
     trainer = AnswerTrainer(
         policy,

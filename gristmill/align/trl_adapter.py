@@ -6,8 +6,9 @@ TRL is the engine for SFT, reward models and DPO; rows come to it tokenized, and
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 import torch
@@ -22,6 +23,8 @@ from gristmill.metrics import MetricsWriter
 from gristmill.model.origin import pass_on
 from gristmill.progress import progress
 from gristmill.tokens.config import TOKENIZER_FILES
+
+A = TypeVar("A", bound=transformers.TrainingArguments)
 
 # the trainer also reports its speed; a clock's reading is no result
 LOGGED = {
@@ -48,9 +51,13 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase) -> None:
         )
 
 
-def trainer_arguments(config: TrainingConfig, out: Path, device: torch.device) -> dict[str, Any]:
-    """Keyword arguments that SFTConfig, RewardConfig and DPOConfig have in common."""
-    return {
+def trainer_arguments(kind: type[A], config: TrainingConfig, out: Path, device: torch.device, **more: Any) -> A:
+    """Arguments of a trainer that computes on `device` alone; more: those of this kind of trainer.
+
+    transformers itself takes the first GPU in place of the one that is named, and where there are several it hands
+    `micro_rows` to each of them (`nn.DataParallel`), so that a step has more rows than `batch_rows`.
+    """
+    given: dict[str, Any] = {
         "output_dir": str(out),
         "num_train_epochs": config.epochs,
         "learning_rate": config.lr,
@@ -69,7 +76,6 @@ def trainer_arguments(config: TrainingConfig, out: Path, device: torch.device) -
         "use_cpu": device.type == "cpu",
         "gradient_checkpointing": False,
         "dataloader_pin_memory": device.type != "cpu",
-        "max_length": None,  # rows that are too long were left out, and counted
         "logging_steps": config.log_every_steps,
         "logging_first_step": True,
         "save_strategy": "no",
@@ -77,6 +83,15 @@ def trainer_arguments(config: TrainingConfig, out: Path, device: torch.device) -
         "report_to": "none",
         "disable_tqdm": True,
     }
+    if any(each.name == "max_length" for each in fields(kind)):  # TRL's
+        given["max_length"] = None  # rows that are too long were left out, and counted
+    arguments = kind(**given | more)
+    if device.type == "cuda":
+        only = torch.device("cuda", device.index or 0)
+        torch.cuda.set_device(only)  # accelerate takes the current one
+        arguments.__dict__["_setup_devices"] = only  # the cached property behind `arguments.device`
+        arguments._n_gpu = 1
+    return arguments
 
 
 def train(trainer: transformers.Trainer, out: Path, *, label: str) -> None:

@@ -1,7 +1,10 @@
 """The cards as Markdown and the tags of a registered version."""
 
 import json
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ from gristmill.store import ArtifactStore
 
 FOLDER = Path(__file__).parent
 MODEL_CARD, DATA_CARD, LICENCE = "model_card.md", "data_card.md", "LICENSE.txt"
-LONGEST_TAG = 5000
+LONGEST_TAG, LONGEST_LINEAGE = 5_000, 90_000  # MLflow takes 100,000 characters; a night adds some 220 to a lineage
 
 
 @dataclass(frozen=True)
@@ -52,16 +55,23 @@ def tags_of(facts: CardFacts) -> dict[str, str]:
     tags = {
         "artifact": facts.checkpoint,
         "evaluation": facts.evaluation,
-        "parents": " ".join(facts.parents),
-        "lineage": " ".join(facts.lineage),
+        "parents": _joined(facts.parents),
+        "lineage": _joined(facts.lineage, LONGEST_LINEAGE),
         "config_hash": facts.config_hash,
-        "git_commit": " ".join(facts.git_commits) or "not in a checkout",
+        "git_commit": _joined(facts.git_commits) or "not in a checkout",
         "sources": json.dumps(facts.licences, ensure_ascii=False),
         "decontamination": facts.decontamination_status,
     }
     if facts.origin:
         tags |= {"origin": facts.origin.name, "license": facts.origin.license}
     return {name: value if name == "lineage" else value[:LONGEST_TAG] for name, value in tags.items()}
+
+
+def _joined(words: Sequence[str], longest: int = LONGEST_TAG) -> str:
+    """With blanks between them; those that do not fit are counted at the end."""
+    lengths = list(accumulate(len(word) + 1 for word in words))
+    fit = bisect_right(lengths, longest - len(f"…and {len(words)} more"))
+    return " ".join(words if fit == len(words) else [*words[:fit], f"…and {len(words) - fit} more"])
 
 
 def summary_of(facts: CardFacts) -> str:
@@ -81,10 +91,11 @@ def licence_text(facts: CardFacts) -> str:
         return (
             f"This model was made from {facts.origin.name}, whose licence is {facts.origin.license}.\n"
             "Its terms hold for this model too.\n"
+            f"The licences of what it learned from since are listed in {DATA_CARD}.\n"
         )
     return (
         "This model was trained from scratch, and its owner has stated no licence for it.\n"
-        f"The licences that its training text states are listed in {DATA_CARD}.\n"
+        f"The licences of its training text and rows are listed in {DATA_CARD}.\n"
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gristmill.cards.rows import Learned, Rows, rows_learned, rows_made
 from gristmill.ledger.config import PricesConfig
 from gristmill.model.origin import Origin, data_licenses, read_origin
 from gristmill.report import Report
@@ -41,18 +42,6 @@ class Stage:
     rows_out: int
     unit: str
     dropped: dict[str, int]
-
-
-@dataclass(frozen=True)
-class Rows:
-    """What a stage made to learn answers from. counts: of each kind; total: of all."""
-
-    label: str
-    address: str
-    source: str
-    licence: str
-    counts: dict[str, int]
-    total: int
 
 
 @dataclass(frozen=True)
@@ -95,12 +84,19 @@ class CardFacts:
     languages: list[tuple[str, int]]
     """Language → pages."""
     rows: list[Rows]
+    learned: list[Learned]
     stages: list[Stage]
     masked: dict[str, int]
     alarms: int
     costs: list[StageCost]
     currency: str
     gone: list[str]
+
+    @property
+    def declared_besides(self) -> dict[str, str]:
+        """What is declared of rows that none of `learned` names: another model wrote them, or an ancestor read them."""
+        named = {each.stage for each in self.learned if each.licence}
+        return {stage: licence for stage, licence in self.declared.items() if stage not in named}
 
     @property
     def safety(self) -> list[ScoreRow]:
@@ -174,7 +170,8 @@ def gather(store: ArtifactStore, checkpoint: str, evaluation: str, *, name: str,
         decontamination=_over_nights(each for address in records for each in _decontamination(reports[address])),
         sources=pages,
         languages=languages,
-        rows=[_rows(record, reports[record.address]) for record in scope.of_kind("examples")],
+        rows=rows_made(store, scope, reports),
+        learned=rows_learned(scope, reports),
         stages=[_stage(record, reports[record.address]) for record in scope.records],
         masked=_masked(reports),
         alarms=sum(len(report.details.get("alarms") or []) for report in reports.values()),
@@ -196,15 +193,6 @@ def _learned(record: Record, report: Report) -> str:
 
 def _stage(record: Record, report: Report) -> Stage:
     return Stage(record.label, record.address, report.rows_in, report.rows_out, report.unit, dict(report.dropped))
-
-
-def _rows(record: Record, report: Report) -> Rows:
-    source = record.recipe.config.get(record.recipe.stage, {}).get("source") or {}
-    packages = ", ".join(source.get("packages") or [])
-    named = f"{source.get('kind', record.recipe.stage)}{f' ({packages})' if packages else ''}"
-    counts = {name: int(value) for name, value in report.metrics.items() if name.startswith("rows_")}
-    licence = str(source.get("license") or "not recorded")
-    return Rows(record.label, record.address, named, licence, counts, report.rows_out)
 
 
 def _decontamination(report: Report) -> list[Decontamination]:

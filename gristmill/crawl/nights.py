@@ -1,10 +1,11 @@
 """A series of crawls: what earlier runs brought, and what there is beside that.
 
-The book of a series is `nights/SERIES.jsonl` in the store's folder on this machine, a line for each night that was
-ingested, cleaned and deduplicated to the end. A night that was cut off has no line, so its files are new again, and the
-same address continues its drafts. A night that was built again, with what the line says, gets a second line, which
-holds from then on. A file is known by its content, wherever it lies; a source of another kind (a crawl
-of Common Crawl, a dump) by its identity as a whole. Pages that come again in a new file are the matter of `dedup`.
+The book of a series is `nights/SERIES.jsonl` in the store (in a remote one: gristmill/crawl/stored_nights.py), a line
+for each night that was ingested, cleaned and deduplicated to the end. A night that was cut off has no line, so its
+files are new again, and the same address continues its drafts. A night that was built again, with what the line says,
+gets a second line, which holds from then on. A file is known by its content, wherever it lies; a source of another kind
+(a crawl of Common Crawl, a dump) by its identity as a whole. Pages that come again in a new file are the matter of
+`dedup`.
 """
 
 import json
@@ -35,6 +36,11 @@ class Night:
     config: dict[str, Any] | None = None
     """The settings of its stages, by which it can be built again."""
 
+    @classmethod
+    def of(cls, entry: dict[str, Any]) -> "Night":
+        """From what a book says of it."""
+        return cls(**{name: entry[name] for name in cls.__dataclass_fields__ if name in entry})
+
 
 @dataclass(frozen=True)
 class Unseen:
@@ -54,15 +60,14 @@ class Series:
         """Oldest first. Raises ValueError where the book no longer says what every night brought."""
         nights: dict[str, Night] = {}
         for entry in self._journal.read():
-            night = Night(**{name: entry[name] for name in Night.__dataclass_fields__ if name in entry})
+            night = Night.of(entry)
             if (entry["event"] == "night") == (night.name in nights):
                 raise self._damaged(f"{night.name} begins {'twice' if night.name in nights else 'nowhere'}")
             nights[night.name] = night
         if unreadable := self._journal.unreadable():
             raise self._damaged(f"line {unreadable[0]} cannot be read")
-        expected = [_name(number) for number in range(1, len(nights) + 1)]
-        if missing := [name for name in expected if name not in nights]:
-            raise self._damaged(f"there is no {missing[0]}, but {max(nights)}")
+        if missing := missing_night(list(nights.values())):
+            raise self._damaged(f"there is no {missing}, but {max(nights)}")
         return list(nights.values())
 
     def add(self, night: Night, *, run: str) -> None:
@@ -92,6 +97,12 @@ class Series:
 
 def next_name(nights: Sequence[Night]) -> str:
     return _name(len(nights) + 1)
+
+
+def missing_night(nights: Sequence[Night]) -> str | None:
+    """The first one that should be there, since a later one is."""
+    names = [night.name for night in nights]
+    return next((name for number in range(1, len(names) + 1) if (name := _name(number)) not in names), None)
 
 
 def _name(number: int) -> str:

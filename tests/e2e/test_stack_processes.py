@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from hashlib import sha256
 from typing import Any
 
 import fsspec
@@ -86,6 +87,12 @@ def last_run(stack: Stack) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
+def weights(stack: Stack, address: str) -> str:
+    """Hash of a model, as the worker has it."""
+    (path,) = (stack.folder / "artifacts" / ".remote").glob(f"*/{address}/model.safetensors")
+    return sha256(path.read_bytes()).hexdigest()
+
+
 def stored(stack: Stack, prefix: str) -> list[str]:
     given = stack.environment("worker-cpu")
     options: dict[str, Any] = {
@@ -125,6 +132,7 @@ def test_records_are_in_postgres_and_messages_go_through_redis(stack: Stack):
 def test_postgres_dies_in_a_training_and_comes_back(stack: Stack):
     """Prefect and MLflow lose their database for some seconds; the run ends as it would have."""
     before = {stage["stage"]: stage["key"] for stage in last_run(stack)["stages"]}
+    trained = weights(stack, before["align"])
     number = asked(stack, START, json.dumps({"refresh": ["pretrain"]}))
     drafts = stack.folder / "artifacts" / ".remote"
     wait_for(lambda: list(drafts.glob("*/.drafts/checkpoint.pretrain-*/metrics.jsonl")), every_s=0.05)
@@ -135,6 +143,8 @@ def test_postgres_dies_in_a_training_and_comes_back(stack: Stack):
     run = last_run(stack)
     assert run["error"] is None
     assert {stage["stage"]: stage["key"] for stage in run["stages"]} == before
+    assert next(stage["state"] for stage in run["stages"] if stage["stage"] == "align") == "built"
+    assert weights(stack, before["align"]) == trained
     verified = stack.once("worker-cpu", [sys.executable, "-m", "flows.cli.main", "artifacts", "verify"])
     assert "rebuilt" not in verified
     registered = json.loads(asked(stack, REGISTRY, MODEL))

@@ -49,8 +49,18 @@ def test_the_server_takes_it_for_a_pool():
 def test_every_field_and_variable_of_prefects_own_template_is_there():
     theirs = prefects_own()
     assert theirs["job_configuration"].keys() == TEMPLATE["job_configuration"].keys()
-    ours = {"gpus", "secret", "home_size", "shm_size", "working_dir", "grace_s"}
+    ours = {"gpus", "secret", "home_claim", "shm_size", "working_dir", "grace_s"}
     assert VARIABLES.keys() == theirs["variables"]["properties"].keys() | ours
+
+
+def test_every_pod_has_the_home_of_the_others():
+    """The journal of promotions lies there, and another pod reads it."""
+    environment = TEMPLATE["job_configuration"]["env"]
+    (mount,) = [each for each in container(job())["volumeMounts"] if each["name"] == "home"]
+    assert mount["mountPath"] == environment["GRISTMILL_HOME"]
+    for chosen, claim in (({}, "gristmill-home"), ({"home_claim": "shared"}, "shared")):
+        (home,) = [each for each in job(**chosen)["spec"]["template"]["spec"]["volumes"] if each["name"] == "home"]
+        assert home == {"name": "home", "persistentVolumeClaim": {"claimName": claim}}
 
 
 def test_no_pod_is_root_or_writes_outside_its_volumes():

@@ -59,9 +59,18 @@ def write_tiny_gpt2(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     write_tiny_tokenizer(folder)
     torch.manual_seed(0)
-    ids = {"bos_token_id": 0, "eos_token_id": 3, "pad_token_id": 1}
-    model = GPT2LMHeadModel(GPT2Config(vocab_size=320, n_positions=128, n_embd=32, n_layer=2, n_head=2, **ids))
-    model.generation_config = GenerationConfig(**{**ids, "eos_token_id": [3]})
+    sizes = GPT2Config(
+        vocab_size=320,
+        n_positions=128,
+        n_embd=32,
+        n_layer=2,
+        n_head=2,
+        bos_token_id=0,
+        eos_token_id=3,
+        pad_token_id=1,
+    )
+    model = GPT2LMHeadModel(sizes)
+    model.generation_config = GenerationConfig(bos_token_id=0, eos_token_id=[3], pad_token_id=1)
     model.save_pretrained(folder)
     return folder
 

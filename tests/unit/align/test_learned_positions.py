@@ -15,9 +15,11 @@ LABELS = torch.tensor([[-100, -100, -100, 8, 9, 10], [-100, -100, 13, 14, -100, 
 
 def test_the_head_sees_learned_positions_alone_and_says_the_same(tiny_model: Path, monkeypatch: pytest.MonkeyPatch):
     model, _ = load_model(tiny_model, torch.device("cpu"))
+    weight = model.get_input_embeddings().weight
+    assert isinstance(weight, torch.Tensor)
     expected = model(input_ids=IDS).logits[:, :-1].log_softmax(dim=-1).gather(2, IDS[:, 1:, None])[..., 0]
     expected = expected * (LABELS[:, 1:] != -100)
-    expected_gradient = torch.autograd.grad(expected.sum(), model.get_input_embeddings().weight)[0]
+    expected_gradient = torch.autograd.grad(expected.sum(), weight)[0]
     seen: list[int] = []
     apply = utils._ChunkedLogProbFunction.apply
 
@@ -33,7 +35,7 @@ def test_the_head_sees_learned_positions_alone_and_says_the_same(tiny_model: Pat
         found = model(input_ids=IDS, labels=LABELS, fused_lm_head=True).log_probs
     assert seen == [5]  # of 2 × 5 positions that have a next token
     torch.testing.assert_close(found, expected)
-    gradient = torch.autograd.grad(found.sum(), model.get_input_embeddings().weight)[0]
+    gradient = torch.autograd.grad(found.sum(), weight)[0]
     torch.testing.assert_close(gradient, expected_gradient)
     model(input_ids=IDS, labels=LABELS, fused_lm_head=True)
     assert seen == [5, 10]

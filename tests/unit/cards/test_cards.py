@@ -69,6 +69,18 @@ def test_parents_lineage_and_settings(tmp_path: Path):
     assert one.money == pytest.approx(5 * 7.2 * 100 / 3600)
 
 
+def test_the_tags_of_years_of_nights_fit_and_end_with_a_whole_address(facts: CardFacts):
+    behind = [f"documents/dedup-{number:012x}" for number in range(20_000)]
+    commits = [f"{number:040x}" for number in range(500)]
+    tags = tags_of(replace(facts, lineage=behind, parents=behind, git_commits=commits))
+    assert len(tags["lineage"]) <= 100_000  # MLflow takes no more
+    assert max(len(value) for name, value in tags.items() if name != "lineage") <= 5000
+    for name, words in (("lineage", behind), ("parents", behind), ("git_commit", commits)):
+        said, _, left_out = tags[name].rpartition(" …and ")
+        assert said.split() == words[: len(said.split())]
+        assert left_out == f"{len(words) - len(said.split())} more"
+
+
 def test_the_cards_say_what_was_dropped_scored_and_spent(tmp_path: Path):
     made = make_run(tmp_path)
     files = make_cards(
@@ -108,6 +120,67 @@ def test_nights_of_decontamination_are_one_row_of_a_benchmark(tmp_path: Path):
     evaluation = made.publish("evaluation", "evaluate[sft]", {"model": model})
     found = gather(made.store, model, evaluation, name="miller", prices=PRICES)
     assert found.decontamination == [Decontamination("q", 40, 3, 12, 6, 1)]
+
+
+def rows_of_ones_own(root: Path) -> tuple[SmallRun, str, str]:
+    """A run that fine-tuned on 40 rows of two files and aligned on 30 pairs of the hub; `examples` has benchmarks."""
+    made = SmallRun(root)
+    source = {"kind": "python_docs", "packages": ["numpy"], "license": "BSD-3-Clause"}
+    examples = made.publish("examples", "examples", {}, config={"examples": {"source": source}})
+    files = {"kind": "files", "license": "CC-BY-NC-4.0", "held_out": 0.05, "content": ["0" * 64, "1" * 64]}
+    hub = {"kind": "hub", "license": "card", "content": {"hub": "acme/pairs", "revision": "a" * 40, "files": ["*"]}}
+    declared = {"synthesize": "test-terms", "sft": "CC-BY-NC-4.0"}
+    tuned = made.publish(
+        "checkpoint",
+        "sft",
+        {"examples": examples},
+        config={"sft": {"data": files}},
+        report=Report(rows_in=42, rows_out=40, unit="rows", details={"data_license": "CC-BY-NC-4.0"}),
+        files={"data_licenses.json": json.dumps(declared)},
+    )
+    aligned = made.publish(
+        "checkpoint",
+        "align",
+        {"model": tuned, "examples": examples},
+        config={"align": {"data": hub, "algorithm": "dpo"}},
+        report=Report(rows_in=31, rows_out=30, unit="pairs", details={"data_license": "ODC-BY"}),
+        files={"data_licenses.json": json.dumps(declared | {"align": "ODC-BY"})},
+    )
+    return made, aligned, made.publish("evaluation", "evaluate[align]", {"model": aligned, "examples": examples})
+
+
+def test_the_data_card_names_rows_of_ones_own_and_what_trained_nothing(tmp_path: Path):
+    made, model, evaluation = rows_of_ones_own(tmp_path)
+    files = make_cards(made.store, model, evaluation, name="miller", prices=PRICES).files
+    rows = files[DATA_CARD].split("## Rows")[1].split("## What was dropped")[0]
+    assert "- sft learned from 40 rows (42 read), of 2 files. Licence: CC-BY-NC-4.0." in rows
+    assert "- align learned from 30 pairs (31 read), of acme/pairs at aaaaaaa. Licence: ODC-BY." in rows
+    assert "- Declared for synthesize: test-terms." in rows
+    assert "Declared for sft" not in rows
+    (line,) = (line for line in rows.splitlines() if line.startswith("- examples "))
+    assert line.endswith("Licence: BSD-3-Clause. No training of this model read these: they are for evaluation.")
+    assert DATA_CARD in files[LICENCE]
+
+
+def test_rows_that_a_training_read_through_another_stage_are_no_benchmark_alone(tmp_path: Path):
+    made = SmallRun(tmp_path)
+    source = {"kind": "python_docs", "license": "BSD-3-Clause"}
+    examples = made.publish("examples", "examples", {}, config={"examples": {"source": source}})
+    written = made.publish(
+        "examples",
+        "synthesize",
+        {"examples": examples},
+        config={"synthesize": {"license": "test-terms"}},
+        files={"data_licenses.json": json.dumps({"synthesize": "test-terms", "synthesize.seeds": "CC-BY-4.0"})},
+    )
+    learned = {"config": {"sft": {"data": {"kind": "examples"}}}, "report": Report(rows_in=9, rows_out=8, unit="rows")}
+    model = made.publish("checkpoint", "sft", {"examples": written}, **learned)
+    evaluation = made.publish("evaluation", "evaluate[sft]", {"model": model})
+    text = make_cards(made.store, model, evaluation, name="miller", prices=PRICES).files[DATA_CARD]
+    assert f"- sft learned from 8 rows (9 read), of {written}, see below." in text
+    assert "Licence: test-terms, CC-BY-4.0." in text
+    assert "Licence: BSD-3-Clause." in text
+    assert "they are for evaluation" not in text
 
 
 def test_tags_are_text_and_sources_are_json(facts: CardFacts):

@@ -1,11 +1,13 @@
 """deployments.yaml: what it may say, what becomes of it in Prefect, and what is tried again."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from faulty_server import FaultyServer
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import ErrorCode
 
@@ -86,6 +88,27 @@ def test_a_mistake_is_found_before_anything_is_scheduled(change: dict[str, Any],
         YAML(typ="safe").dump({"deployments": [], **change}, file)
     with pytest.raises(ConfigError, match=complaint):
         load_yaml(tmp_path / "d.yaml", (), Deployments)
+
+
+def test_deploy_beside_a_prefect_server_that_is_named_starts_no_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("GRISTMILL_HOME", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr("flows.cli.servers.Server.start", lambda *arguments: pytest.fail("a server is started"))
+    with FaultyServer(answers={"api/health": lambda query: (200, b"true")}) as prefect:
+        monkeypatch.setenv("PREFECT_API_URL", f"{prefect.url}/api")
+        with pytest.raises(ConfigError, match=r"none\.yaml"):  # what comes next: the file
+            schedule.deploy(pool="cpu", deployments=tmp_path / "none.yaml")
+        assert os.environ["PREFECT_API_URL"] == f"{prefect.url}/api"
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(autouse=True)
+def environment_stays() -> Iterator[None]:
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 def test_only_names_a_deployment_that_is_there():

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from flows.cli import run as module
+from flows.cli import workspace
+from flows.cli.results import show_status
 from flows.cli.run import remembered, summary, work
+from flows.cli.scope import find_run
 from gristmill.config import PipelineConfig
 from gristmill.store import ArtifactStore
 from tasks.stage import Session
@@ -65,3 +68,53 @@ def test_a_failure_is_reported_once_wherever_it_happens(
         run(running, config, remember)
     assert written == ["the mill stands"]
     assert json.loads((tmp_path / "last_run.json").read_text())["error"] == "the mill stands"
+
+
+def test_two_runs_that_began_in_one_second_have_two_names(tmp_path: Path, written: list[str | None]):
+    config = PipelineConfig.model_validate({"ingest": {"sources": [{"kind": "python_docs", "name": "docs"}]}})
+    names = ["nightly-20261231-235959", "nightly-20270101-000000", "nightly-20270101-000001"]
+    crawl, train, late = (Session(store=ArtifactStore(tmp_path), planning=False, run=names[0]) for _ in range(3))
+    with remembered("crawl", config, "nightly", crawl) as of_crawl:
+        with remembered("data", config, "nightly", train) as of_train:
+            of_train()
+        of_crawl()
+    with remembered("pretrain", config, "nightly", late) as of_late:
+        of_late()
+    assert [each.run for each in (crawl, train, late)] == names
+    found = [json.loads((tmp_path / "runs" / f"{name}.json").read_text()) for name in names]
+    assert [(run["run"], run["flow"]) for run in found] == list(zip(names, ["crawl", "data", "pretrain"], strict=True))
+
+
+def test_a_run_that_failed_and_is_tried_again_keeps_its_name(tmp_path: Path, written: list[str | None]):
+    config = PipelineConfig.model_validate({"ingest": {"sources": [{"kind": "python_docs", "name": "docs"}]}})
+    for _ in range(2):
+        running = Session(store=ArtifactStore(tmp_path), planning=False, run="nightly-20260101-000000")
+        with pytest.raises(OSError, match="away"), remembered("data", config, "nightly", running):
+            raise OSError("away")
+        assert running.run == "nightly-20260101-000000"
+
+
+@pytest.mark.parametrize("content", ["", '{"run": "ni'])
+def test_what_was_left_of_a_summary_is_named_and_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], content: str
+):
+    monkeypatch.setenv("GRISTMILL_HOME", str(tmp_path))
+    monkeypatch.delenv("GRISTMILL_STORE", raising=False)
+    whole = {"run": "nightly-20260101-000000", "stages": []}
+    workspace.write_json(tmp_path / "runs" / "nightly-20260101-000000.json", whole)
+    (tmp_path / "runs" / "nightly-20260102-000000.json").write_text(content)
+    assert list(workspace.runs()) == [whole]
+    assert workspace.earlier_recipes() == {}
+    assert f"{tmp_path}/runs/nightly-20260102-000000.json is no run's summary" in capsys.readouterr().err
+    (tmp_path / "last_run.json").write_text(content)
+    for ask in (lambda: show_status(tmp_path, as_json=True), lambda: find_run(None)):
+        with pytest.raises(ValueError, match=r"last_run\.json is no run's summary .* delete it"):
+            ask()
+
+
+def test_a_summary_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    done: list[str] = []
+    monkeypatch.setattr(workspace.os, "fsync", lambda descriptor: done.append("synced"))
+    monkeypatch.setattr(Path, "rename", lambda path, target: done.append("renamed"))
+    workspace.write_json(tmp_path / "run.json", {})
+    assert done == ["synced", "renamed"]

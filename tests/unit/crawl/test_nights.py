@@ -12,9 +12,11 @@ from gristmill.config import PipelineConfig
 from gristmill.crawl.config import IngestConfig, WarcSource
 from gristmill.crawl.nights import Night, Series, next_name, unseen
 from gristmill.crawl.nights_config import NightsConfig
+from gristmill.crawl.stored_nights import StoredSeries
 from gristmill.filters.config import FilterConfig
 from gristmill.filters.opt_out import OptOutConfig
 from gristmill.forget import Forgotten, add_to_list
+from gristmill.objects import Objects
 from gristmill.text.corpus import run_corpus
 from gristmill.text.documents import read_documents
 from gristmill.tokens.mix import run_mix
@@ -160,6 +162,48 @@ def test_a_night_that_was_built_again_keeps_its_place_and_says_what_holds_now(tm
     again = Night("n0001", "documents/dedup-2", "signatures/known-2", ["web n0001"], "warcs/ingest-1", {"dedup": {}})
     series.replace(again, run="night-20260102-030000")
     assert series.nights() == [again, night("n0002", ["web n0002"])]
+
+
+@pytest.fixture
+def homes(tmp_path: Path) -> list[StoredSeries]:
+    """One series of a remote store, as three machines see it that share nothing else."""
+    objects = Objects(f"file://{tmp_path}/store")
+    return [StoredSeries(objects, tmp_path / f"home{number}", "web") for number in range(3)]
+
+
+def test_a_series_in_a_store_goes_on_where_another_machine_left_it(homes: list[StoredSeries]):
+    made = [night("n0001", ["web 1"]), night("n0002", ["web 2"])]
+    for series, each in zip(homes, made, strict=False):
+        assert next_name(series.nights()) == each.name
+        series.add(each, run="night-20261126-013000")
+    assert homes[2].nights() == made
+    again = Night("n0001", "documents/dedup-2", "signatures/known-2", ["web 1"], "warcs/ingest-1", {"dedup": {}})
+    homes[2].replace(again, run="night-20261126-013000")
+    assert homes[0].nights() == [again, made[1]]
+
+
+def test_of_two_machines_that_bring_a_night_at_once_the_first_ones_holds(homes: list[StoredSeries]):
+    first, second, same = homes
+    first.add(night("n0001", ["web 1"]), run="first")
+    same.add(night("n0001", ["web 1"]), run="same")
+    with pytest.raises(RuntimeError, match=r"another machine has brought n0001 .* run again"):
+        second.add(night("n0001", ["web 2"]), run="second")
+    assert second.nights() == [night("n0001", ["web 1"])]
+
+
+@pytest.mark.parametrize(("damage", "said"), [("unlink", "has no n0001, but n0002"), ("garble", "cannot be read")])
+def test_a_series_in_a_store_that_lost_a_night_is_refused(
+    homes: list[StoredSeries], tmp_path: Path, damage: str, said: str
+):
+    for name in ("n0001", "n0002"):
+        homes[0].add(night(name, [f"web {name}"]), run="night")
+    place = tmp_path / "store" / "nights" / "web" / "n0001.json"
+    if damage == "unlink":
+        place.unlink()
+    else:
+        place.write_text('{"name":')
+    with pytest.raises(ValueError, match=rf"nights/web {said if damage == 'unlink' else '.*' + said}"):
+        homes[1].nights()
 
 
 def test_the_corpus_holds_every_document_of_every_night_in_order(tmp_path: Path, write_documents: Any):

@@ -14,6 +14,8 @@ from flows.data import every_night
 from gristmill.config import PipelineConfig
 from gristmill.errors import NotHere
 from gristmill.filters.config import Thresholds
+from gristmill.objects import Objects
+from gristmill.remote_store import RemoteStore
 from gristmill.store import ArtifactStore
 from gristmill.text.documents import read_documents
 from tasks.stage import Session, Step, session
@@ -158,3 +160,20 @@ def test_a_night_whose_settings_nobody_kept_says_what_to_do(mill: Mill):
 def damage(path: Path) -> None:
     array = np.load(path)
     np.save(path, np.zeros_like(array))
+
+
+def test_on_a_remote_store_a_machine_with_an_empty_disk_goes_on_with_the_series(mill: Mill, tmp_path: Path):
+    """As the pods of a cluster are; and a plan there brings no more than the index of what is known."""
+    objects = Objects(f"file://{tmp_path}/store")
+    mill.store = RemoteStore(objects, tmp_path / "pod1")
+    mill.arrives("first", [page(n) for n in range(3)])
+    mill.night()
+    mill.store = RemoteStore(objects, tmp_path / "pod2")
+    mill.arrives("second", [page(10), nearly(0)])
+    planned = mill.night(planning=True)
+    assert {label for label, state in states(planned).items() if state == "reuse"} == {"dedup[n0001]"}
+    assert list(tmp_path.glob("pod2/signatures/known-*/*.npy")) == []
+    second = mill.night()
+    assert step(second, "dedup[n0002]").address == step(planned, "dedup[n0002]").address
+    mill.store.path(mill.documents["n0001"].address)
+    assert mill.urls() == [*(f"https://first.org/{n}" for n in range(3)), "https://second.org/0"]

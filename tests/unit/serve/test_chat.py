@@ -41,7 +41,7 @@ def test_what_the_system_says_is_never_forgotten_and_a_user_begins(
     read: list[str] = []
 
     def remembered(model, prompts, **settings):
-        read.extend(chat.tokenizer.decode(ids) for ids in prompts)
+        read.extend(str(chat.tokenizer.decode(ids)) for ids in prompts)
         return decode(model, prompts, **settings)
 
     monkeypatch.setattr("gristmill.serve.chat.decode", remembered)

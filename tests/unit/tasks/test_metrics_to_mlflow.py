@@ -23,7 +23,7 @@ class Client:
         self.sent: list[tuple[str, float, int]] = []
         self.artifacts: list[str] = []
         self.status = "RUNNING"
-        self.is_away = False
+        self.is_away = self.is_deleted = False
         self.hangs_s = 0.0
 
     def log_batch(self, run_id: str, *, metrics: list[Any]) -> None:
@@ -43,7 +43,8 @@ class Client:
         self.status = status
 
     def get_run(self, run_id: str) -> Any:
-        self._answer()
+        if not self.is_deleted:  # such a run can still be read
+            self._answer()
         return SimpleNamespace(data=SimpleNamespace(metrics={name: value for name, value, _ in self.sent}))
 
     def get_metric_history(self, run_id: str, name: str) -> list[Any]:
@@ -52,6 +53,8 @@ class Client:
     def _answer(self) -> None:
         if self.is_away:
             raise MlflowFailed("connection refused", status=503, error_code="INTERNAL_ERROR")
+        if self.is_deleted:
+            raise MlflowFailed("must be in the 'active' state", status=400, error_code="INVALID_PARAMETER_VALUE")
 
 
 @pytest.fixture
@@ -115,6 +118,17 @@ def test_what_an_mlflow_that_was_away_did_not_get_is_delivered_later_and_once(
     assert [value for key, value, _ in client.sent if key == "bits_per_byte"] == [2.0]
     assert client.artifacts == ["report.json", "record.json"]
     assert (client.status, dict(left.left())) == ("FINISHED", {})
+
+
+def test_a_run_that_was_deleted_in_mlflow_is_given_up(client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    store, left = ArtifactStore(tmp_path), Undelivered(tmp_path)
+    record = published(store, [3.0, 2.0])
+    with left.delivering("run", record.address):
+        pass
+    monkeypatch.setattr(tracking, "mlflow_client", lambda: client)
+    client.is_deleted = True
+    tracking.deliver_left(store)
+    assert dict(left.left()) == {}
 
 
 def test_a_finished_training_waits_five_seconds_for_an_mlflow_that_hangs(

@@ -51,12 +51,38 @@ def registered(mlflow_server: str, tmp_path_factory: pytest.TempPathFactory) -> 
         yield made, _register(made, model, scores, tmp_path_factory.mktemp("registration"))
 
 
-def _register(made: SmallRun, model: str, scores: str, out: Path) -> Path:
+def test_a_registration_that_is_cut_off_makes_no_second_version(
+    mlflow_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """MLflow goes away when the version exists and nothing else was said of it; the retry is the schedule's."""
+    import mlflow
+
+    made = make_run(tmp_path / "store")
+    inputs = {"model": made.records["sft"].address, "documents": made.records["extract"].address}
+    model = made.publish("checkpoint", "align", inputs, config={"align": {"beta": 0.7}}, fill=write_tiny_model)
+    scores = made.publish("evaluation", "evaluate[align]", {"model": model}, report=scored("ab"), items=items_of("ab"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
+    (tmp_path / "out").mkdir()
+    with monkeypatch.context() as patch:
+
+        def away(*arguments: str) -> None:
+            raise mlflow.MlflowException("connection refused")
+
+        patch.setattr(mlflow.MlflowClient, "set_model_version_tag", away)
+        with pytest.raises(RuntimeError, match="connection refused"):
+            _register(made, model, scores, tmp_path / "out", name="cut-off")
+    _register(made, model, scores, tmp_path / "out", name="cut-off")
+    (version,) = mlflow.MlflowClient().search_model_versions("name='cut-off'")
+    assert version.tags["gristmill.artifact"] == model
+    assert version.tags["gristmill.git_commit"] == "c0ffee"
+
+
+def _register(made: SmallRun, model: str, scores: str, out: Path, *, name: str = "miller") -> Path:
     store = made.store
     with session(Session(store=store, planning=False)):
         register.function(
             *(out, Checkpoint(model, store.path(model)), Evaluation(scores, store.path(scores))),
-            RegisterConfig(model="miller"),
+            RegisterConfig(model=name),
         )
     return out
 

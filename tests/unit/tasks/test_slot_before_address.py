@@ -4,7 +4,6 @@ In the other order a run that has the address and waits for the GPU, and one tha
 address, would wait for each other for ever.
 """
 
-import fcntl
 import threading
 from collections.abc import Callable
 from importlib import import_module
@@ -16,6 +15,7 @@ from gristmill.artifacts import Checkpoint
 from gristmill.report import Report
 from gristmill.schema import Resources, StageConfig
 from gristmill.store import ArtifactStore
+from tasks.gpu_slot import gpu_slot
 from tasks.stage import Session, Stage, session, stage
 from tasks.together import together
 
@@ -28,8 +28,9 @@ def learn(out: Path, config: StageConfig, resources: Resources = Resources()) ->
 
 
 @pytest.fixture(autouse=True)
-def without_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
+def without_prefect(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("prefect.task", lambda **options: lambda function: function)
+    monkeypatch.setattr("tasks.gpu_slot.LOCKS", tmp_path)
 
 
 def opened(root: Path) -> Session:
@@ -74,8 +75,7 @@ def test_two_runs_of_one_training_do_not_wait_for_each_other(tmp_path: Path, cap
 def test_what_is_cached_does_not_wait_for_the_gpu(tmp_path: Path):
     with session(opened(tmp_path)):
         made = learn(config=StageConfig())
-    with (tmp_path / ".locks" / "gpu").open("w") as another:
-        fcntl.flock(another, fcntl.LOCK_EX)
+    with gpu_slot(Resources(device="cuda")):
         thread, found = in_thread(tmp_path, lambda: learn(config=StageConfig()))
         thread.join(20)
         assert found == [made]
@@ -86,3 +86,15 @@ def test_every_stage_that_can_start_a_program_says_so():
     stages = [getattr(import_module(f"tasks.{path.stem}"), path.stem) for path in starting]
     assert len(stages) >= 9
     assert [each.name for each in stages if not (isinstance(each, Stage) and each.launches)] == []
+
+
+def test_two_stores_of_one_machine_share_its_gpu(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    with gpu_slot(Resources(device="cuda")):
+        thread, found = in_thread(tmp_path / "another home", lambda: learn(config=StageConfig()))
+        said = ""
+        while thread.is_alive() and "waiting for the GPU" not in said:
+            thread.join(0.02)
+            said += capfd.readouterr().err
+        assert found == []
+    thread.join(20)
+    assert len(found) == 1

@@ -1,6 +1,7 @@
 """Calls at the same time: how the machine is shared, in which order results come, and what an interruption stops."""
 
 import fcntl
+import os
 import signal
 import subprocess
 import sys
@@ -58,22 +59,31 @@ def test_a_plan_and_a_machine_for_one_make_them_one_after_another_with_all_threa
 
 
 @pytest.mark.parametrize("trainings", [1, 2])
-def test_the_gpu_is_held_before_any_call_begins_and_shared_by_all(tmp_path: Path, trainings: int):
+def test_the_gpu_is_held_before_any_call_begins_and_shared_by_all(
+    tmp_path: Path, trainings: int, monkeypatch: pytest.MonkeyPatch
+):
     """However many at once: a stage of these calls takes its address inside, in one order in all runs of them."""
-    lock = tmp_path / ".locks" / "gpu"
+    monkeypatch.setattr("tasks.gpu_slot.LOCKS", tmp_path)
+    monkeypatch.setattr("tasks.gpu_slot.gpus", lambda resources: [0])
+
+    def lock() -> None:
+        other = os.open(tmp_path / "gristmill-gpu-0", os.O_RDONLY)
+        try:
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(other)
 
     def call() -> bool:
-        with lock.open("w") as other, pytest.raises(BlockingIOError):
-            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with gpu_slot(tmp_path, current_session().resources):  # as a stage does
+        with pytest.raises(BlockingIOError):
+            lock()
+        with gpu_slot(current_session().resources):  # as a stage does
             return True
 
     here = opened(tmp_path, trainings=trainings)
     here.resources = here.resources.model_copy(update={"device": "cuda"})
     with session(here):
         assert together({"a": call, "b": call}) == {"a": True, "b": True}
-    with lock.open("w") as other:
-        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    lock()
 
 
 def test_a_failure_stops_the_programs_of_the_others_and_starts_no_more(tmp_path: Path):
