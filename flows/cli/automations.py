@@ -11,7 +11,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -106,7 +106,7 @@ def _notifications(webhook: UUID) -> "Iterator[AutomationCore]":
     run = '{"text": {{ (flow_run.name ~ " " ~ flow_run.state.name ~ ": " ~ (flow_run.state.message or "")) | tojson }}}'
     failures = {"prefect.flow-run.Failed", "prefect.flow-run.TimedOut", "prefect.flow-run.Crashed"}
     waits = _sentence("passed the gate and waits for approval")
-    told = (
+    told: tuple[tuple[set[str], dict[str, Any], str], ...] = (
         (failures, {"match": _RUNS, "match_related": _OURS}, run),
         # these are events of our own
         ({"gristmill.champion.moved"}, {}, _sentence("is champion now")),
