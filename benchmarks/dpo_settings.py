@@ -36,6 +36,7 @@ VALIDATION = 0.6  # prompts from .4 to .6
 SETTINGS: dict[str, dict[str, Any]] = {
     "small_step": {"pairs": 198, "lr": 2e-4},
     "wide_step": {"pairs": 198, "lr": 5e-4},
+    "all_weights": {"pairs": 198, "lr": 5e-6, "adapter": None},
     "chosen_too": {"pairs": 198, "lr": 3e-4, "chosen_nll_weight": 1.0},
     "more_pairs": {"pairs": 396, "lr": 2e-4},
     "more_pairs_chosen_too": {"pairs": 396, "lr": 3e-4, "chosen_nll_weight": 1.0},
@@ -68,15 +69,8 @@ def main() -> None:
 
 def _tried(arguments: argparse.Namespace, setting: dict[str, Any], folder: Path) -> dict[str, Any]:
     training = {name: value for name, value in setting.items() if name != "pairs"}
-    config = DpoConfig(
-        data=_pairs(arguments.data, folder, train=setting["pairs"]),
-        adapter=Adapter(),
-        batch_rows=8,
-        micro_rows=8,
-        precision="bf16",
-        seed=arguments.seed,
-        **training,
-    )
+    shared = {"adapter": Adapter(), "batch_rows": 8, "micro_rows": 8, "precision": "bf16", "seed": arguments.seed}
+    config = DpoConfig(data=_pairs(arguments.data, folder, train=setting["pairs"]), **shared | training)
     report = run_dpo(arguments.model, None, None, folder, config, Resources(threads=1, device="cpu"))
     return {
         "reward_accuracy": report.metrics["held_out_reward_accuracy"],
