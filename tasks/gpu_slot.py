@@ -19,8 +19,8 @@ from gristmill.schema import Resources
 
 LIMIT = "gpu"
 NVIDIA = Path("/dev/nvidiactl")
-LOCKS = Path("/tmp")
-"""A fixed folder: TMPDIR may be another one for each job."""
+LOCKS = Path("/tmp")  # nosec B108
+"""Fixed: TMPDIR may be another one for each job. Only empty folders are made there, and no link is followed."""
 
 _held: ContextVar[bool] = ContextVar("gpu_slot", default=False)
 
