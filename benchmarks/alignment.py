@@ -222,7 +222,7 @@ def _config(arm: str, rows: Path, seed: int) -> OnlineConfig:
     right: list[Any] = [ExactReward(), PatternReward(pattern=r"\d+", weight=0.1)]
     control = arm == "random_reward"
     return (PpoConfig if arm == "ppo" else GrpoConfig)(
-        prompts=JsonlPrompts(path=rows, prompt="{sum}", reference="{result}"),
+        prompts=JsonlPrompts(path=rows, prompt="{sum}", reference="{result}", held_out=0.1),
         chat=False,
         few_shot=2,
         stop="\n",

@@ -38,8 +38,8 @@ def main() -> None:
         lines = ({**row, "question": row["sum"].removesuffix(" = ")} for row in sums())
         rows.write_text("".join(json.dumps(line) + "\n" for line in lines))
         asked: dict[str, Any] = {"held_out_prompts": arguments.prompts, "right": NumberReward(), "choose": ["majority"]}
-        sums_alone = JsonlPrompts(path=rows, prompt="{sum}", reference="{result}")
-        questions = JsonlPrompts(path=rows, prompt="What is {question}?", reference="{result}")
+        sums_alone = JsonlPrompts(path=rows, prompt="{sum}", reference="{result}", held_out=0.1)
+        questions = JsonlPrompts(path=rows, prompt="What is {question}?", reference="{result}", held_out=0.1)
         runs = {
             "samples": TestTimeConfig(prompts=sums_alone, chat=False, few_shot=2, stop="\n", max_new_tokens=6, **asked),
             "thinking": TestTimeConfig(
