@@ -1,7 +1,8 @@
 """Means with 95 % intervals by bootstrap over items; differences are paired, item by item."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -36,18 +37,7 @@ def mean_interval(values: ArrayLike, *, seed: int = 0) -> Interval:
     mean = float(sample.mean())
     if (sample == sample[0]).all():
         return Interval(mean, mean, mean)
-    from scipy.stats import bootstrap  # a second of import, for the stages that measure
-
-    found = bootstrap(
-        (sample,),
-        np.mean,
-        n_resamples=RESAMPLES,
-        batch=500,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return Interval(mean, float(found.low), float(found.high))
+    return Interval(mean, *_bootstrap((sample,), np.mean, seed=seed))
 
 
 def paired_difference(after: ArrayLike, before: ArrayLike, *, seed: int = 0) -> Interval:
@@ -70,12 +60,19 @@ def ratio_interval(numerators: ArrayLike, denominators: ArrayLike, *, seed: int 
     ratio = float(above.sum() / below.sum())
     if (above * below[0] == above[0] * below).all():
         return Interval(ratio, ratio, ratio)
-    from scipy.stats import bootstrap
+    return Interval(
+        ratio, *_bootstrap((above, below), lambda x, y, axis=-1: x.sum(axis=axis) / y.sum(axis=axis), seed=seed)
+    )
+
+
+def _bootstrap(samples: tuple[np.ndarray, ...], statistic: Callable[..., Any], *, seed: int) -> tuple[float, float]:
+    """Ends of the percentile interval; items of several samples are resampled together. statistic: takes an `axis`."""
+    from scipy.stats import bootstrap  # a second of import, for the stages that measure
 
     found = bootstrap(
-        (above, below),
-        lambda x, y, axis=-1: x.sum(axis=axis) / y.sum(axis=axis),
-        paired=True,
+        samples,
+        statistic,
+        paired=len(samples) > 1,
         vectorized=True,
         n_resamples=RESAMPLES,
         batch=500,
@@ -83,7 +80,7 @@ def ratio_interval(numerators: ArrayLike, denominators: ArrayLike, *, seed: int 
         method="percentile",
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return Interval(ratio, float(found.low), float(found.high))
+    return float(found.low), float(found.high)
 
 
 def per_token(nats: ArrayLike, tokens: Sequence[int]) -> np.ndarray:
