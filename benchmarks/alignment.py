@@ -11,7 +11,7 @@ Runs whose rows stand in FILE already are not made again. CPU-seconds of one see
 that became likelier. `reward_model`: LoRA on preference pairs (rasbt); before: accuracy of the rule that looks at
 length alone. `dpo`: LoRA on the same pairs; before, after: share of pairs whose chosen answer is likelier per token;
 `reward_accuracy`: share whose chosen answer gained more. `dpo_hh`: the same on pairs of HH-RLHF about harm, those of at
-most 128 tokens with their prompt; not with `quickstart`.
+most --hh-tokens tokens with their prompt; not with `quickstart`.
 
 `grpo`, `ppo`: sums of two numbers below 100, greedy answers. The prompt shows two solved sums.
 A reward of 1 for the right number and .1 for digits alone, so that learning the format and learning to add are told
@@ -26,6 +26,7 @@ import os
 import random
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,8 @@ from gristmill.schema import Resources
 
 ONLINE = ("grpo", "ppo", "random_reward")
 ARMS = ("sft", "reward_model", "dpo", "dpo_hh", *ONLINE)
-CPU = Resources(threads=1, device="cpu")
 SUMS = 1200
 HELD_OUT = 96
-PAIRS = 320
 
 
 def main() -> None:
@@ -80,7 +79,7 @@ def main() -> None:
             out = Path(folder) / f"{arm}-{seed}"
             out.mkdir()
             started = time.process_time()
-            found = quickstart.run(arm, out, seed) if quickstart else RUNS[arm](model, out, arguments.data, arm, seed)
+            found = quickstart.run(arm, out, seed) if quickstart else RUNS[arm](model, out, arguments, arm, seed)
             done.append({"arm": arm, "seed": seed, **found, "cpu_s": time.process_time() - started})
             with arguments.results.open("a") as file:
                 file.write(json.dumps(done[-1]) + "\n")
@@ -105,9 +104,9 @@ def _model(name: str, folder: Path) -> Path:
     return folder
 
 
-def _sft(model: Path, out: Path, data: Path, arm: str, seed: int) -> dict[str, Any]:
+def _sft(model: Path, out: Path, asked: argparse.Namespace, arm: str, seed: int) -> dict[str, Any]:
     config = SftConfig(
-        data=FileRows(paths=[str(data / "sft/rasbt_instruction.jsonl.gz")], license="Apache-2.0", held_out=0.1),
+        data=FileRows(paths=[str(asked.data / "sft/rasbt_instruction.jsonl.gz")], license="Apache-2.0", held_out=0.1),
         adapter=Adapter(),
         epochs=0.4,
         lr=5e-4,
@@ -116,7 +115,7 @@ def _sft(model: Path, out: Path, data: Path, arm: str, seed: int) -> dict[str, A
         precision="bf16",
         seed=seed,
     )
-    report = run_sft(model, None, out, config, CPU)
+    report = run_sft(model, None, out, config, _on(asked))
     found = report.metrics
     return {
         "before": found["held_out_nats_per_token_before"],
@@ -129,9 +128,9 @@ def _sft(model: Path, out: Path, data: Path, arm: str, seed: int) -> dict[str, A
     }
 
 
-def _reward_model(model: Path, out: Path, data: Path, arm: str, seed: int) -> dict[str, Any]:
+def _reward_model(model: Path, out: Path, asked: argparse.Namespace, arm: str, seed: int) -> dict[str, Any]:
     config = RewardModelConfig(
-        data=_pairs(data, out),
+        data=_pairs(asked, out),
         adapter=Adapter(),
         epochs=2,
         lr=5e-4,
@@ -140,7 +139,7 @@ def _reward_model(model: Path, out: Path, data: Path, arm: str, seed: int) -> di
         precision="bf16",
         seed=seed,
     )
-    report = run_reward_model(model, None, out, config, CPU)
+    report = run_reward_model(model, None, out, config, _on(asked))
     return {
         "before": report.metrics["length_baseline_accuracy"],
         "after": report.metrics["held_out_accuracy"],
@@ -151,18 +150,18 @@ def _reward_model(model: Path, out: Path, data: Path, arm: str, seed: int) -> di
     }
 
 
-def _dpo(model: Path, out: Path, data: Path, arm: str, seed: int) -> dict[str, Any]:
+def _dpo(model: Path, out: Path, asked: argparse.Namespace, arm: str, seed: int) -> dict[str, Any]:
     config = DpoConfig(
-        data=_pairs(data, out) if arm == "dpo" else _harmless_pairs(data),
+        data=_pairs(asked, out) if arm == "dpo" else _harmless_pairs(asked.data),
         adapter=Adapter(),
         lr=2e-4,
-        max_tokens=None if arm == "dpo" else 128,
+        max_tokens=None if arm == "dpo" else asked.hh_tokens,
         batch_rows=8,
         micro_rows=8,
         precision="bf16",
         seed=seed,
     )
-    report = run_dpo(model, None, None, out, config, CPU)
+    report = run_dpo(model, None, None, out, config, _on(asked))
     return {
         "before": report.metrics["held_out_preferred_before"],
         "after": report.metrics["held_out_preferred"],
@@ -175,10 +174,14 @@ def _dpo(model: Path, out: Path, data: Path, arm: str, seed: int) -> dict[str, A
     }
 
 
-def _pairs(data: Path, out: Path) -> FileRows:
-    """The first pairs of the file, two of five held out: a forward pass of all takes many minutes."""
-    with gzip.open(data / "preference/rasbt_preference.jsonl.gz", "rt") as file:
-        rows = [next(file) for _ in range(PAIRS)]
+def _on(asked: argparse.Namespace) -> Resources:
+    return Resources(threads=1, device=asked.device)
+
+
+def _pairs(asked: argparse.Namespace, out: Path) -> FileRows:
+    """The first pairs of the file, two of five held out: on a CPU a forward pass of all takes many minutes."""
+    with gzip.open(asked.data / "preference/rasbt_preference.jsonl.gz", "rt") as file:
+        rows = list(islice(file, asked.pairs))
     (out / "pairs.jsonl").write_text("".join(rows))
     return FileRows(paths=[str(out / "pairs.jsonl")], license="Apache-2.0", held_out=0.4)
 
@@ -187,10 +190,10 @@ def _harmless_pairs(data: Path) -> FileRows:
     return FileRows(paths=[str(data / "preference/hh_harmless_base.jsonl.gz")], license="MIT", held_out=0.4)
 
 
-def _online(model: Path, out: Path, data: Path, arm: str, seed: int) -> dict[str, Any]:
+def _online(model: Path, out: Path, asked: argparse.Namespace, arm: str, seed: int) -> dict[str, Any]:
     rows = out / "sums.jsonl"
     rows.write_text("".join(json.dumps(row) + "\n" for row in sums()))
-    report = run_online(model, None, None, out, _config(arm, rows, seed), CPU)
+    report = run_online(model, None, None, out, _config(arm, rows, seed), _on(asked))
     samples = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     value, name = (
         ("held_out_judge", "held_out_judge_change")
@@ -262,6 +265,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--model", required=True, help="smollm2, a folder of it, or quickstart")
     parser.add_argument("--run", type=Path, default=Path("artifacts/last_run.json"), help="of a whole quickstart")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the data sets")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda; the quickstart's arms run on the CPU alone")
+    parser.add_argument("--pairs", type=int, default=320, help="how many of rasbt's pairs, held-out ones included")
+    parser.add_argument("--hh-tokens", type=int, default=128, help="the longest pair of dpo_hh, with its prompt")
     parser.add_argument("--results", type=Path, required=True, help="JSON lines of finished runs; gone on with")
     parser.add_argument("--only", nargs="+", choices=ARMS, help="all, if not given")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])

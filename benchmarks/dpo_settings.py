@@ -38,7 +38,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "wide_step": {"pairs": 198, "lr": 5e-4},
     "all_weights": {"pairs": 198, "lr": 5e-6, "adapter": None},
     "chosen_too": {"pairs": 198, "lr": 3e-4, "chosen_nll_weight": 1.0},
+    "two_passes": {"pairs": 198, "lr": 2e-4, "epochs": 2},
     "more_pairs": {"pairs": 396, "lr": 2e-4},
+    "more_pairs_wide": {"pairs": 396, "lr": 5e-4},
+    "more_pairs_two_passes": {"pairs": 396, "lr": 2e-4, "epochs": 2},
     "more_pairs_chosen_too": {"pairs": 396, "lr": 3e-4, "chosen_nll_weight": 1.0},
 }
 
@@ -71,7 +74,7 @@ def _tried(arguments: argparse.Namespace, setting: dict[str, Any], folder: Path)
     training = {name: value for name, value in setting.items() if name != "pairs"}
     shared = {"adapter": Adapter(), "batch_rows": 8, "micro_rows": 8, "precision": "bf16", "seed": arguments.seed}
     config = DpoConfig(data=_pairs(arguments.data, folder, train=setting["pairs"]), **shared | training)
-    report = run_dpo(arguments.model, None, None, folder, config, Resources(threads=1, device="cpu"))
+    report = run_dpo(arguments.model, None, None, folder, config, Resources(threads=1, device=arguments.device))
     return {
         "reward_accuracy": report.metrics["held_out_reward_accuracy"],
         "reward_accuracy_ci_low": report.metrics["held_out_reward_accuracy_ci_low"],
@@ -103,6 +106,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, help="folder of SmolLM2-135M-Instruct")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the data sets")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--results", type=Path, required=True, help="JSON lines of settings tried; gone on with")
     parser.add_argument("--only", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--seed", type=int, default=0)

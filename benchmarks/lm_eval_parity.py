@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[f"{side}-{task}" for task in TASKS for side in SIDES])
     parser.add_argument("--limit", type=int, default=500, help="items a task; 0: all")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda with a --work of its own")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
@@ -74,7 +75,7 @@ def main() -> None:
         if not path.exists():
             side, _, task = step.partition("-")
             began = time.process_time()
-            found = SIDES[side](task, model, options.data, options.limit or None, work)
+            found = SIDES[side](task, model, options.data, options.limit or None, work, options.device)
             path.write_text(json.dumps({**found, "cpu_s": round(time.process_time() - began, 1)}) + "\n")
     print(json.dumps(summary(results)) if options.json else table(summary(results)))
 
@@ -93,7 +94,7 @@ def imported(work: Path) -> Path:
     return folder
 
 
-def ours(task: str, model: Path, data: Path, limit: int | None, work: Path) -> dict[str, Any]:
+def ours(task: str, model: Path, data: Path, limit: int | None, work: Path, device: str) -> dict[str, Any]:
     from gristmill.evaluate.config import EvaluateConfig
     from gristmill.evaluate.run import run_evaluate
     from gristmill.schema import Resources
@@ -105,19 +106,19 @@ def ours(task: str, model: Path, data: Path, limit: int | None, work: Path) -> d
     )
     out = work / "ours" / f"{task}-{limit or 'all'}"
     out.mkdir(parents=True, exist_ok=True)
-    report = run_evaluate(model, None, None, None, out, config, Resources(threads=1, device="cpu"))
+    report = run_evaluate(model, None, None, None, out, config, Resources(threads=1, device=device))
     numbers = {metric: report.metrics[f"{task}_{name}"] for metric, name in metrics.items()}
     interval = [report.metrics[f"{task}_accuracy_ci_{side}"] for side in ("low", "high")]
     return {"n": int(report.metrics[f"{task}_n"]), **numbers, "acc_ci": interval}
 
 
-def lm_eval(task: str, model: Path, data: Path, limit: int | None, work: Path) -> dict[str, Any]:
+def lm_eval(task: str, model: Path, data: Path, limit: int | None, work: Path, device: str) -> dict[str, Any]:
     import torch
     from lm_eval import evaluator
     from lm_eval.tasks import TaskManager
 
     from gristmill.evaluate.harness_items import drawn
-    from gristmill.evaluate.harness_model import ROWS_PER_BATCH
+    from gristmill.evaluate.harness_model import rows_per_batch
     from gristmill.jsonl import read_jsonl
 
     torch.set_num_threads(1)
@@ -147,8 +148,8 @@ def lm_eval(task: str, model: Path, data: Path, limit: int | None, work: Path) -
         model_args={"pretrained": str(model), "dtype": "float32"},
         tasks=[f"{name}_local"],
         task_manager=TaskManager(include_path=str(tasks)),
-        batch_size=ROWS_PER_BATCH,
-        device="cpu",
+        batch_size=rows_per_batch(torch.device(device)),
+        device=device,
         bootstrap_iters=0,
     )
     numbers = found["results"][f"{name}_local"]

@@ -11,6 +11,8 @@ equal rewards.
 `samples_per_cpu_s`: medians over rounds. `ratio_trl`: the median of the rounds' ratios, with the smallest and largest.
 `seconds`: CPU-seconds of a round's median, apart for sampling with rewards and for learning.
 
+`--device cuda`: both on the GPU, seconds are the wall's with the GPU's work finished, and the keys still say `cpu`.
+
 TRL has what its documentation offers for transformers on a CPU: its own batched generation with a cache, no reference
 model, no gradient checkpointing, no vLLM. `--trl-rows`: answers of its forward passes in learning.
 """
@@ -31,7 +33,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, TrainerCallback
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
 from gristmill.align.online.config import GrpoConfig, RandomReward
 from gristmill.align.online.learner import Learner
@@ -90,7 +92,7 @@ def ours(arguments: argparse.Namespace, texts: list[str]) -> Callable[[], Second
         lr=LR,
         chat=False,
     )
-    policy, tokenizer = _loaded(arguments.model)
+    policy, tokenizer = _loaded(arguments.model, arguments.device)
     prompts = [Prompt(str(n), text, ids=tuple(tokenizer(text)["input_ids"])) for n, text in enumerate(texts)]
     rewarded = Rewards(config.rewards, max_new_tokens=arguments.tokens, seed=0)
     learner = Learner(policy, policy, config)  # kl_coef 0: the reference is not asked
@@ -98,7 +100,7 @@ def ours(arguments: argparse.Namespace, texts: list[str]) -> Callable[[], Second
 
     def one_round() -> Seconds:
         number = next(rounds)
-        started = time.process_time()
+        started = _seconds()
         answers = sample(
             policy,
             tokenizer,
@@ -109,10 +111,10 @@ def ours(arguments: argparse.Namespace, texts: list[str]) -> Callable[[], Second
             endings=Endings(frozenset(), None),
             seed=number,
         )
-        rewards = torch.from_numpy(rewarded(answers)[0])
-        sampled = time.process_time()
+        rewards = torch.from_numpy(rewarded(answers)[0]).to(policy.device)
+        sampled = _seconds()
         learner.learn(answers, rewards, lr_share=1.0, measure_kl=False)
-        return Seconds(sampled - started, time.process_time() - sampled)
+        return Seconds(sampled - started, _seconds() - sampled)
 
     return one_round
 
@@ -122,7 +124,7 @@ def trls(arguments: argparse.Namespace, texts: list[str], *, between: Callable[[
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
-    policy, tokenizer = _loaded(arguments.model)
+    policy, tokenizer = _loaded(arguments.model, arguments.device)
     rounds: list[Seconds] = []
     noise = random.Random(0)
 
@@ -133,9 +135,9 @@ def trls(arguments: argparse.Namespace, texts: list[str], *, between: Callable[[
         sampling = 0.0
 
         def _generate_and_score_completions(self, inputs: Any) -> Any:
-            started = time.process_time()
+            started = _seconds()
             found = super()._generate_and_score_completions(inputs)
-            self.sampling += time.process_time() - started
+            self.sampling += _seconds() - started
             return found
 
     class Clock(TrainerCallback):
@@ -143,10 +145,10 @@ def trls(arguments: argparse.Namespace, texts: list[str], *, between: Callable[[
 
         def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             trainer.sampling = 0.0
-            self.started = time.process_time()
+            self.started = _seconds()
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            whole = time.process_time() - self.started
+            whole = _seconds() - self.started
             rounds.append(Seconds(trainer.sampling, whole - trainer.sampling))
             between()
 
@@ -164,7 +166,7 @@ def trls(arguments: argparse.Namespace, texts: list[str], *, between: Callable[[
             beta=0.0,
             loss_type="grpo",
             bf16=False,
-            use_cpu=True,
+            use_cpu=arguments.device == "cpu",
             gradient_checkpointing=False,
             shuffle_dataset=False,
             # no token ends an answer on either side
@@ -206,14 +208,23 @@ def _found(arguments: argparse.Namespace, our_rounds: list[Seconds], their_round
     }
 
 
-def _loaded(folder: Path) -> tuple[PreTrainedModel, Any]:
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+def _seconds() -> float:
+    """Of this process's CPU; once the GPU is in use, the wall's."""
+    if not torch.cuda.is_initialized():
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def _loaded(folder: Path, device: str) -> tuple[Any, Any]:
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).to(device)
     return model, AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, help="folder of the model")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--prompts", type=int, default=4, help="prompts of a round")
     parser.add_argument("--group", type=int, default=8, help="answers to a prompt")
     parser.add_argument("--shots", type=int, default=8, help="solved sums before each")

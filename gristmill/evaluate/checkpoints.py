@@ -1,5 +1,6 @@
 """Model folders, loaded for measuring or training, and the process made ready for that."""
 
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from gristmill.schema import Resources
 
 
 def prepare_process(resources: Resources) -> torch.device:
-    """Silence what would drown the progress, set threads, and return the device to compute on."""
+    """Silence what would drown the progress, set threads, and return the device to compute on: a GPU that computes the
+    same bits every time, as far as its kernels can."""
     warnings.filterwarnings("ignore", category=FutureWarning)  # TRL 1.16 still says gradient_checkpointing
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
@@ -29,6 +31,11 @@ def prepare_process(resources: Resources) -> torch.device:
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     if wanted.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"resources.device={wanted} but torch finds no CUDA device here; use auto or cpu")
+    if wanted.startswith("cuda"):
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is not deterministic without it
+        # only warned of: a float cumsum, by which tokens are drawn, has no such kernel
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
     return torch.device(wanted)
 
 

@@ -11,7 +11,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from gristmill.progress import Bar
 
-ROWS_PER_BATCH = 8
+CPU_ROWS_PER_BATCH = 8
+GPU_ROWS_PER_BATCH = 64
 HFLM: Any = huggingface.HFLM  # the decorator that registers it hides its type
 
 
@@ -31,7 +32,7 @@ class MeasuredLM(HFLM):
         bar: Bar,
     ) -> None:
         logging.getLogger("lm_eval").setLevel(logging.ERROR)  # says at length that a loaded model was given
-        super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=ROWS_PER_BATCH)
+        super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=rows_per_batch(model.device))
         self._prefix: Literal["tokenizer", "always"] = prefix
         self._bar = bar
         self.truncated = 0
@@ -81,3 +82,8 @@ class MeasuredLM(HFLM):
         ids = super()._model_generate(context, *args, **kwargs)
         self._bar.advance(len(context))
         return ids
+
+
+def rows_per_batch(device: torch.device) -> int:
+    """Prompts that a forward pass reads together."""
+    return CPU_ROWS_PER_BATCH if device.type == "cpu" else GPU_ROWS_PER_BATCH
