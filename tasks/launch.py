@@ -153,6 +153,7 @@ def torchrun(resources: Resources, node: int) -> list[str]:
 def _stop(process: subprocess.Popen[str]) -> None:
     """SIGTERM, a grace period for a checkpoint, then SIGKILL of everything that was started and still runs.
 
+    The program alone is asked: without its helpers, such as those that compile, it could not take its last step.
     torchrun gives each of its processes a group of its own, and would kill them 30 s after a SIGTERM of its own: they
     are asked directly, and it ends when they have.
     """
@@ -161,8 +162,7 @@ def _stop(process: subprocess.Popen[str]) -> None:
         for child in started:
             _send(child, signal.SIGTERM)
     else:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
+        process.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(GRACE_S)
     for child in {*started, *_descendants(process.pid)}:

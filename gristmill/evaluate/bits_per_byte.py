@@ -19,7 +19,8 @@ from gristmill.tokens.groups import RowGroups
 from gristmill.tokens.masking import Masking
 from gristmill.tokens.reader import TokenShards
 
-LOGITS_PER_BATCH = 2**25  # 128 MiB in float32
+CPU_LOGITS_PER_BATCH = 2**25  # 128 MiB in float32
+GPU_LOGITS_PER_BATCH = 2**29
 NOT_TEXT = -100
 Examples = Callable[[Tensor, Sequence[int]], tuple[Tensor, Tensor]]
 """Rows [n, T] and their numbers [n] → inputs and targets, of one shape; a target that does not count is NOT_TEXT."""
@@ -43,6 +44,11 @@ def masked_tokens(masking: Masking) -> Examples:
 def bits_per_byte(model: PreTrainedModel, shards: TokenShards, split: str) -> float:
     """Bits per byte of a model on all rows of a split of token shards, on the model's device and in its precision."""
     return bits_of(*nats_and_bytes(model, shards, split, rows=range(shards.rows(split))))
+
+
+def logits_per_batch(device: torch.device) -> int:
+    """Logits of a forward pass that measures: what fits beside the model, and is quick."""
+    return CPU_LOGITS_PER_BATCH if device.type == "cpu" else GPU_LOGITS_PER_BATCH
 
 
 def bits_of(nats: float, text_bytes: float) -> float:
@@ -105,7 +111,7 @@ def sums_by_group(
     """float64 [groups + 1, 2]: nats and bytes as of `nats_and_bytes`, one row for each of `groups.names`, the last for
     tokens of none of them."""
     token_bytes = torch.from_numpy(shards.token_bytes.astype("int64"))
-    rows_per_batch = max(1, LOGITS_PER_BATCH // (shards.meta["seq_len"] * model.config.vocab_size))
+    rows_per_batch = max(1, logits_per_batch(model.device) // (shards.meta["seq_len"] * model.config.vocab_size))
     sums = np.zeros((len(groups.names) + 1 if groups else 1, 2))
     was_training = model.training
     model.eval()

@@ -32,7 +32,14 @@ class MeasuredLM(HFLM):
         bar: Bar,
     ) -> None:
         logging.getLogger("lm_eval").setLevel(logging.ERROR)  # says at length that a loaded model was given
-        super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=rows_per_batch(model.device))
+        kind = model.device.type
+        narrow = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        super().__init__(
+            pretrained=model,
+            tokenizer=tokenizer,
+            batch_size=rows_per_batch(model.device),
+            mixed_precision_dtype=narrow,  # without it HFLM leaves the autocast it is called in
+        )
         self._prefix: Literal["tokenizer", "always"] = prefix
         self._bar = bar
         self.truncated = 0

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from gristmill.evaluate.bits_per_byte import logits_per_batch
 from gristmill.evaluate.branches import Branches
 from gristmill.model.onednn import onednn_linears
 from gristmill.progress import Bar
 
 CPU_TOKENS_PER_BATCH = 1024  # larger ones leave the cache: a quarter slower
 GPU_TOKENS_PER_BATCH = 32_768
-LOGITS_PER_BATCH = 2**25  # 128 MiB in float32
 
 
 @torch.no_grad()
@@ -40,7 +40,7 @@ def completion_logps(
 
 def _tokens_per_batch(model: PreTrainedModel) -> int:
     wanted = CPU_TOKENS_PER_BATCH if model.device.type == "cpu" else GPU_TOKENS_PER_BATCH
-    return min(wanted, LOGITS_PER_BATCH // model.config.get_text_config().vocab_size)
+    return min(wanted, logits_per_batch(model.device) // model.config.get_text_config().vocab_size)
 
 
 def _batches(branches: Sequence[Branches], *, max_tokens: int) -> list[list[int]]:

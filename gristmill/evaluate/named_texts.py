@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from gristmill.evaluate.bits_per_byte import LOGITS_PER_BATCH, NOT_TEXT, nats_of_targets
+from gristmill.evaluate.bits_per_byte import NOT_TEXT, logits_per_batch, nats_of_targets
 from gristmill.evaluate.harness_items import drawn
 from gristmill.evaluate.multiple_choice import prompt_tokens
 from gristmill.evaluate.named_texts_config import NamedText
@@ -141,7 +141,8 @@ def _measure(
     with progress(f"evaluate: bits per byte, {name}", total=len(pieces), unit="pieces") as bar:
         while pieces:
             longest = len(pieces[-1][1])
-            batch = pieces[-max(1, LOGITS_PER_BATCH // (longest * model.config.get_text_config().vocab_size)) :]
+            logits = longest * model.config.get_text_config().vocab_size
+            batch = pieces[-max(1, logits_per_batch(model.device) // logits) :]
             del pieces[-len(batch) :]
             padded = torch.tensor([piece + [0] * (longest - len(piece)) for _, piece, _ in batch])
             targets = torch.tensor(

@@ -46,7 +46,8 @@ class Sampler:
                 logits_BV = keep_top_k(logits_BV, sampling.top_k)
             if sampling.top_p < 1:
                 logits_BV = keep_top_p(logits_BV, sampling.top_p)
-            next_B = draw(logits_BV, self._uniform_BT[:, self._step].to(logits_BV.device))
+            self._uniform_BT = self._uniform_BT.to(logits_BV.device)
+            next_B = draw(logits_BV, self._uniform_BT[:, self._step])
         if self._used_BV is not None:
             self._used_BV.scatter_(1, next_B[:, None], True)
         self._step += 1
@@ -55,7 +56,7 @@ class Sampler:
     def keep(self, rows: Tensor) -> None:
         """Go on with these rows only."""
         if self._uniform_BT is not None:
-            self._uniform_BT = self._uniform_BT[rows.cpu()]
+            self._uniform_BT = self._uniform_BT[rows]
         if self._used_BV is not None:
             self._used_BV = self._used_BV[rows]
 

@@ -17,6 +17,10 @@ from torch import Tensor, nn
 def onednn_linears(model: nn.Module) -> Iterator[None]:
     """Inside, the model's `nn.Linear` layers go through oneDNN, forward and backward, where their input is float32 on
     the CPU and autocast is off; everything else is as before. Inside of it once more, nothing changes."""
+    first = next(model.parameters(), None)
+    if first is None or first.device.type != "cpu":
+        yield
+        return
     linears = [layer for layer in model.modules() if type(layer) is nn.Linear and _applies(layer.weight)]
     layers = [layer for layer in linears if "forward" not in vars(layer)]
     for layer in layers:

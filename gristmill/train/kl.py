@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from gristmill.train.loss import CPU_BLOCK_ROWS
+from gristmill.train.loss import CPU_BLOCK_ROWS, GPU_BLOCK_ROWS
 
 
 class StartModel:
@@ -51,7 +51,8 @@ def comparable(inputs_BT: Tensor, targets_BT: Tensor, *, bos_id: int, own_tokens
 def summed_kl(logits_NV: Tensor, start_NV: Tensor, counted_N: Tensor, *, own_tokens: int) -> Tensor:
     """Σ KL(start ‖ model) in nats, in float32, over the predictions that count. Gradients reach `logits_NV`."""
     total = torch.zeros((), dtype=torch.float32, device=logits_NV.device)
-    for block in counted_N.nonzero().squeeze(1).split(CPU_BLOCK_ROWS):
+    block_rows = CPU_BLOCK_ROWS if logits_NV.device.type == "cpu" else GPU_BLOCK_ROWS
+    for block in counted_N.nonzero().squeeze(1).split(block_rows):
         mine = logits_NV[block, :own_tokens].float().log_softmax(dim=1)
         theirs = start_NV[block, :own_tokens].float().log_softmax(dim=1)
         total = total + torch.nn.functional.kl_div(mine, theirs, reduction="sum", log_target=True)

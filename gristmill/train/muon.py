@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Placement, Replicate, Shard
 
+GPU_MATRICES = 16  # of one shape, orthogonalized together: a small one alone leaves a GPU waiting for the next kernel
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
 EPS = 1e-7
@@ -58,16 +59,17 @@ class Muon(torch.optim.Optimizer):
                     local.add_(direction, alpha=-group["lr"] * math.sqrt(max(1, rows / columns)))
 
     def _together(self, weights: list[Tensor]) -> list[list[Tensor]]:
-        """Weights to orthogonalize at a time: matrices of one shape, one for each process that shares the work. What
-        one process has by itself, and a stack of matrices, goes alone."""
+        """Weights to orthogonalize at a time: matrices of one shape, one for each process that shares the work, or
+        some on a GPU alone. What one process has by itself on a CPU, and a stack of matrices, goes alone."""
         batches: list[list[Tensor]] = []
         filling: dict[torch.Size, list[Tensor]] = {}
         for weight in weights:
             mesh, _ = self._layout(weight)
-            if mesh is None or weight.ndim == 3:
+            together = mesh.size(-1) if mesh else GPU_MATRICES if weight.is_cuda else 1
+            if together == 1 or weight.ndim == 3:
                 batches.append([weight])
                 continue
-            if len(filling.get(weight.shape, ())) in (0, mesh.size(-1)):
+            if len(filling.get(weight.shape, ())) in (0, together):
                 filling[weight.shape] = []
                 batches.append(filling[weight.shape])
             filling[weight.shape].append(weight)
@@ -86,8 +88,10 @@ class Muon(torch.optim.Optimizer):
     def _orthogonalized(self, weights: list[Tensor], directions: list[Tensor]) -> Iterable[Tensor]:
         """This process's part of each direction's orthogonal matrix."""
         mesh, placements = self._layout(weights[0])
+        if mesh is None and len(directions) > 1:
+            return orthogonalize(torch.stack(directions), self._precision)
         if mesh is None:
-            return [orthogonalize(direction, self._precision) for direction in directions]
+            return [orthogonalize(directions[0], self._precision)]
         if weights[0].ndim == 3:
             return [self._shared(directions[0], mesh, placements, weights[0].shape, batched=True)]
         rows_second = [Shard(1) if isinstance(place, Shard) else place for place in placements]

@@ -50,7 +50,10 @@ class Optimizers:
         else:
             decay = settled(config.weight_decay)
             adamw.append({"params": of_role["matrix"], "lr": config.lr_matrix_adamw, "weight_decay": decay})
-        self._optimizers["adamw"] = torch.optim.AdamW(adamw, betas=(config.beta1, config.beta2), eps=ADAM_EPS)
+        fused = True if next(iter(self._names)).is_cuda else None
+        self._optimizers["adamw"] = torch.optim.AdamW(
+            adamw, betas=(config.beta1, config.beta2), eps=ADAM_EPS, fused=fused
+        )
         self._beside_embeddings = [*of_role["matrix"], *of_role["norm"]]
         for group in self._groups():
             group["full_lr"] = group["lr"]

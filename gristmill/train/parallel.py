@@ -50,8 +50,10 @@ class ParallelModel:
         if resources.activation_checkpointing:
             model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
         if compiled:
-            for layer in layers:  # all layers share one compilation
-                layer.compile()
+            # all layers share one compilation; a shape has its own, whatever shapes this process saw before it: a run
+            # that is resumed then computes with the kernels of one that was not
+            for layer in layers:
+                layer.compile(dynamic=False)
         if self.is_sharded:
             for module in (*layers, model):
                 fully_shard(module, mesh=self.mesh)

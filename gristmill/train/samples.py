@@ -40,5 +40,6 @@ def _continued(
         do_sample=False, max_new_tokens=min(max_tokens, room), eos_token_id=eos_id, pad_token_id=eos_id
     )
     inputs = torch.tensor([ids], device=model.device)
-    output = model.generate(inputs, attention_mask=torch.ones_like(inputs), generation_config=config)  # pyright: ignore
+    with torch.compiler.set_stance("force_eager"):  # each length would be a compilation
+        output = model.generate(inputs, attention_mask=torch.ones_like(inputs), generation_config=config)  # pyright: ignore
     return tokenizer.decode(output[0, len(ids) :].tolist(), skip_special_tokens=True)

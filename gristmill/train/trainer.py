@@ -251,22 +251,22 @@ class Trainer:
         with self.telemetry.waiting_for_data():
             rows = self.data.read(step)
             inputs, targets = self.objective.examples(rows, numbers=self.data.my_row_indices(step), step=step)
+        with self.telemetry.computing():  # copies to a GPU wait for what it still does
             pieces = list(self._micro_batches(inputs, targets, step))
-        with self.telemetry.computing():
             read, tokens, text_bytes = self.ranks.sum(
                 (rows[:, 1:] != self.pad_id).sum().item(),
                 (targets != IGNORED).sum().item(),
                 batch_bytes(targets, self.token_bytes),
             )
             step_loss = self.objective.begin_step(self._output, pieces, sum_over_ranks=self.ranks.sum)
-            nats = 0.0
+            all_nats = torch.zeros((), dtype=torch.float64, device=self.ranks.device)
             for place, piece in enumerate(pieces, start=1):
                 with self.parallel.exchanging_gradients(last=place == len(pieces)):
                     total, piece_nats = step_loss.of(*piece)
                     # the exchange averages gradients over processes; times their number it is the sum over all tokens
                     (total * (self.ranks.world / tokens)).backward()
-                nats += piece_nats.item()
-            (nats,) = self.ranks.sum(nats)
+                all_nats += piece_nats.detach()
+            (nats,) = self.ranks.sum(all_nats.item())
             loss = nats / tokens
             norms = role_norms(self.model) if with_roles else {}
             if step < self.config.embeddings_first_steps:
@@ -309,16 +309,17 @@ class Trainer:
         """
         total, world = self.shards.rows("validation"), self.ranks.world
         rows = range(self.ranks.rank, -(-total // world) * world, world)
-        mine = sums_by_group(
-            self.model,
-            self.shards,
-            "validation",
-            rows=[row % total for row in rows],
-            groups=self.groups,
-            examples=self.objective.validation_examples,
-            counted=len([row for row in rows if row < total]),
-            documents_apart=self.config.document_masking,
-        )
+        with torch.compiler.set_stance("force_eager"):  # the last rows are a shape of their own
+            mine = sums_by_group(
+                self.model,
+                self.shards,
+                "validation",
+                rows=[row % total for row in rows],
+                groups=self.groups,
+                examples=self.objective.validation_examples,
+                counted=len([row for row in rows if row < total]),
+                documents_apart=self.config.document_masking,
+            )
         sums = np.reshape(self.ranks.sum(*mine.ravel().tolist()), mine.shape)
         return bits_by_group(sums, self.groups, metric=self.objective.metric)
 

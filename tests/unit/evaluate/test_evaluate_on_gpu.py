@@ -1,6 +1,7 @@
 """A model is measured on a GPU as on the CPU. `pytest -m gpu`; skipped where there is no GPU."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -35,8 +36,8 @@ def test_a_seed_draws_what_it_draws_on_the_cpu(tiny_model: Path, sampling: Sampl
     prompts = [[0, 2, 9, 40], [0, 7], [0, 7], [0, 50, 51, 52, 53]]
     found = []
     for device in ("cpu", "cuda"):
-        model = AutoModelForCausalLM.from_pretrained(tiny_model).to(device)
-        asked = {"max_new_tokens": 24, "stop_ids": (3,), "sampling": sampling, "seeds": [1, 2, 3, 4]}
+        model: Any = AutoModelForCausalLM.from_pretrained(tiny_model).to(device)
+        asked: dict[str, Any] = {"max_new_tokens": 24, "stop_ids": (3,), "sampling": sampling, "seeds": [1, 2, 3, 4]}
         found.append(answers(model, prompts, **asked))
     assert found[0] == found[1]
 
