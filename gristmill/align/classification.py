@@ -124,18 +124,20 @@ def _load(folder: Path, device: Any, classes: list[str], *, seed: int, quantizat
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    from gristmill.evaluate.checkpoints import placed
+    from gristmill.evaluate.checkpoints import placed_later
 
     torch.manual_seed(seed)  # of the new head
-    model = AutoModelForSequenceClassification.from_pretrained(
+    model: Any = AutoModelForSequenceClassification.from_pretrained(
         folder,
         num_labels=len(classes),
         id2label=dict(enumerate(classes)),
         label2id={name: number for number, name in enumerate(classes)},
         dtype=torch.float32,
         local_files_only=True,
-        **placed(device, quantization),
+        **placed_later(device, quantization),
     )
+    if quantization is None:
+        model.to(device)
     model.config.pad_token_id = _tokenizer(folder).pad_token_id
     return model
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -11,7 +12,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from gristmill.evaluate.checkpoints import load_tokenizer, placed
+from gristmill.evaluate.checkpoints import load_tokenizer, placed_later
 
 ROWS_PER_BATCH = 64
 
@@ -22,9 +23,11 @@ def load_reward_model(
     """A reward model in float32 and its tokenizer. From a language model's folder it gets a new head, drawn by seed."""
     tokenizer = load_tokenizer(folder)
     torch.manual_seed(seed)
-    model = AutoModelForSequenceClassification.from_pretrained(
-        folder, num_labels=1, dtype=torch.float32, local_files_only=True, **placed(device, quantization)
+    model: Any = AutoModelForSequenceClassification.from_pretrained(
+        folder, num_labels=1, dtype=torch.float32, local_files_only=True, **placed_later(device, quantization)
     )
+    if quantization is None:
+        model.to(device)
     model.config.pad_token_id = tokenizer.pad_token_id  # it finds the last token of a row by this
     return model, tokenizer
 

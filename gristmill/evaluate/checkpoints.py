@@ -60,6 +60,12 @@ def placed(device: torch.device, quantization: BitsAndBytesConfig | None) -> dic
     return {"device_map": {"": device}} | ({"quantization_config": quantization} if quantization else {})
 
 
+def placed_later(device: torch.device, quantization: BitsAndBytesConfig | None) -> dict[str, Any]:
+    """The same for a model with a new head: drawn on the CPU, it is the same one on every device that `.to` puts it on.
+    Quantized weights cannot move."""
+    return placed(device if quantization else torch.device("cpu"), quantization)
+
+
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder. Raises ValueError when the folder is none."""
     if (folder / "adapter").is_dir() and not (folder / "config.json").is_file():

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from gristmill.evaluate.bits_per_byte import Examples, masked_tokens, next_tokens
+from gristmill.model.experts import router_logits_alone
 from gristmill.tokens.masking import Masking
 from gristmill.tokens.reader import TokenShards
 from gristmill.tokens.tokenizer import Vocabulary
@@ -49,8 +50,10 @@ class Objective:
         z_loss: float,
         held_to: StartModel | None = None,
         kl_weight: float = 0.0,
+        compiled: bool = False,
     ) -> None:
         """z_loss: weight of ln² Z (gristmill.train.loss). held_to: the model that this one starts as, and that weight.
+        compiled: of the cross-entropy.
 
         Raises ValueError when the model learns from masked tokens and the tokenizer has no mask token, or is to be held
         to another one.
@@ -63,7 +66,7 @@ class Objective:
         self._pad_id: int = shards.meta["pad_id"]
         self._masking = _masking(shards, tokenizer, seed=seed) if type(model).__name__.endswith("MaskedLM") else None
         self._balance = _balance(model)
-        self._z_loss = z_loss
+        self._z_loss, self._compiled = z_loss, compiled
 
     @property
     def metric(self) -> str:
@@ -94,7 +97,9 @@ class Objective:
 
     def begin_step(self, forward: Forward, pieces: Sequence[Piece], *, sum_over_ranks: Sum) -> "StepLoss":
         """The loss of a step whose micro-batches in this process are `pieces`. Called by all processes together."""
-        step_loss = StepLoss(forward, self._balance, sum_over_ranks, self._z_loss, self._held_to, self._kl_weight)
+        step_loss = StepLoss(
+            forward, self._balance, sum_over_ranks, self._z_loss, self._compiled, self._held_to, self._kl_weight
+        )
         if self._balance and len(pieces) > 1:
             step_loss.count(pieces)
         return step_loss
@@ -108,6 +113,7 @@ class StepLoss:
     balance: Balance | None
     sum_over_ranks: Sum
     z_loss: float
+    compiled: bool
     held_to: StartModel | None = None
     kl_weight: float = 0.0
     kl: tuple[float, int] = (0.0, 0)
@@ -130,7 +136,9 @@ class StepLoss:
     def of(self, inputs_BT: Tensor, targets_BT: Tensor, apart: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """What to minimise, summed over the micro-batch's targets, and of it the nats of the predictions."""
         output = self._output(inputs_BT, **apart)
-        nats = summed_nats(output.logits.flatten(0, 1), targets_BT.flatten(), z_loss=self.z_loss)
+        nats = summed_nats(
+            output.logits.flatten(0, 1), targets_BT.flatten(), z_loss=self.z_loss, compiled=self.compiled
+        )
         total = nats + self._distance(inputs_BT, targets_BT, apart, output.logits) if self.held_to else nats
         if self.balance is None:
             return total, nats
@@ -162,7 +170,10 @@ class StepLoss:
         return self.kl_weight * kl
 
     def _output(self, inputs_BT: Tensor, **wanted: Any) -> Any:
-        return self.forward(inputs_BT, **wanted, **({"output_router_logits": True} if self.balance else {}))
+        if not self.balance:
+            return self.forward(inputs_BT, **wanted)
+        with router_logits_alone():
+            return self.forward(inputs_BT, **wanted, output_router_logits=True)
 
     def _take(self, mine_LE: Tensor) -> None:
         totals = self.sum_over_ranks(*mine_LE.flatten().tolist())

@@ -95,8 +95,8 @@ class Optimizers:
         for key in saved.names():
             kind, parameter, name = key.split("/")
             weight = weights[parameter]
-            # AdamW counts its steps on the CPU, wherever the weights are
-            tensor = saved.read(key) if name == "step" else saved.read_like(key, weight)
+            # AdamW counts its steps beside the weights on a GPU, else on the CPU
+            tensor = saved.read(key).to(weight.device) if name == "step" else saved.read_like(key, weight)
             self._optimizers[kind].state[weight][name] = tensor
 
     def _by_layout(self, matrices: list[Tensor]) -> list[dict[str, Any]]:

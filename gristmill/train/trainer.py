@@ -19,6 +19,7 @@ from gristmill.evaluate.bits_per_byte import bits_by_group, bits_of, sums_by_gro
 from gristmill.metrics import MetricsWriter, StepLog, read_metrics
 from gristmill.model.config import ModelConfig, weights_digest
 from gristmill.model.documents import document_arguments
+from gristmill.model.experts import experts_in_autocast
 from gristmill.model.families import describe_sizes
 from gristmill.model.onednn import onednn_linears
 from gristmill.model.origin import pass_on, read_origin
@@ -98,6 +99,7 @@ class Trainer:
             z_loss=self.config.z_loss,
             held_to=held_to(run, self.start, self.model, self.shards.meta),
             kl_weight=self.config.kl_to_start,
+            compiled=self._compiled() and ranks.device.type == "cuda",
         )
         self.groups = RowGroups(run.tokens, "validation")
         flops = flops_of_built(self.model, self.facts)
@@ -121,6 +123,7 @@ class Trainer:
             outlets = self._open_outlets(open_until_done)
             if not self._compiled():
                 open_until_done.enter_context(onednn_linears(self.model))
+            open_until_done.enter_context(experts_in_autocast())
             if outlets:
                 print(f"pretrain: {self._plan()}", file=sys.stderr, flush=True)
             if not self.state.step and self.start:

@@ -104,7 +104,7 @@ def test_kto(tiny_model: Path, examples: Path, judge: Path, tmp_path: Path):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("algorithm", [GrpoConfig, ReinforceConfig, PpoConfig])
 def test_sampled_answers_spell_what_is_rewarded(
-    algorithm: type[OnlineConfig], precision: str, tiny_model: Path, examples: Path, tmp_path: Path
+    algorithm: type[OnlineConfig], precision: Any, tiny_model: Path, examples: Path, tmp_path: Path
 ):
     config = algorithm(**ONLINE, precision=precision)
     metrics = run_online(tiny_model, examples, None, tmp_path, config, GPU).metrics

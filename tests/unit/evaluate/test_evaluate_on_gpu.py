@@ -36,7 +36,8 @@ def test_a_seed_draws_what_it_draws_on_the_cpu(tiny_model: Path, sampling: Sampl
     prompts = [[0, 2, 9, 40], [0, 7], [0, 7], [0, 50, 51, 52, 53]]
     found = []
     for device in ("cpu", "cuda"):
-        model: Any = AutoModelForCausalLM.from_pretrained(tiny_model).to(device)
+        model: Any = AutoModelForCausalLM.from_pretrained(tiny_model)
+        model.to(device)
         asked: dict[str, Any] = {"max_new_tokens": 24, "stop_ids": (3,), "sampling": sampling, "seeds": [1, 2, 3, 4]}
         found.append(answers(model, prompts, **asked))
     assert found[0] == found[1]

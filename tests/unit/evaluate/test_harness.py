@@ -285,7 +285,7 @@ def test_what_an_answer_is_worth(metric: str, right: str, answer: str, worth: fl
 def test_our_model_gives_lm_evals_own_numbers_to_the_last_bit(tiny_model: Path):
     from lm_eval.api.instance import Instance
 
-    from gristmill.evaluate.harness_model import HFLM, ROWS_PER_BATCH, MeasuredLM
+    from gristmill.evaluate.harness_model import CPU_ROWS_PER_BATCH, HFLM, MeasuredLM
 
     model, tokenizer = AutoModelForCausalLM.from_pretrained(tiny_model), AutoTokenizer.from_pretrained(tiny_model)
     texts = [("", pair["good"]) for pair in PAIRS]
@@ -293,5 +293,5 @@ def test_our_model_gives_lm_evals_own_numbers_to_the_last_bit(tiny_model: Path):
     requests = [Instance("loglikelihood", {}, pair, 0) for pair in texts]
     with progress("test", total=None, unit="requests") as bar:
         ours = MeasuredLM(model, tokenizer, prefix="tokenizer", bar=bar).loglikelihood(requests)
-    theirs = HFLM(pretrained=str(tiny_model), device="cpu", dtype="float32", batch_size=ROWS_PER_BATCH)
+    theirs = HFLM(pretrained=str(tiny_model), device="cpu", dtype="float32", batch_size=CPU_ROWS_PER_BATCH)
     assert ours == theirs.loglikelihood(requests)

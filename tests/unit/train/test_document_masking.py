@@ -71,3 +71,15 @@ def test_pieces_of_a_batch_give_the_loss_of_the_whole(packed, tmp_path):
         finished(packed(document_masking=True, micro_rows=rows, optim=still), tmp_path / str(rows))
     for name in ("loss", "grad_norm", "train_bits_per_byte"):
         assert logged(tmp_path / "1", name) == pytest.approx(logged(tmp_path / "4", name), rel=1e-5)
+
+
+@pytest.mark.parametrize("family", ["qwen3_moe", "gpt2"])
+def test_other_families_keep_documents_apart_too(packed, run_of, tmp_path, family):
+    shape = run_of(family).model
+    losses = {}
+    for name, masking in (("apart", True), ("crossing", False)):
+        run = packed(document_masking=masking).model_copy(update={"model": shape})
+        finished(run, tmp_path / name)
+        losses[name] = logged(tmp_path / name, "loss")
+    assert losses["apart"][0] == pytest.approx(losses["crossing"][0], rel=0.1)
+    assert losses["apart"] != losses["crossing"]

@@ -55,7 +55,7 @@ def test_float32_goes_through_onednn_on_the_cpu_and_the_layers_are_torchs_again(
     make_run, tmp_path, monkeypatch, fields, goes
 ):
     asked = []
-    monkeypatch.setattr("gristmill.train.parallel.GradientCheckpointingLayer.compile", lambda layer: None)
+    monkeypatch.setattr("gristmill.train.parallel.GradientCheckpointingLayer.compile", lambda layer, dynamic: None)
     monkeypatch.setattr(onednn, "_linear", lambda *given, through=onednn._linear: asked.append(1) or through(*given))
     trainer = Trainer(make_run(eval_every_steps=1000, **fields), tmp_path, ALONE)
     trainer.train(StopBefore(2))

@@ -78,3 +78,13 @@ def test_a_checkpoint_of_the_cpu_goes_on_on_the_gpu(run_of, tmp_path, gpu):
     trained(run_of("llama"), tmp_path / "moved", gpu)
     finished(run_of("llama"), tmp_path / "cpu")
     assert logged(tmp_path / "moved", "loss")[:4] == pytest.approx(logged(tmp_path / "cpu", "loss")[:4], rel=1e-4)
+
+
+@pytest.mark.parametrize("compiled", ["off", "on"])
+def test_activations_computed_twice_give_the_same_bits(run_of, tmp_path, gpu, compiled):
+    run = run_of("llama", compile=compiled, precision="bf16")
+    kept = trained(run, tmp_path / "kept", gpu)
+    torch._dynamo.reset()
+    sparing = run.model_copy(update={"resources": run.resources.model_copy(update={"activation_checkpointing": True})})
+    again = trained(sparing, tmp_path / "again", gpu)
+    assert all(torch.equal(*pair) for pair in zip(kept.model.parameters(), again.model.parameters(), strict=True))
