@@ -154,7 +154,8 @@ def _dpo(model: Path, out: Path, asked: argparse.Namespace, arm: str, seed: int)
     config = DpoConfig(
         data=_pairs(asked, out) if arm == "dpo" else _harmless_pairs(asked.data),
         adapter=Adapter(),
-        lr=2e-4,
+        lr=asked.dpo_lr,
+        epochs=asked.dpo_epochs,
         max_tokens=None if arm == "dpo" else asked.hh_tokens,
         batch_rows=8,
         micro_rows=8,
@@ -267,6 +268,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the data sets")
     parser.add_argument("--device", default="cpu", help="cpu or cuda; the quickstart's arms run on the CPU alone")
     parser.add_argument("--pairs", type=int, default=320, help="how many of rasbt's pairs, held-out ones included")
+    parser.add_argument("--dpo-lr", type=float, default=2e-4)
+    parser.add_argument("--dpo-epochs", type=float, default=1.0)
     parser.add_argument("--hh-tokens", type=int, default=128, help="the longest pair of dpo_hh, with its prompt")
     parser.add_argument("--results", type=Path, required=True, help="JSON lines of finished runs; gone on with")
     parser.add_argument("--only", nargs="+", choices=ARMS, help="all, if not given")

@@ -217,8 +217,8 @@ def _seconds() -> float:
 
 
 def _loaded(folder: Path, device: str) -> tuple[Any, Any]:
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).to(device)
-    return model, AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    return model.to(device), AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def _arguments() -> argparse.Namespace:

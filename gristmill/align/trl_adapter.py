@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 from gristmill.align.adapter_config import Adapter
 from gristmill.align.config import TrainingConfig
 from gristmill.evaluate.chat_format import check_template, end_of_turn
+from gristmill.evaluate.checkpoints import same_bits
 from gristmill.evaluate.generation import stop_ids
 from gristmill.metrics import MetricsWriter
 from gristmill.model.origin import pass_on
@@ -99,7 +100,8 @@ def train(trainer: transformers.Trainer, out: Path, *, label: str) -> None:
     trainer.remove_callback(transformers.PrinterCallback)
     with MetricsWriter(out / "metrics.jsonl") as metrics, ExitStack() as shown, learned_positions_alone():
         trainer.add_callback(_Watch(label, metrics, shown))
-        trainer.train()
+        with same_bits(trainer.args.device):
+            trainer.train()
 
 
 @contextmanager

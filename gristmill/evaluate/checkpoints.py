@@ -2,6 +2,8 @@
 
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,7 @@ from gristmill.schema import Resources
 
 
 def prepare_process(resources: Resources) -> torch.device:
-    """Silence what would drown the progress, set threads, and return the device to compute on: a GPU that computes the
-    same bits every time, as far as its kernels can."""
+    """Silence what would drown the progress, set threads, and return the device to compute on."""
     warnings.filterwarnings("ignore", category=FutureWarning)  # TRL 1.16 still says gradient_checkpointing
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
@@ -31,12 +32,28 @@ def prepare_process(resources: Resources) -> torch.device:
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     if wanted.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"resources.device={wanted} but torch finds no CUDA device here; use auto or cpu")
-    if wanted.startswith("cuda"):
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is not deterministic without it
-        # only warned of: a float cumsum, by which tokens are drawn, has no such kernel
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # asked for by torch.use_deterministic_algorithms
     return torch.device(wanted)
+
+
+@contextmanager
+def same_bits(device: torch.device) -> Iterator[None]:
+    """Inside, kernels of a GPU compute the same bits every time, attention's backward pass among them.
+
+    Raises RuntimeError for one that cannot. On a CPU they do anyway.
+    """
+    if device.type == "cpu":
+        yield
+        return
+    before, filling = torch.get_deterministic_debug_mode(), torch.utils.deterministic.fill_uninitialized_memory  # pyright: ignore[reportAttributeAccessIssue]
+    torch.use_deterministic_algorithms(True)
+    # filling new memory would only serve code that reads what it has not written
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(before)
+        torch.utils.deterministic.fill_uninitialized_memory = filling  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def load_model(

@@ -12,6 +12,8 @@ from torch import Tensor
 from gristmill.evaluate.sampling_config import Sampling
 
 _CANDIDATES = 1024  # sorting a whole vocabulary takes as long as a small model's step
+_PARTS = 2**40
+"""Probabilities are added up as whole numbers of such parts: no GPU adds up floats in one order every time."""
 
 
 class Sampler:
@@ -85,15 +87,20 @@ def keep_top_p(logits_BV: Tensor, top_p: float) -> Tensor:
     sums_BC = None
     for candidates in (_CANDIDATES, logits_BV.shape[-1]):
         largest_BC = probabilities_BV.topk(min(candidates, logits_BV.shape[-1]), dim=-1).values
-        sums_BC = largest_BC.cumsum(dim=-1, dtype=torch.float64)
-        if bool((sums_BC[:, -1] >= top_p).all()):
+        sums_BC = _sums(largest_BC)
+        if bool((sums_BC[:, -1] >= top_p * _PARTS).all()):
             break
     assert sums_BC is not None
-    enough_B1 = (sums_BC < top_p).sum(dim=-1, keepdim=True).clamp_max(sums_BC.shape[-1] - 1)
+    enough_B1 = (sums_BC < top_p * _PARTS).sum(dim=-1, keepdim=True).clamp_max(sums_BC.shape[-1] - 1)
     return logits_BV.masked_fill(probabilities_BV < largest_BC.gather(1, enough_B1), -torch.inf)
 
 
 def draw(logits_BV: Tensor, uniform_B: Tensor) -> Tensor:
     """Token ids [B] by inverting each row's distribution function at uniform_B, float64 in [0, 1)."""
-    sums_BV = logits_BV.softmax(dim=-1).cumsum(dim=-1, dtype=torch.float64)
-    return torch.searchsorted(sums_BV, uniform_B[:, None] * sums_BV[:, -1:], right=True)[:, 0]
+    sums_BV = _sums(logits_BV.softmax(dim=-1))
+    return torch.searchsorted(sums_BV, (uniform_B[:, None] * sums_BV[:, -1:]).long(), right=True)[:, 0]
+
+
+def _sums(probabilities: Tensor) -> Tensor:
+    """Of each row's first probabilities, int64, in parts."""
+    return (probabilities * _PARTS).long().cumsum(dim=-1)

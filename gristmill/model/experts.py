@@ -1,7 +1,7 @@
 """A mixture's experts in the precision of autocast, on a GPU, and router logits without transformers' own loss of them.
 
-transformers multiplies experts in the precision of their weights, whatever autocast says: float32, for which there is no
-compiled grouped product, so that a compiled mixture goes through its experts one by one.
+transformers multiplies experts in the precision of their weights, whatever autocast says. That is float32, for which
+there is no compiled grouped product: a compiled mixture goes through its experts one by one.
 """
 
 from collections.abc import Iterator

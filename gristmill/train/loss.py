@@ -63,7 +63,7 @@ class _SummedNats(torch.autograd.Function):
 
 @torch.compile(dynamic=False)
 def _compiled_block(logits: Tensor, targets: Tensor, gradient: Tensor, z_loss: float) -> Tensor:
-    """Σ nats of a block, whose gradient is written. The target is found by comparing: a compiled scatter has atomics."""
+    """Σ nats of a block; its gradient is written. The target is found by comparing: a compiled scatter has atomics."""
     counted = (targets != IGNORED)[:, None]
     is_target = torch.arange(logits.shape[1], device=logits.device) == targets[:, None]
     shifted = logits.float() - logits.amax(dim=1, keepdim=True)

@@ -23,6 +23,7 @@ from gristmill.align.online.losses import Aggregation, kl_estimate, kl_penalty, 
 from gristmill.align.online.rollout import Answer
 from gristmill.align.online.token_logps import Scored, score_tokens
 from gristmill.evaluate.branches import Branches
+from gristmill.evaluate.checkpoints import same_bits
 from gristmill.model.onednn import onednn_linears
 
 BETAS = (0.9, 0.99)
@@ -69,7 +70,7 @@ class Learner:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = lr_share * group["full_lr"]
-        with onednn_linears(self.policy):
+        with onednn_linears(self.policy), same_bits(self.policy.device):
             return self._learn(answers, rewards_C, measure_kl=measure_kl)
 
     def _learn(self, answers: Sequence[Answer], rewards_C: Tensor, *, measure_kl: bool) -> dict[str, float]:
