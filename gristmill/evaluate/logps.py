@@ -58,7 +58,7 @@ def _batch_logps(model: PreTrainedModel, batch: list[Branches]) -> list[list[flo
     rows = lay_out(batch)
     logits_NV = model(
         input_ids=rows.ids_BT.to(model.device),
-        attention_mask=rows.mask(model.dtype).to(model.device),
+        attention_mask=rows.mask(model.dtype, model.device),
         position_ids=rows.positions_BT.to(model.device),
         use_cache=False,
     ).logits.flatten(0, 1)[rows.sources_N.to(model.device)]
@@ -88,13 +88,16 @@ class BranchRows:
     place_N: Tensor
     """Its place in that completion."""
 
-    def mask(self, dtype: torch.dtype) -> Tensor:
+    def mask(self, dtype: torch.dtype, device: torch.device) -> Tensor:
         """[B, 1, query, key], added to attention scores: 0 where a token may look, else the smallest number."""
-        T = self.branch_BT.shape[1]
-        earlier_TT = torch.ones(T, T, dtype=torch.bool).tril()
-        queries, keys = self.branch_BT[:, :, None], self.branch_BT[:, None, :]
+        branch_BT = self.branch_BT.to(device)
+        T = branch_BT.shape[1]
+        earlier_TT = torch.ones(T, T, dtype=torch.bool, device=device).tril()
+        queries, keys = branch_BT[:, :, None], branch_BT[:, None, :]
         seen_BTT = earlier_TT & ((keys == 0) | (keys == queries))
-        return torch.zeros(seen_BTT.shape, dtype=dtype).masked_fill(~seen_BTT, torch.finfo(dtype).min)[:, None]
+        return torch.zeros(seen_BTT.shape, dtype=dtype, device=device).masked_fill(~seen_BTT, torch.finfo(dtype).min)[
+            :, None
+        ]
 
 
 def lay_out(batch: Sequence[Branches]) -> BranchRows:

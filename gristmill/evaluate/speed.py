@@ -37,7 +37,7 @@ def measure_speed(model: Path, config: SpeedConfig, resources: Resources) -> tup
     facts = {
         "machine": platform.processor() or platform.machine(),
         "threads": resources.threads,
-        "device": resources.device,
+        "device": resources.device,  # of transformers; llama.cpp's formats run on the CPU
         **config.model_dump(),
     }
     return metrics, {"speed": facts}

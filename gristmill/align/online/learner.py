@@ -27,6 +27,8 @@ from gristmill.evaluate.checkpoints import same_bits
 from gristmill.model.onednn import onednn_linears
 
 BETAS = (0.9, 0.99)
+CPU_TOKENS_PER_PASS = 2048
+GPU_TOKENS_PER_PASS = 16_384
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Learner:
     def __init__(self, policy: PreTrainedModel, reference: PreTrainedModel, config: OnlineConfig) -> None:
         self.policy, self.reference, self.config = policy, reference, config
         groups: list[dict[str, Any]] = [{"params": list(policy.parameters()), "lr": config.lr}]
+        on_cpu = policy.device.type == "cpu"
+        self._tokens_per_pass = config.tokens_per_pass or (CPU_TOKENS_PER_PASS if on_cpu else GPU_TOKENS_PER_PASS)
         self.critic: nn.Linear | None = None
         self.kl_coef = config.kl_coef
         if isinstance(config, PpoConfig):
@@ -218,13 +222,13 @@ class Learner:
         return pieces[0] if len(pieces) == 1 else Scored.joined(pieces)
 
     def _passes(self, answers: Sequence[Answer], chosen: range) -> Iterator[range]:
-        """Consecutive parts whose rows have at most `tokens_per_pass` tokens (or one answer)."""
+        """Consecutive parts whose rows have at most so many tokens (or one answer)."""
         start, tokens, previous = chosen.start, 0, None
         for number in chosen:
             answer = answers[number]
             is_new = answer.prompt is not previous
             added = len(answer.ids) + (len(answer.prompt.ids) if is_new else 0)
-            if number > start and tokens + added > self.config.tokens_per_pass:
+            if number > start and tokens + added > self._tokens_per_pass:
                 yield range(start, number)
                 start, tokens, added = number, 0, len(answer.ids) + len(answer.prompt.ids)
             tokens += added

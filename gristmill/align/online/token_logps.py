@@ -57,7 +57,7 @@ def score_tokens(
     base: Any = model.base_model
     hidden_BTD = base(
         input_ids=batch.ids_BT.to(device),
-        attention_mask=batch.mask(model.dtype).to(device),
+        attention_mask=batch.mask(model.dtype, device),
         position_ids=batch.positions_BT.to(device),
         use_cache=False,
     ).last_hidden_state
