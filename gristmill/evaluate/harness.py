@@ -8,6 +8,7 @@ import importlib.util
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from gristmill.evaluate.combined import centred, combined_metrics
 from gristmill.evaluate.config import EvaluateConfig, MultipleChoice
 from gristmill.evaluate.harness_config import HarnessBenchmark, HubBenchmark
 from gristmill.evaluate.harness_items import Items, drawn, read_items
+from gristmill.evaluate.kept_answers import KeptAnswers
 from gristmill.evaluate.multiple_choice import choice_metrics
 from gristmill.evaluate.statistics import Interval, mean_interval
 from gristmill.fingerprint import read_sha256
@@ -61,9 +63,13 @@ def answer_benchmarks(
     tokenizer: "PreTrainedTokenizerBase",
     asked: Sequence[tuple[HarnessBenchmark | HubBenchmark, Items | None]],
     config: EvaluateConfig,
+    kept: KeptAnswers,
 ) -> Answered:
     """Ask all of `read_benchmarks`, one after the other; with the numbers made of several."""
-    answered = {each.name: answer_benchmark(model, tokenizer, each, items, config) for each, items in asked}
+    answered = {
+        each.name: kept.of(each.name, partial(answer_benchmark, model, tokenizer, each, items, config))
+        for each, items in asked
+    }
     correct = {name: [row["correct"] for row in found.rows] for name, found in answered.items()}
     local = [benchmark for benchmark, _ in asked if isinstance(benchmark, HarnessBenchmark)]
     metrics, facts = combined_metrics(local, correct, seed=config.seed)

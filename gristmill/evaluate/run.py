@@ -4,6 +4,7 @@ Writes items.parquet (every item's scores, for paired comparisons later) and sam
 number that is not finite is no metric: it stands in the details as "not finite".
 """
 
+import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gristmill.dedup.decontaminate_config import EXAMPLES
 from gristmill.evaluate.config import EvaluateConfig, EvaluateRun, MultipleChoice
 from gristmill.metrics import NOT_FINITE
+from gristmill.model.config import weights_digest
 from gristmill.program import RESULT, run_program
 from gristmill.progress import progress
 from gristmill.report import Report
@@ -43,6 +45,7 @@ def run_evaluate(
     from gristmill.evaluate.checkpoints import load_model, prepare_process
     from gristmill.evaluate.found_items import without_found
     from gristmill.evaluate.harness import answer_benchmarks, read_benchmarks
+    from gristmill.evaluate.kept_answers import KeptAnswers
     from gristmill.evaluate.multiple_choice import answer_items, asked_facts, choice_metrics, items_file, read_items
     from gristmill.evaluate.pairing import write_items
     from gristmill.evaluate.samples import write_samples
@@ -54,6 +57,7 @@ def run_evaluate(
     read = {name: read_items(path) for name, path in files.items()}
     asked = read_benchmarks(config)
     policy, tokenizer = load_model(model, device)
+    kept = KeptAnswers(out, json.dumps([weights_digest(model), config.identity()]))
     rows: list[dict[str, Any]] = []
     metrics: dict[str, float] = {}
     details: dict[str, Any] = {"chat": config.chat}
@@ -77,7 +81,7 @@ def run_evaluate(
         metrics |= choice_metrics(answered, seed=config.seed)
         rows += answered
     with narrow:
-        found = answer_benchmarks(policy, tokenizer, asked, config)
+        found = answer_benchmarks(policy, tokenizer, asked, config, kept)
     rows, metrics, details = rows + found.rows, metrics | found.metrics, details | found.facts
     details["benchmarks"] = how | found.asked
     if decontaminated:
@@ -103,6 +107,7 @@ def run_evaluate(
 
         judged, facts = judge_samples(out / SAMPLES, parent / SAMPLES, out, config.judge, resources, seed=config.seed)
         metrics, details = metrics | judged, details | facts
+    kept.forget()
     finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
     details |= dict.fromkeys(metrics.keys() - finite.keys(), NOT_FINITE)
     return Report(rows_in=len(rows), rows_out=len(rows), unit="items", metrics=finite, details=details)
