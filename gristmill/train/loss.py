@@ -5,6 +5,7 @@ A block of logits is turned into its gradient while it is still in the cache: on
 The idea is that of Liger Kernel (Hsu et al. 2024, arXiv:2410.10989). On a GPU a block is compiled into two walks.
 """
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -36,7 +37,7 @@ class _SummedNats(torch.autograd.Function):
         )
         if compiled:
             for logits, targets, gradient in blocks:
-                nats += _compiled_block(logits, targets, gradient, z_loss)
+                nats += _compiled_block()(logits, targets, gradient, z_loss)
             ctx.save_for_backward(gradient_NV)
             return nats
         for logits, targets, gradient in blocks:
@@ -61,8 +62,12 @@ class _SummedNats(torch.autograd.Function):
         return gradient_NV * gradients[0].to(gradient_NV.dtype), None, None, None
 
 
-@torch.compile(dynamic=False)
-def _compiled_block(logits: Tensor, targets: Tensor, gradient: Tensor, z_loss: float) -> Tensor:
+@cache
+def _compiled_block() -> Any:
+    return torch.compile(_block, dynamic=False)  # not at import: asking for it alone takes a second
+
+
+def _block(logits: Tensor, targets: Tensor, gradient: Tensor, z_loss: float) -> Tensor:
     """Σ nats of a block; its gradient is written. The target is found by comparing: a compiled scatter has atomics."""
     counted = (targets != IGNORED)[:, None]
     is_target = torch.arange(logits.shape[1], device=logits.device) == targets[:, None]

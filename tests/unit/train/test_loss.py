@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from gristmill.train.loss import CPU_BLOCK_ROWS, IGNORED, summed_nats
+from gristmill.train.loss import CPU_BLOCK_ROWS, IGNORED, _block, summed_nats
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -53,3 +53,20 @@ def test_z_loss_is_in_the_gradient_and_not_in_the_value(dtype):
     assert ours.grad is not None
     assert plain.grad is not None
     assert (ours.grad - plain.grad).abs().max() > 1e-3, "the term is large enough here to be seen"
+
+
+@pytest.mark.parametrize("weight", [0.0, 1e-2])
+def test_what_a_gpu_compiles_has_the_same_nats_and_gradient(weight: float, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("gristmill.train.loss._compiled_block", lambda: _block)
+    logits = torch.randn(CPU_BLOCK_ROWS + 9, 50, generator=torch.Generator().manual_seed(0))
+    targets = torch.arange(len(logits)) % 50
+    targets[::7] = IGNORED
+    losses, gradients = [], []
+    for compiled in (False, True):
+        given = logits.clone().requires_grad_()
+        loss = summed_nats(given, targets, z_loss=weight, compiled=compiled)
+        loss.backward()
+        losses.append(loss.item())
+        gradients.append(given.grad)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-6)
+    assert torch.allclose(*gradients, atol=1e-6)
