@@ -157,9 +157,9 @@ def _stop(process: subprocess.Popen[str]) -> None:
     torchrun gives each of its processes a group of its own, and would kill them 30 s after a SIGTERM of its own: they
     are asked directly, and it ends when they have.
     """
-    started = _descendants(process.pid)
-    if started and TORCHRUN in process.args:  # pyright: ignore[reportOperatorIssue]
-        for child in started:
+    started, ranks = _descendants(process.pid), _descendants(process.pid, recursive=False)
+    if ranks and TORCHRUN in process.args:  # pyright: ignore[reportOperatorIssue]
+        for child in ranks:
             _send(child, signal.SIGTERM)
     else:
         process.terminate()
@@ -172,9 +172,9 @@ def _stop(process: subprocess.Popen[str]) -> None:
     process.wait()
 
 
-def _descendants(pid: int) -> list[psutil.Process]:
+def _descendants(pid: int, *, recursive: bool = True) -> list[psutil.Process]:
     try:
-        return psutil.Process(pid).children(recursive=True)
+        return psutil.Process(pid).children(recursive=recursive)
     except psutil.NoSuchProcess:
         return []
 

@@ -20,7 +20,7 @@ from gristmill.tokens.masking import Masking
 from gristmill.tokens.reader import TokenShards
 
 CPU_LOGITS_PER_BATCH = 2**25  # 128 MiB in float32
-GPU_LOGITS_PER_BATCH = 2**29
+GPU_LOGITS_PER_BATCH = 2**28
 NOT_TEXT = -100
 Examples = Callable[[Tensor, Sequence[int]], tuple[Tensor, Tensor]]
 """Rows [n, T] and their numbers [n] → inputs and targets, of one shape; a target that does not count is NOT_TEXT."""

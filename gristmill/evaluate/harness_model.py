@@ -9,10 +9,11 @@ from lm_eval.api.instance import Instance
 from lm_eval.models import huggingface
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from gristmill.evaluate.bits_per_byte import logits_per_batch
 from gristmill.progress import Bar
 
 CPU_ROWS_PER_BATCH = 8
-GPU_ROWS_PER_BATCH = 64
+GPU_ROWS_PER_BATCH = 64  # fewer of long rows: all logits of a pass are kept
 HFLM: Any = huggingface.HFLM  # the decorator that registers it hides its type
 
 
@@ -77,6 +78,10 @@ class MeasuredLM(HFLM):
         made = [request for request, it_fits in zip(requests, fits, strict=True) if it_fits]
         self.truncated += sum(len(prompt) + len(answer) > self.max_length + 1 for _, prompt, answer in made)
         self.begun |= any(prompt[:1] == [self.prefix_token_id] for _, prompt, _ in made)
+        longest = max((len(prompt) + len(answer) for _, prompt, answer in made), default=1)
+        logits = min(longest, self.max_length) * self.model.config.get_text_config().vocab_size
+        rows = max(1, min(rows_per_batch(self.device), logits_per_batch(self.device) // logits))
+        kwargs |= {"override_bs": rows} if self.device.type != "cpu" else {}
         answered = iter(super()._loglikelihood_tokens(made, **kwargs) if made else ())
         return [next(answered) if it_fits else (math.nan, False) for it_fits in fits]
 
@@ -92,5 +97,5 @@ class MeasuredLM(HFLM):
 
 
 def rows_per_batch(device: torch.device) -> int:
-    """Prompts that a forward pass reads together."""
+    """Prompts that a forward pass reads together, at most."""
     return CPU_ROWS_PER_BATCH if device.type == "cpu" else GPU_ROWS_PER_BATCH

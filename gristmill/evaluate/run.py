@@ -4,7 +4,6 @@ Writes items.parquet (every item's scores, for paired comparisons later) and sam
 number that is not finite is no metric: it stands in the details as "not finite".
 """
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from gristmill.dedup.decontaminate_config import EXAMPLES
 from gristmill.evaluate.config import EvaluateConfig, EvaluateRun, MultipleChoice
 from gristmill.metrics import NOT_FINITE
-from gristmill.model.config import weights_digest
 from gristmill.program import RESULT, run_program
 from gristmill.progress import progress
 from gristmill.report import Report
@@ -57,7 +55,7 @@ def run_evaluate(
     read = {name: read_items(path) for name, path in files.items()}
     asked = read_benchmarks(config)
     policy, tokenizer = load_model(model, device)
-    kept = KeptAnswers(out, json.dumps([weights_digest(model), config.identity()]))
+    kept = KeptAnswers(out, model, config)
     rows: list[dict[str, Any]] = []
     metrics: dict[str, float] = {}
     details: dict[str, Any] = {"chat": config.chat}

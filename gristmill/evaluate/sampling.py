@@ -96,8 +96,13 @@ def keep_top_p(logits_BV: Tensor, top_p: float) -> Tensor:
 
 
 def draw(logits_BV: Tensor, uniform_B: Tensor) -> Tensor:
-    """Token ids [B] by inverting each row's distribution function at uniform_B, float64 in [0, 1)."""
+    """Token ids [B] by inverting each row's distribution function at uniform_B, float64 in [0, 1).
+
+    Raises FloatingPointError where a row has no finite probabilities.
+    """
     sums_BV = _sums(logits_BV.softmax(dim=-1))
+    if not bool((sums_BV[:, -1] > 0).all()):
+        raise FloatingPointError("the model's logits are not finite, so no token can be drawn; its weights are broken")
     return torch.searchsorted(sums_BV, (uniform_B[:, None] * sums_BV[:, -1:]).long(), right=True)[:, 0]
 
 

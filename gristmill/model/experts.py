@@ -4,6 +4,7 @@ transformers multiplies experts in the precision of their weights, whatever auto
 there is no compiled grouped product: a compiled mixture goes through its experts one by one.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,10 +25,10 @@ def experts_in_autocast() -> Iterator[None]:
 
 
 @contextmanager
-def router_logits_alone() -> Iterator[None]:
+def router_logits_alone(module: str) -> Iterator[None]:
     """Inside, `output_router_logits` gives the logits and no loss: transformers' takes no mask that keeps documents
-    apart, and nobody reads it."""
-    with patch("transformers.models.qwen3_moe.modeling_qwen3_moe.load_balancing_loss_func", _no_loss):
+    apart, and nobody reads it. module: where the model's class stands."""
+    with patch.dict(vars(sys.modules[module]), load_balancing_loss_func=_no_loss):
         yield
 
 

@@ -26,6 +26,8 @@ class Balance:
     weight: float
     experts: int
     experts_per_token: int
+    module: str
+    """Where the model's class stands, with transformers' own loss."""
 
     def counts(self, router_logits: Iterable[Tensor], counted_N: Tensor) -> Tensor:
         """Tokens assigned to each expert, int64 [L, E]. router_logits: L times [N, E]; counted_N: those that count."""

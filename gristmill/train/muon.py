@@ -1,8 +1,9 @@
 """Muon (Jordan 2024, https://kellerjordan.github.io/posts/muon/) for matrices that may lie across processes.
 
-Differs from `torch.optim.Muon`, whose bits it gives for whole matrices in bfloat16, in three ways. A weight of three
-dimensions is a stack of matrices (the experts of a mixture), each orthogonalized by itself. A weight sharded by rows
-(FSDP2) is orthogonalized whole. And the processes share this work: each does some of the matrices and gets the others'.
+Differs from `torch.optim.Muon`, whose bits it gives on a CPU for whole matrices in bfloat16, in three ways. A weight of
+three dimensions is a stack of matrices (the experts of a mixture), each orthogonalized by itself. A weight sharded by
+rows (FSDP2) is orthogonalized whole. And the processes share this work: each does some of the matrices and gets the
+others'.
 """
 
 import math
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Placement, Replicate, Shard
 
-GPU_MATRICES = 16  # of one shape, orthogonalized together: a small one alone leaves a GPU waiting for the next kernel
+GPU_WEIGHTS = 2**24  # of matrices of one shape, orthogonalized together: a small one alone leaves a GPU waiting
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
 EPS = 1e-7
@@ -65,7 +66,7 @@ class Muon(torch.optim.Optimizer):
         filling: dict[torch.Size, list[Tensor]] = {}
         for weight in weights:
             mesh, _ = self._layout(weight)
-            together = mesh.size(-1) if mesh else GPU_MATRICES if weight.is_cuda else 1
+            together = mesh.size(-1) if mesh else max(1, GPU_WEIGHTS // weight.numel()) if weight.is_cuda else 1
             if together == 1 or weight.ndim == 3:
                 batches.append([weight])
                 continue

@@ -172,7 +172,7 @@ class StepLoss:
     def _output(self, inputs_BT: Tensor, **wanted: Any) -> Any:
         if not self.balance:
             return self.forward(inputs_BT, **wanted)
-        with router_logits_alone():
+        with router_logits_alone(self.balance.module):
             return self.forward(inputs_BT, **wanted, output_router_logits=True)
 
     def _take(self, mine_LE: Tensor) -> None:
@@ -200,5 +200,8 @@ def _balance(model: PreTrainedModel) -> Balance | None:
     if getattr(sizes, "num_experts", None) is None:
         return None
     return Balance(
-        weight=sizes.router_aux_loss_coef, experts=sizes.num_experts, experts_per_token=sizes.num_experts_per_tok
+        weight=sizes.router_aux_loss_coef,
+        experts=sizes.num_experts,
+        experts_per_token=sizes.num_experts_per_tok,
+        module=type(model).__module__,
     )

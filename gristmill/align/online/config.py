@@ -184,7 +184,8 @@ class OnlineConfig(AskingConfig):
     precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of matrix products in learning; sampling and weights are float32."""
     tokens_per_pass: PositiveInt | None = None
-    """Tokens of one forward pass in learning; fewer need less memory. Null: 2,048 on a CPU, 16,384 on a GPU."""
+    """Tokens of one forward pass in learning; fewer need less memory. Null: 2,048 on a CPU; on a GPU
+    16,384, or as many as have a gigabyte of logits."""
     eval_every_steps: PositiveInt = 10
     """Rounds between measurements on held-out prompts, and of the KL divergence where `kl_coef` is 0."""
 

@@ -22,6 +22,7 @@ from gristmill.align.online.config import GrpoConfig, OnlineConfig, PpoConfig
 from gristmill.align.online.losses import Aggregation, kl_estimate, kl_penalty, policy_loss, token_weights, value_loss
 from gristmill.align.online.rollout import Answer
 from gristmill.align.online.token_logps import Scored, score_tokens
+from gristmill.evaluate.bits_per_byte import logits_per_batch
 from gristmill.evaluate.branches import Branches
 from gristmill.evaluate.checkpoints import same_bits
 from gristmill.model.onednn import onednn_linears
@@ -50,8 +51,7 @@ class Learner:
     def __init__(self, policy: PreTrainedModel, reference: PreTrainedModel, config: OnlineConfig) -> None:
         self.policy, self.reference, self.config = policy, reference, config
         groups: list[dict[str, Any]] = [{"params": list(policy.parameters()), "lr": config.lr}]
-        on_cpu = policy.device.type == "cpu"
-        self._tokens_per_pass = config.tokens_per_pass or (CPU_TOKENS_PER_PASS if on_cpu else GPU_TOKENS_PER_PASS)
+        self._tokens_per_pass = config.tokens_per_pass or _tokens_per_pass(policy)
         self.critic: nn.Linear | None = None
         self.kl_coef = config.kl_coef
         if isinstance(config, PpoConfig):
@@ -242,6 +242,12 @@ class Learner:
             error = min(0.2, max(-0.2, measured["kl"] / config.kl_target - 1))
             self.kl_coef *= 1 + 0.1 * error
         measured["kl_coef"] = self.kl_coef
+
+
+def _tokens_per_pass(policy: PreTrainedModel) -> int:
+    if policy.device.type == "cpu":
+        return CPU_TOKENS_PER_PASS
+    return min(GPU_TOKENS_PER_PASS, logits_per_batch(policy.device) // policy.config.get_text_config().vocab_size)
 
 
 def _same_prompt(answers: Sequence[Answer], part: range) -> Iterator[tuple[int, int]]:

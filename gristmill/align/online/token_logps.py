@@ -16,7 +16,8 @@ from transformers import PreTrainedModel
 from gristmill.evaluate.branches import Branches
 from gristmill.evaluate.logps import lay_out
 
-BLOCK_ROWS = 128
+CPU_BLOCK_ROWS = 128
+GPU_BLOCK_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ class _TokenLogps(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits_NV: Tensor, targets_N: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
         logps, entropies = [], []
-        for logits, targets in zip(logits_NV.split(BLOCK_ROWS), targets_N.split(BLOCK_ROWS), strict=True):
+        rows = CPU_BLOCK_ROWS if logits_NV.device.type == "cpu" else GPU_BLOCK_ROWS
+        for logits, targets in zip(logits_NV.split(rows), targets_N.split(rows), strict=True):
             all_logps = (logits.float() / temperature).log_softmax(dim=1)
             logps.append(all_logps.gather(1, targets[:, None])[:, 0])
             entropies.append(-(all_logps.exp() * all_logps).sum(dim=1))
@@ -96,7 +98,8 @@ class _TokenLogps(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         logits_NV, targets_N = ctx.saved_tensors
         gradient_NV = torch.empty_like(logits_NV)
-        blocks = (tensor.split(BLOCK_ROWS) for tensor in (logits_NV, targets_N, gradients[0], gradient_NV))
+        rows = CPU_BLOCK_ROWS if logits_NV.device.type == "cpu" else GPU_BLOCK_ROWS
+        blocks = (tensor.split(rows) for tensor in (logits_NV, targets_N, gradients[0], gradient_NV))
         for logits, targets, outer, gradient in zip(*blocks, strict=True):
             # ∂ ln p(target) / ∂ logits = (onehot − p) / temperature
             probabilities = (logits.float() / ctx.temperature).softmax(dim=1)

@@ -114,8 +114,6 @@ def test_sampled_answers_spell_what_is_rewarded(
 def test_the_first_answers_are_those_of_the_cpu(tiny_model: Path, examples: Path, tmp_path: Path):
     config = GrpoConfig(**{**ONLINE, "steps": 1, "lr": 1e-9})
     on_both(tmp_path, lambda out, on: run_online(tiny_model, examples, None, out, config, on))
-    gpu, cpu = (load_file(tmp_path / device / "model.safetensors") for device in ("cuda", "cpu"))
-    assert all(torch.allclose(gpu[name], cpu[name], atol=1e-6) for name in gpu)
     assert (tmp_path / "cuda" / "samples.jsonl").read_text() == (tmp_path / "cpu" / "samples.jsonl").read_text()
 
 

@@ -1,6 +1,7 @@
 """An evaluation that is killed between two benchmarks goes on with the second, and ends as it would have."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from gristmill.evaluate import harness
 from gristmill.evaluate.config import EvaluateConfig
+from gristmill.evaluate.kept_answers import KeptAnswers
 from gristmill.evaluate.run import run_evaluate
 from gristmill.schema import Resources
 
@@ -51,7 +53,8 @@ def test_what_was_answered_is_not_asked_again(
     assert asked == ["first", "second", "second", "first", "second"]
     assert reports[0] == reports[1]
     assert (outs[0] / "items.parquet").read_bytes() == (outs[1] / "items.parquet").read_bytes()
-    assert sorted(path.name for path in outs[0].rglob("*.json")) == []
+    assert {path.name for path in outs[0].iterdir()} == {path.name for path in outs[1].iterdir()}
+    assert not (outs[0] / ".done").exists()
 
 
 def test_answers_to_another_question_are_not_taken(
@@ -62,3 +65,22 @@ def test_answers_to_another_question_are_not_taken(
     whole = run_evaluate(tiny_model, None, None, None, out, config, CPU)
     limited = run_evaluate(tiny_model, None, None, None, out, config.model_copy(update={"limit": 2}), CPU)
     assert (whole.metrics["first_n"], limited.metrics["first_n"]) == (4, 2)
+
+
+def test_answers_of_another_model_are_not_taken(config: EvaluateConfig, tiny_model: Path, tmp_path: Path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        shutil.copytree(tiny_model, folder)
+    (second / "chat_template.jinja").write_text("{{ messages }}")
+    answered, new = (harness.Answered([], {"n": float(n)}, {}, {}) for n in range(2))
+    assert KeptAnswers(tmp_path, first, config).of("a", lambda: answered) == answered
+    assert KeptAnswers(tmp_path, first, config).of("a", lambda: new) == answered
+    assert KeptAnswers(tmp_path, second, config).of("a", lambda: new) == new
+
+
+def test_half_a_file_is_none(config: EvaluateConfig, tiny_model: Path, tmp_path: Path):
+    kept, answered = KeptAnswers(tmp_path, tiny_model, config), harness.Answered([], {}, {}, {})
+    kept.of("a", lambda: answered)
+    path = kept.folder / "a.json"
+    path.write_text(path.read_text()[:-1])
+    assert KeptAnswers(tmp_path, tiny_model, config).of("a", lambda: answered) == answered

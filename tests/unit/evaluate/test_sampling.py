@@ -83,3 +83,9 @@ def test_rows_that_are_kept_go_on_with_their_own_seeds():
 def test_settings_without_a_meaning_are_refused(wrong: dict):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Sampling(**wrong)
+
+
+def test_from_logits_that_are_not_finite_nothing_is_drawn():
+    logits = torch.tensor([[0.0, 1.0, 2.0], [0.0, float("nan"), 2.0]])
+    with pytest.raises(FloatingPointError, match="not finite"):
+        draw(logits, torch.tensor([0.5, 0.5], dtype=torch.float64))

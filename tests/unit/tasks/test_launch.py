@@ -59,3 +59,31 @@ def test_a_program_that_does_not_stop_is_killed_with_what_it_started(tmp_path, m
     assert len(family) == 2
     _, alive = psutil.wait_procs(family, timeout=5)
     assert alive == []
+
+
+ASKED = """
+import pathlib, signal, subprocess, sys, time
+note = pathlib.Path(__file__).with_name(sys.argv[1] + ".asked")
+signal.signal(signal.SIGTERM, lambda *_: (note.touch(), sys.exit(1)))
+if sys.argv[1] != "helper":
+    subprocess.Popen([sys.executable, __file__, "helper"])
+print("ready", file=sys.stderr, flush=True)
+time.sleep(600)
+"""
+
+
+def test_the_program_is_asked_to_stop_and_its_helpers_are_not(tmp_path, monkeypatch):
+    """Those that compile for it, say: without them it could not take the step that it is in."""
+    out = tmp_path / "checkpoint" / "draft"
+    out.mkdir(parents=True)
+    (tmp_path / "asked.py").write_text(ASKED)
+
+    def interrupted(stderr, _log):
+        for _ in range(2):
+            assert stderr.readline() == "ready\n"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launch_module, "relay", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        launch("asked", out, inputs={}, resources=Resources(), config=PretrainConfig())
+    assert [path.name for path in tmp_path.glob("*.asked")] == ["--config.asked"]

@@ -5,7 +5,7 @@ from transformers.models.qwen3_moe.modeling_qwen3_moe import load_balancing_loss
 from gristmill.train.balance import Balance, expert_use
 
 E, K, N = 6, 2, 50
-BALANCE = Balance(weight=1.0, experts=E, experts_per_token=K)
+BALANCE = Balance(weight=1.0, experts=E, experts_per_token=K, module="")
 ALL = torch.ones(N, dtype=torch.bool)
 
 
