@@ -95,9 +95,8 @@ class BranchRows:
         earlier_TT = torch.ones(T, T, dtype=torch.bool, device=device).tril()
         queries, keys = branch_BT[:, :, None], branch_BT[:, None, :]
         seen_BTT = earlier_TT & ((keys == 0) | (keys == queries))
-        return torch.zeros(seen_BTT.shape, dtype=dtype, device=device).masked_fill(~seen_BTT, torch.finfo(dtype).min)[
-            :, None
-        ]
+        scores_BTT = torch.zeros(seen_BTT.shape, dtype=dtype, device=device)
+        return scores_BTT.masked_fill_(~seen_BTT, torch.finfo(dtype).min)[:, None]
 
 
 def lay_out(batch: Sequence[Branches]) -> BranchRows:

@@ -9,7 +9,6 @@ PEAK_TFLOPS = {
     "NVIDIA GeForce RTX 3090": (71.0, 35.6),
     "NVIDIA GeForce RTX 4090": (165.2, 82.6),
     "NVIDIA H100 80GB HBM3": (989.4, 66.9),
-    "NVIDIA H100 NVL": (835.5, 60.0),
     "NVIDIA H100 PCIe": (756.0, 51.0),
     "NVIDIA H200": (989.4, 66.9),
     "NVIDIA L4": (121.0, 30.3),
