@@ -1,11 +1,12 @@
-"""Which settings of DPO suit SmolLM2-135M-Instruct: compared on pairs that alignment.py neither trains nor measures on.
+"""Which settings of DPO suit SmolLM2-135M-Instruct: compared on pairs that alignment.py does not measure on.
 
     .venv/bin/python benchmarks/dpo_settings.py --model FOLDER --results FILE [--only wide_step] [--json]
 
-FOLDER: SmolLM2-135M-Instruct (docs/adapting.md). Pairs are rasbt's. Those whose prompt alignment.py holds out are left
-alone. Of the others a third, by a hash of the prompt, are the validation split; of the rest the first `pairs` train.
-Settings whose row stands in FILE already are not tried again. `reward_accuracy`: share of validation pairs whose
-chosen answer gained more; `preferred`: share whose chosen answer is likelier per token, and its change.
+FOLDER: SmolLM2-135M-Instruct (docs/adapting.md). Pairs are rasbt's, with settings named `hh_…` those of HH-RLHF about
+harm, of at most 256 tokens. Those whose prompt alignment.py holds out are left alone. Of the others a third, by a hash
+of the prompt, are the validation split; of the rest the first `pairs` train. Settings whose row stands in FILE already
+are not tried again. `reward_accuracy`: share of validation pairs whose chosen answer gained more; `preferred`: share
+whose chosen answer is likelier per token, and its change.
 """
 
 import argparse
@@ -43,6 +44,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "more_pairs_wide": {"pairs": 396, "lr": 5e-4},
     "more_pairs_two_passes": {"pairs": 396, "lr": 2e-4, "epochs": 2},
     "more_pairs_chosen_too": {"pairs": 396, "lr": 3e-4, "chosen_nll_weight": 1.0},
+    "hh_two_passes": {"lr": 5e-4, "epochs": 2},
+    "hh_per_token": {"lr": 5e-4, "epochs": 2, "length_normalized": True, "beta": 5.0},
+    "hh_small_beta": {"lr": 5e-4, "epochs": 2, "beta": 0.02},
+    "hh_wide_step": {"lr": 1e-3, "epochs": 2},
 }
 
 
@@ -54,7 +59,7 @@ def main() -> None:
             continue
         started = time.process_time()
         with tempfile.TemporaryDirectory() as folder:
-            found = _tried(arguments, SETTINGS[name], Path(folder))
+            found = _tried(arguments, name, Path(folder))
         cpu_s = time.process_time() - started
         done.append({"setting": name, **SETTINGS[name], **found, "cpu_s": cpu_s, "device": arguments.device})
         with arguments.results.open("a") as file:
@@ -71,10 +76,12 @@ def main() -> None:
         )
 
 
-def _tried(arguments: argparse.Namespace, setting: dict[str, Any], folder: Path) -> dict[str, Any]:
-    training = {name: value for name, value in setting.items() if name != "pairs"}
+def _tried(arguments: argparse.Namespace, name: str, folder: Path) -> dict[str, Any]:
+    training = dict(SETTINGS[name])
+    file, training["max_tokens"] = ("hh_harmless_base", 256) if name.startswith("hh_") else ("rasbt_preference", None)
+    pairs = _pairs(arguments.data / f"preference/{file}.jsonl.gz", folder, train=training.pop("pairs", None))
     shared = {"adapter": Adapter(), "batch_rows": 8, "micro_rows": 8, "precision": "bf16", "seed": arguments.seed}
-    config = DpoConfig(data=_pairs(arguments.data, folder, train=setting["pairs"]), **shared | training)
+    config = DpoConfig(data=pairs, **shared | training)
     report = run_dpo(arguments.model, None, None, folder, config, Resources(threads=1, device=arguments.device))
     return {
         "reward_accuracy": report.metrics["held_out_reward_accuracy"],
@@ -87,20 +94,20 @@ def _tried(arguments: argparse.Namespace, setting: dict[str, Any], folder: Path)
     }
 
 
-def _pairs(data: Path, folder: Path, *, train: int) -> FileRows:
-    """All validation pairs and the first that train."""
+def _pairs(path: Path, folder: Path, *, train: int | None) -> FileRows:
+    """All validation pairs and the first that train; None: all that do."""
     kept, training = [], 0
-    with gzip.open(data / "preference/rasbt_preference.jsonl.gz", "rt") as file:
+    with gzip.open(path, "rt") as file:
         for number, line in enumerate(file, start=1):
             pair = formats.pair(json.loads(line), f"row {number}")
             if isinstance(pair, str) or is_held_out(pair.prompt, HELD_OUT):
                 continue
             trains = not is_held_out(pair.prompt, VALIDATION)
             training += trains
-            if not trains or training <= train:
+            if not trains or train is None or training <= train:
                 kept.append(line)
     (folder / "pairs.jsonl").write_text("".join(kept))
-    return FileRows(paths=[str(folder / "pairs.jsonl")], license="Apache-2.0", held_out=VALIDATION)
+    return FileRows(paths=[str(folder / "pairs.jsonl")], held_out=VALIDATION)
 
 
 def _arguments() -> argparse.Namespace:

@@ -102,14 +102,7 @@ class Quickstart:
     def _dpo(self, out: Path, seed: int) -> dict[str, Any]:
         assert isinstance(self.config.align, DpoConfig)
         config = self.config.align.model_copy(update={"seed": seed, "answered_prompts": 0})
-        report = run_dpo(self.folder["sft"], self.folder["examples"], None, out, config, CPU)
-        return {
-            "before": report.metrics["held_out_preferred_before"],
-            "after": report.metrics["held_out_preferred"],
-            **difference(report, "held_out_preferred_change"),
-            "n": report.details["held_out_pairs"],
-            "reward_accuracy": report.metrics["held_out_reward_accuracy"],
-        }
+        return of_pairs(run_dpo(self.folder["sft"], self.folder["examples"], None, out, config, CPU), out)
 
     def _online(self, arm: str, out: Path, seed: int) -> dict[str, Any]:
         """Paid by a reward model and by rules of form, judged by a reward model that learned from other pairs."""
@@ -147,6 +140,28 @@ class Quickstart:
             "n": report.details["held_out_prompts"],
             "paid_change": report.metrics["held_out_reward_change"],
         }
+
+
+def of_pairs(report: Report, out: Path) -> dict[str, Any]:
+    """What DPO measured on held-out pairs: the share whose chosen answer is likelier per token, before and after, the
+    difference pair by pair (`items`), and its own objective."""
+    pairs = [json.loads(line) for line in (out / "held_out_pairs.jsonl").read_text().splitlines()]
+    tokens, before, after = (np.array([pair[name] for pair in pairs]) for name in ("tokens", "logps_before", "logps"))
+    preferred_before, preferred = (np.sign(np.diff(-logps / tokens)[:, 0]) for logps in (before, after))
+    metrics = report.metrics
+    return {
+        "before": metrics["held_out_preferred_before"],
+        "after": metrics["held_out_preferred"],
+        **difference(report, "held_out_preferred_change"),
+        "n": report.details["held_out_pairs"],
+        "items": ((preferred - preferred_before) / 2).tolist(),
+        **{
+            name: metrics[f"held_out_{name}"]
+            for part in ("reward_accuracy", "loss_change")
+            for name in (part, f"{part}_ci_low", f"{part}_ci_high")
+        },
+        "chosen_logp_change": metrics["chosen_logp_change"],
+    }
 
 
 def difference(report: Report, name: str) -> dict[str, float]:

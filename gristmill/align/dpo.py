@@ -4,6 +4,7 @@ DPO's reference is the model the policy starts from. Its log-probabilities are c
 folder on disk: a reference that TRL loads again by name can be another model.
 """
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,8 @@ def run_dpo(
 ) -> Report:
     """Optimize the policy in folder `model` on preference pairs; write a model folder and metrics.jsonl to `out`.
 
-    The report compares held-out pairs before and after and, given a reward model, its scores of greedy answers.
+    The report compares held-out pairs before and after and, given a reward model, its scores of greedy answers;
+    held_out_pairs.jsonl has each of those pairs.
     kept_out: as in `run_sft`.
     """
     from trl import DPOConfig
@@ -86,10 +88,11 @@ def run_dpo(
         trainer.model, config.adapter, out, base=model, reload=lambda: load_model(model, device)[0]
     )
     after = np.array(completion_logps(policy, held_out))
-    metrics = pair_metrics(before, after, held_out, seed=config.seed)
+    metrics = pair_metrics(before, after, held_out, config)
     if judge and scores_before:
         metrics |= judge.metrics(scores_before, judge.scores(policy), seed=config.seed)
     trl_adapter.save_checkpoint(policy, model, out, tokenizer, config.adapter)
+    _write_pairs(before, after, held_out, out)
     note_licenses(out, "align", pairs.license, config.data.kind, examples)
     return Report(
         rows_in=pairs.rows,
@@ -106,17 +109,24 @@ def run_dpo(
     )
 
 
-def pair_metrics(before: np.ndarray, after: np.ndarray, pairs: "list[Branches]", *, seed: int) -> dict[str, float]:
-    """How often chosen beats rejected, by reward and by log-probability per token, and where probability went.
+def pair_metrics(
+    before: np.ndarray, after: np.ndarray, pairs: "list[Branches]", config: DpoConfig | OrpoConfig
+) -> dict[str, float]:
+    """The objective, how often chosen beats rejected, by reward and by log-probability per token, and where
+    probability went.
 
     before, after: [pairs, 2], ln p of chosen and rejected. The reward is proportional to after − before, so it says
     nothing before training.
     """
-    lengths = np.array([[len(answer) for answer in pair.completions] for pair in pairs])
+    seed, lengths = config.seed, _lengths(pairs)
     rewards = after - before
+    losses_before, losses = (pair_losses(logps, before, lengths, config) for logps in (before, after))
     preferred_before = _first_is_larger(before / lengths)
     preferred = _first_is_larger(after / lengths)
     return {
+        "held_out_loss_before": float(losses_before.mean()),
+        "held_out_loss": float(losses.mean()),
+        **paired_difference(losses, losses_before, seed=seed).metrics("held_out_loss_change"),
         **mean_interval(_first_is_larger(rewards), seed=seed).metrics("held_out_reward_accuracy"),
         "held_out_preferred_before": float(preferred_before.mean()),
         "held_out_preferred": float(preferred.mean()),
@@ -124,6 +134,49 @@ def pair_metrics(before: np.ndarray, after: np.ndarray, pairs: "list[Branches]",
         **paired_difference(after[:, 0], before[:, 0], seed=seed).metrics("chosen_logp_change"),
         "rejected_logp_change": float(rewards[:, 1].mean()),
     }
+
+
+def pair_losses(
+    logps: np.ndarray, reference: np.ndarray, lengths: np.ndarray, config: DpoConfig | OrpoConfig
+) -> np.ndarray:
+    """What the configuration minimizes, pair by pair, in nats (IPO's: squared). [pairs]
+
+    logps, reference: [pairs, 2], ln p of chosen and rejected by the policy and by its start; lengths: their tokens. The
+    policy at its start: ln 2 without `chosen_nll_weight`, IPO's 1/(2 beta)². A batch's own loss (`chosen_nll_weight`,
+    ORPO) is a mean over all tokens of its chosen answers, here it is one of each answer's.
+    """
+    per_token = logps / lengths
+    if isinstance(config, OrpoConfig):
+        import torch
+
+        from gristmill.align.dpo_trainer import odds_ratio_loss
+
+        return -per_token[:, 0] + config.beta * odds_ratio_loss(*torch.from_numpy(per_token).unbind(1)).numpy()
+    changes = logps - reference
+    if config.length_normalized or config.loss == "ipo":
+        changes = changes / lengths
+    margins = changes[:, 0] - changes[:, 1]
+    if config.loss == "ipo":
+        losses = (margins - 1 / (2 * config.beta)) ** 2
+    else:
+        right, wrong = (np.logaddexp(0, sign * config.beta * margins) for sign in (-1, 1))
+        losses = ((1 - config.label_noise) * right - config.label_noise * wrong) / (1 - 2 * config.label_noise)
+    return losses - config.chosen_nll_weight * per_token[:, 0]
+
+
+def _lengths(pairs: "list[Branches]") -> np.ndarray:
+    """Tokens of chosen and rejected. [pairs, 2]"""
+    return np.array([[len(answer) for answer in pair.completions] for pair in pairs])
+
+
+def _write_pairs(before: np.ndarray, after: np.ndarray, pairs: "list[Branches]", out: Path) -> None:
+    """held_out_pairs.jsonl: where each pair comes from, the tokens of both answers and their ln p; chosen first."""
+    with (out / "held_out_pairs.jsonl").open("w", encoding="utf-8") as file:
+        for pair, tokens, logps_before, logps in zip(
+            pairs, _lengths(pairs).tolist(), before.tolist(), after.tolist(), strict=True
+        ):
+            row = {"row": pair.row, "tokens": tokens, "logps_before": logps_before, "logps": logps}
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def _first_is_larger(values: np.ndarray) -> np.ndarray:

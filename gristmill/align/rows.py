@@ -51,7 +51,7 @@ def encode_pairs(
         assert chosen.ids[:start] == rejected.ids[:start], "the prompt's tokens depend on the answer"
         if max(stop, rejected_stop) <= max_tokens:
             answers = [chosen.ids[start:stop], rejected.ids[start:rejected_stop]]
-            fitting.append(Branches(chosen.ids[:start], answers, pair.fault))
+            fitting.append(Branches(chosen.ids[:start], answers, pair.fault, pair.row))
         else:
             dropped.append(Dropped(pair.row, TOO_LONG))
     return enough(fitting, pairs, max_tokens, held_out=held_out), dropped

@@ -12,6 +12,8 @@ class Branches:
     completions: Sequence[Sequence[int]]
     fault: str | None = None
     """What is wrong with the second of a pair, where that is known."""
+    row: str | None = None
+    """File and number of the row it was read from."""
 
     @property
     def length(self) -> int:

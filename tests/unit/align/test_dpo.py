@@ -1,5 +1,6 @@
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,12 @@ def test_it_prefers_what_was_chosen_and_the_reward_model_scores_its_answers(
     run_reward_model(tiny_model, examples, judge, RewardModelConfig(batch_rows=4, micro_rows=4), CPU)
     report = run_dpo(tiny_model, examples, judge, out, CONFIG, CPU)
     assert report.metrics["held_out_reward_accuracy"] == 1.0
+    assert report.metrics["held_out_loss_change_ci_high"] < 0
+    pairs = [json.loads(line) for line in (out / "held_out_pairs.jsonl").read_text().splitlines()]
+    assert len(pairs) == report.details["held_out_pairs"]
+    assert all(re.fullmatch(r".*preferences_held_out\.jsonl:\d+", pair["row"]) for pair in pairs)
+    changes = np.array([np.subtract(pair["logps"], pair["logps_before"]) for pair in pairs])
+    assert np.all(changes[:, 0] > changes[:, 1])
     assert math.isfinite(report.metrics["reward_change"])
     assert (out / "model.safetensors").is_file()
 
@@ -108,12 +115,15 @@ def test_metrics_compare_log_probabilities_per_token_and_rewards_by_their_change
     pairs = [Branches([0], [[1, 1, 1, 1], [1]]), Branches([0], [[1], [1, 1]])]
     before = np.array([[-8.0, -1.0], [-3.0, -4.0]])  # per token: −2 < −1 and −3 < −2
     after = np.array([[-4.0, -2.0], [-2.0, -4.0]])  # per token: −1 > −2 and −2 = −2
-    metrics = pair_metrics(before, after, pairs, seed=0)
+    metrics = pair_metrics(before, after, pairs, DpoConfig(beta=0.5))
     assert metrics["held_out_preferred_before"] == 0
     assert metrics["held_out_preferred"] == 0.75
     assert metrics["held_out_reward_accuracy"] == 1.0
     assert metrics["chosen_logp_change"] == 2.5
     assert metrics["rejected_logp_change"] == -0.5
+    # margins 4 − (−1) = 5 and 1 − 0 = 1
+    assert metrics["held_out_loss_before"] == pytest.approx(math.log(2))
+    assert metrics["held_out_loss"] == pytest.approx((math.log1p(math.exp(-2.5)) + math.log1p(math.exp(-0.5))) / 2)
 
 
 def _trl_loss(policy: Any, pairs: list[Branches], reference: Any, folder: Path, out: Path, *, beta: float) -> float:

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from datasets import Dataset
@@ -15,7 +16,7 @@ from trl.experimental.orpo.orpo_trainer import ORPOTrainer
 
 from gristmill.align.adapter_config import Adapter
 from gristmill.align.config import DpoConfig, KtoConfig, OrpoConfig, RewardModelConfig
-from gristmill.align.dpo import _loss, run_dpo
+from gristmill.align.dpo import _loss, pair_losses, run_dpo
 from gristmill.align.dpo_trainer import OrpoTrainer, TokenizedDPOTrainer, odds_ratio_loss
 from gristmill.align.kto import _mismatched, run_kto
 from gristmill.align.kto_trainer import TokenizedKTOTrainer
@@ -60,6 +61,33 @@ def pair_loss(trainer_class: Any, folder: Path, out: Path, **settings: Any) -> t
     with torch.no_grad():
         loss = trainer.compute_loss(policy, trainer.data_collator(rows)).item()
     return loss, completion_logps(policy, PAIRS)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        DpoConfig(beta=0.5),
+        DpoConfig(beta=0.5, length_normalized=True),
+        DpoConfig(beta=0.5, loss="ipo"),
+        DpoConfig(beta=0.5, loss="robust", label_noise=0.1),
+    ],
+    ids=["sigmoid", "per token", "ipo", "robust"],
+)
+def test_the_held_out_loss_is_what_trl_minimizes(config: DpoConfig, tiny_model: Path, tmp_path: Path):
+    theirs, logps = pair_loss(TokenizedDPOTrainer, tiny_model, tmp_path, beta=config.beta, **_loss(config))
+    ours = pair_losses(np.array(logps), np.array(REFERENCE), np.array(LENGTHS), config)
+    assert ours.mean() == pytest.approx(theirs, abs=1e-4)
+    other = config.model_copy(update={"beta": 0.1})
+    assert pair_losses(np.array(logps), np.array(REFERENCE), np.array(LENGTHS), other).mean() != pytest.approx(theirs)
+
+
+def test_the_held_out_loss_counts_each_chosen_answer_by_its_tokens():
+    """ln p per token: chosen −2 and −4, rejected −2 and −4, so the odds ratio is 1 and its loss ln 2."""
+    logps, lengths = np.array([[-2.0, -4.0], [-8.0, -4.0]]), np.array([[1, 2], [2, 1]])
+    dpo = pair_losses(logps, logps, lengths, DpoConfig(chosen_nll_weight=0.5))
+    assert dpo == pytest.approx([math.log(2) + 1, math.log(2) + 2])
+    orpo = pair_losses(logps, logps, lengths, OrpoConfig(beta=0.1))
+    assert orpo == pytest.approx([2 + 0.1 * math.log(2), 4 + 0.1 * math.log(2)])
 
 
 def test_ipo_asks_for_a_margin_per_token_and_no_more(tiny_model: Path, tmp_path: Path):
