@@ -76,5 +76,5 @@ def is_license_file(name: str) -> bool:
 def all_allowed(expression: str, allowed: set[str]) -> bool:
     """Whether every licence of an SPDX expression is allowed; of `A OR B` both, since others may have meant the other
     one. `GPL-3.0 WITH x` is allowed where it is named with its exception, or `GPL-3.0` is."""
-    parts = re.split(r"\s+(?:AND|OR)\s+", expression)
+    parts = [part.strip("() ") for part in re.split(r"\s+(?:AND|OR)\s+", expression)]
     return all(part in allowed or part.partition(" WITH ")[0] in allowed for part in parts)

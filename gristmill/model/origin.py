@@ -5,6 +5,7 @@ Both go along with every model made from that one, so that a licence's terms are
 """
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -51,11 +52,29 @@ def pass_on(parent: Path, folder: Path) -> None:
 
 
 def note_data_license(folder: Path, stage: str, license: str | None) -> None:
-    """Add what a stage's rows are licensed as to what is known of the stages before it; None: nothing was declared."""
+    """Add what a stage's rows are licensed as to what is known of the stages before it; None: nothing was declared.
+
+    A stage that an ancestor went through, too, has learned from the rows of both: all their licences hold.
+    """
     if license is None:
         return
-    licenses = data_licenses(folder) | {stage: license}
+    licenses = data_licenses(folder)
+    known = licenses.get(stage)
+    licenses[stage] = license if known is None else _both(known, license)
     (folder / DATA_LICENSES).write_text(json.dumps(licenses, indent=2) + "\n", encoding="utf-8")
+
+
+def _both(known: str, license: str) -> str:
+    """The SPDX expression of two, each part once."""
+    return " AND ".join(dict.fromkeys([*_parts(known), *_parts(license)]))
+
+
+def _parts(expression: str) -> list[str]:
+    """What an expression joins by AND; a choice stays whole, in brackets."""
+    inside_brackets = r"(?![^(]*\))"
+    if re.search(f" OR {inside_brackets}", expression):
+        return [f"({expression})"]
+    return re.split(f" AND {inside_brackets}", expression)
 
 
 def data_licenses(folder: Path) -> dict[str, str]:

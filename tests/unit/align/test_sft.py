@@ -16,6 +16,7 @@ from gristmill.align.dpo import run_dpo
 from gristmill.align.rows_config import FileRows
 from gristmill.align.sft import run_sft
 from gristmill.align.sft_trainer import AnswerTrainer
+from gristmill.model.licenses import is_allowed
 from gristmill.model.origin import data_licenses, note_data_license
 from gristmill.report import Report
 from gristmill.schema import Resources
@@ -142,6 +143,22 @@ def test_a_declared_licence_stays_with_the_model_and_with_those_made_from_it(tin
     (tmp_path / "second").mkdir()
     run_dpo(tmp_path / "first", None, None, tmp_path / "second", config, CPU)
     assert data_licenses(tmp_path / "second") == {"sft": "CC-BY-NC-4.0", "align": "MIT"}
+
+
+def test_a_second_declaration_of_a_stage_stands_beside_the_first(tmp_path: Path):
+    for license in ("CC-BY-NC-4.0", None, "MIT", "CC-BY-NC-4.0", "Apache-2.0 AND MIT"):
+        note_data_license(tmp_path, "sft", license)
+    note_data_license(tmp_path, "align", "MIT")
+    assert data_licenses(tmp_path) == {"sft": "CC-BY-NC-4.0 AND MIT AND Apache-2.0", "align": "MIT"}
+
+
+@pytest.mark.parametrize("choice", ["MIT OR Apache-2.0", "(MIT AND BSD-3-Clause) OR Apache-2.0"])
+def test_a_second_declaration_keeps_a_choice_together(choice: str, tmp_path: Path):
+    for license in (choice, "CC-BY-4.0", choice):
+        note_data_license(tmp_path, "sft", license)
+    assert data_licenses(tmp_path) == {"sft": f"({choice}) AND CC-BY-4.0"}
+    assert is_allowed(data_licenses(tmp_path)["sft"], ["MIT", "Apache-2.0", "BSD-3-Clause", "CC-BY-4.0"])
+    assert not is_allowed(data_licenses(tmp_path)["sft"], ["MIT", "BSD-3-Clause", "CC-BY-4.0"])
 
 
 def test_the_licence_of_rows_that_a_model_wrote_goes_along(tiny_model: Path, examples: Path, tmp_path: Path):
