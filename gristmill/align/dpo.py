@@ -1,4 +1,4 @@
-"""Preference pairs, DPO or ORPO on TRL: `python -m gristmill.align.dpo --config run.yaml --out DIR`.
+"""Preference pairs, DPO or ORPO: `python -m gristmill.align.dpo --config run.yaml --out DIR`.
 
 DPO's reference is the model the policy starts from. Its log-probabilities are computed once, before training, from the
 folder on disk: a reference that TRL loads again by name can be another model.
@@ -6,7 +6,7 @@ folder on disk: a reference that TRL loads again by name can be another model.
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,8 +20,6 @@ from gristmill.report import Report
 from gristmill.schema import Resources
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-
     from gristmill.evaluate.branches import Branches
 
 
@@ -44,7 +42,7 @@ def run_dpo(
     from trl import DPOConfig
 
     from gristmill.align import adapters, trl_adapter
-    from gristmill.align.dpo_trainer import OrpoTrainer, TokenizedDPOTrainer
+    from gristmill.align.dpo_trainer import PairTrainer, pairs_dataset
     from gristmill.align.held_out_answers import scored_answers
     from gristmill.align.rows import encode_pairs
     from gristmill.evaluate.checkpoints import load_model, prepare_process
@@ -71,15 +69,13 @@ def run_dpo(
         config,
         out,
         device,
-        **_loss(config),
-        beta=config.beta,
         precompute_ref_log_probs=True,
     )
-    trainer_class = OrpoTrainer if isinstance(config, OrpoConfig) else TokenizedDPOTrainer
-    trainer = trainer_class(
+    trainer = PairTrainer(
         policy,
+        config,
         args=arguments,
-        train_dataset=_dataset(train_pairs, reference),
+        train_dataset=pairs_dataset(train_pairs, reference),
         processing_class=tokenizer,
         peft_config=adapters.peft_config(config.adapter, "answers"),
     )
@@ -118,9 +114,16 @@ def pair_metrics(
     before, after: [pairs, 2], ln p of chosen and rejected. The reward is proportional to after − before, so it says
     nothing before training.
     """
+    import torch
+
+    from gristmill.align.pair_losses import pair_losses
+
     seed, lengths = config.seed, _lengths(pairs)
     rewards = after - before
-    losses_before, losses = (pair_losses(logps, before, lengths, config) for logps in (before, after))
+    start, tokens = torch.from_numpy(before), torch.from_numpy(lengths)
+    losses_before, losses = (
+        pair_losses(torch.from_numpy(logps), start, tokens, config).numpy() for logps in (before, after)
+    )
     preferred_before = _first_is_larger(before / lengths)
     preferred = _first_is_larger(after / lengths)
     return {
@@ -134,34 +137,6 @@ def pair_metrics(
         **paired_difference(after[:, 0], before[:, 0], seed=seed).metrics("chosen_logp_change"),
         "rejected_logp_change": float(rewards[:, 1].mean()),
     }
-
-
-def pair_losses(
-    logps: np.ndarray, reference: np.ndarray, lengths: np.ndarray, config: DpoConfig | OrpoConfig
-) -> np.ndarray:
-    """What the configuration minimizes, pair by pair, in nats (IPO's: squared). [pairs]
-
-    logps, reference: [pairs, 2], ln p of chosen and rejected by the policy and by its start; lengths: their tokens. The
-    policy at its start: ln 2 without `chosen_nll_weight`, IPO's 1/(2 beta)². A batch's own loss (`chosen_nll_weight`,
-    ORPO) is a mean over all tokens of its chosen answers, here it is one of each answer's.
-    """
-    per_token = logps / lengths
-    if isinstance(config, OrpoConfig):
-        import torch
-
-        from gristmill.align.dpo_trainer import odds_ratio_loss
-
-        return -per_token[:, 0] + config.beta * odds_ratio_loss(*torch.from_numpy(per_token).unbind(1)).numpy()
-    changes = logps - reference
-    if config.length_normalized or config.loss == "ipo":
-        changes = changes / lengths
-    margins = changes[:, 0] - changes[:, 1]
-    if config.loss == "ipo":
-        losses = (margins - 1 / (2 * config.beta)) ** 2
-    else:
-        right, wrong = (np.logaddexp(0, sign * config.beta * margins) for sign in (-1, 1))
-        losses = ((1 - config.label_noise) * right - config.label_noise * wrong) / (1 - 2 * config.label_noise)
-    return losses - config.chosen_nll_weight * per_token[:, 0]
 
 
 def _lengths(pairs: "list[Branches]") -> np.ndarray:
@@ -182,34 +157,6 @@ def _write_pairs(before: np.ndarray, after: np.ndarray, pairs: "list[Branches]",
 def _first_is_larger(values: np.ndarray) -> np.ndarray:
     """1, or ½ where both are equal. values: [pairs, 2]"""
     return (np.sign(values[:, 0] - values[:, 1]) + 1) / 2
-
-
-def _loss(config: DpoConfig | OrpoConfig) -> dict[str, Any]:
-    if isinstance(config, OrpoConfig):
-        return {}
-    kind = "sigmoid_norm" if config.length_normalized else config.loss
-    if config.chosen_nll_weight == 0:
-        return {"loss_type": [kind], "label_smoothing": config.label_noise}
-    return {
-        "loss_type": [kind, "sft"],
-        "loss_weights": [1.0, config.chosen_nll_weight],
-        "label_smoothing": config.label_noise,
-    }
-
-
-def _dataset(pairs: "list[Branches]", reference: np.ndarray) -> "Dataset":
-    from datasets import Dataset
-
-    return Dataset.from_dict(
-        {
-            "prompt_ids": [pair.prompt for pair in pairs],
-            "chosen_ids": [pair.completions[0] for pair in pairs],
-            "rejected_ids": [pair.completions[1] for pair in pairs],
-            "ref_chosen_logps": reference[:, 0],
-            "ref_rejected_logps": reference[:, 1],
-            "length": [pair.length for pair in pairs],
-        }
-    )
 
 
 if __name__ == "__main__":

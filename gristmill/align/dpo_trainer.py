@@ -1,26 +1,35 @@
-"""TRL's DPO trainer for pairs that come tokenized, with the reference's log-probabilities beside them; ORPO on it.
+"""TRL's DPO trainer with a forward pass of our own, in which both answers of a pair share their prompt.
 
-TRL 1.16 has ORPO in its experimental part only, so the loss is ours.
+TRL 1.16 computes the prompt once for each answer, and has ORPO in its experimental part only.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
+from peft import PeftModel
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 from transformers import PreTrainedModel
 from trl import DPOTrainer
 
-NOT_LEARNED = -100
+from gristmill.align.config import DpoConfig, OrpoConfig
+from gristmill.align.online.token_logps import score_tokens
+from gristmill.align.pair_losses import pair_losses
+from gristmill.evaluate.branches import Branches
 
 
-class TokenizedDPOTrainer(DPOTrainer):
-    """Takes prompt_ids, chosen_ids, rejected_ids, ref_chosen_logps and ref_rejected_logps as they are.
+class PairTrainer(DPOTrainer):
+    """Learns from a `pairs_dataset`; the configuration says with which loss.
 
     The two steps left out are TRL 1.16's own preparation. Its arguments must say `precompute_ref_log_probs`, so that
-    it neither loads nor copies a reference model.
+    it neither loads nor copies a reference model; those of its loss are not read.
     """
+
+    def __init__(self, policy: PreTrainedModel, config: DpoConfig | OrpoConfig, **arguments: Any) -> None:
+        super().__init__(policy, data_collator=_batch, **arguments)
+        self.config = config
 
     def _prepare_dataset(self, dataset: Dataset, *unused: Any) -> Dataset:  # pyright: ignore[reportIncompatibleMethodOverride]
         return dataset
@@ -28,37 +37,50 @@ class TokenizedDPOTrainer(DPOTrainer):
     def _precompute_ref_logps(self, dataset: Dataset, *unused: Any) -> Dataset:  # pyright: ignore[reportIncompatibleMethodOverride]
         return dataset
 
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        return 0  # transformers would count `input_ids`, and nobody reads it
 
-class OrpoTrainer(TokenizedDPOTrainer):
-    """The same with ORPO's loss, which looks at no reference."""
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Mean over the pairs of a forward pass."""
+        policy: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+        reference_P2, lengths_P2 = inputs["reference_P2"], inputs["lengths_P2"]
+        with self.accelerator.autocast():  # of the policy's own forward, which is not called, accelerate takes care
+            scored = score_tokens(policy, inputs["pairs"], longest=int(lengths_P2.max()))
+        logps_P2 = scored.logps_CT.sum(dim=1).view(-1, 2)
+        self._note(logps_P2.detach(), reference_P2)
+        loss = pair_losses(logps_P2, reference_P2, lengths_P2, self.config).mean()
+        return (loss, {}) if return_outputs else loss
 
-    def _compute_loss(self, model: PreTrainedModel, inputs: dict[str, Any], return_outputs: bool) -> Any:
-        """Rows: the chosen answers, then the rejected ones."""
-        seen_BT = inputs["completion_mask"][:, 1:].bool()
-        labels_BT = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, NOT_LEARNED)
-        logps_BT = model(
-            input_ids=inputs["input_ids"],
-            attention_mask=inputs["attention_mask"],
-            labels=labels_BT,
-            fused_lm_head=True,  # TRL's: zero where nothing is learned
-        ).log_probs
-        chosen_PT, rejected_PT = logps_BT.chunk(2)
-        chosen_seen_PT, rejected_seen_PT = seen_BT.chunk(2)
-        chosen_P = chosen_PT.sum(dim=1) / chosen_seen_PT.sum(dim=1)
-        rejected_P = rejected_PT.sum(dim=1) / rejected_seen_PT.sum(dim=1)
-        metrics = self._metrics["train" if model.training else "eval"]
-        metrics["rewards/accuracies"].append((chosen_P > rejected_P).float().mean().item())
-        metrics["rewards/margins"].append(self.beta * (chosen_P - rejected_P).mean().item())
-        metrics["logps/chosen"].append(chosen_PT.sum(dim=1).mean().item())
-        metrics["logps/rejected"].append(rejected_PT.sum(dim=1).mean().item())
-        chosen_nll = -chosen_PT.sum() / chosen_seen_PT.sum()
-        return chosen_nll + self.beta * odds_ratio_loss(chosen_P, rejected_P).mean()
+    def _note(self, logps_P2: Tensor, reference_P2: Tensor) -> None:
+        """What the trainer logs beside the loss, under TRL's names."""
+        if isinstance(self.config, OrpoConfig):  # its reward is a probability, no change of one
+            reference_P2 = torch.zeros_like(reference_P2)
+        margins_P = (logps_P2 - reference_P2) @ logps_P2.new_tensor([1.0, -1.0])
+        metrics = self._metrics["train"]  # nothing is measured in between
+        metrics["rewards/accuracies"].append((margins_P > 0).float().mean().item())
+        metrics["rewards/margins"].append(self.config.beta * margins_P.mean().item())
+        metrics["logps/chosen"].append(logps_P2[:, 0].mean().item())
+        metrics["logps/rejected"].append(logps_P2[:, 1].mean().item())
 
 
-def odds_ratio_loss(chosen_P: Tensor, rejected_P: Tensor) -> Tensor:
-    """−ln σ(ln odds(chosen) − ln odds(rejected)), odds = p / (1 − p); Hong et al. 2024, arXiv:2403.07691, eq. 7.
+def pairs_dataset(pairs: Sequence[Branches], reference_P2: np.ndarray) -> Dataset:
+    """Pairs as the trainer takes them. reference_P2: ln p of chosen and rejected by the policy's start."""
+    return Dataset.from_dict(
+        {
+            "prompt": [pair.prompt for pair in pairs],
+            "answers": [pair.completions for pair in pairs],
+            "reference": reference_P2,
+            "length": [pair.length for pair in pairs],
+        }
+    )
 
-    chosen_P, rejected_P: ln p per token, mean over an answer's tokens, below 0. [pairs] each, as is what it returns.
-    """
-    log_odds_P = (chosen_P - torch.log(-torch.expm1(chosen_P))) - (rejected_P - torch.log(-torch.expm1(rejected_P)))
-    return -logsigmoid(log_odds_P)
+
+def _batch(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    pairs = [Branches(row["prompt"], row["answers"]) for row in rows]
+    return {
+        "reference_P2": torch.tensor([row["reference"] for row in rows]),
+        "lengths_P2": torch.tensor([[len(answer) for answer in pair.completions] for pair in pairs]),
+        "pairs": pairs,
+    }

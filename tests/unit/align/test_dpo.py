@@ -2,25 +2,21 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_chat_model import write_tiny_gpt2
-from transformers import AutoModelForCausalLM, AutoTokenizer
-from trl import DPOConfig
+from transformers import AutoTokenizer
 
 from gristmill.align.config import DpoConfig, RewardModelConfig
 from gristmill.align.data import read_pairs
 from gristmill.align.dpo import pair_metrics, run_dpo
-from gristmill.align.dpo_trainer import TokenizedDPOTrainer
 from gristmill.align.reward_model import run_reward_model
 from gristmill.align.rows_config import FileRows
 from gristmill.evaluate.branches import Branches
 from gristmill.evaluate.chat_format import encode_prompts
-from gristmill.evaluate.logps import completion_logps
 from gristmill.schema import Resources
 
 CPU = Resources(threads=1, device="cpu")
@@ -86,21 +82,6 @@ def test_the_first_loss_is_ln_2_since_policy_and_reference_start_equal(
     assert losses == pytest.approx([math.log(2)] * 2, abs=1e-4)
 
 
-@pytest.mark.parametrize("beta", [0.1, 0.5])
-def test_the_loss_on_given_log_probabilities_is_that_of_the_paper(tiny_model: Path, tmp_path: Path, beta: float):
-    """−ln σ(β · ((π chosen − ref chosen) − (π rejected − ref rejected))), mean over pairs; Rafailov et al., eq. 7."""
-    pairs = [Branches([0, 5, 6], [[7, 8, 3], [9, 3]]), Branches([0, 9], [[10, 3], [11, 12, 13, 3]])]
-    policy = AutoModelForCausalLM.from_pretrained(tiny_model)
-    logps = completion_logps(policy, pairs)
-    reference = [[-20.0, -10.0], [-9.0, -30.0]]
-    margins = [
-        (chosen - ref_chosen) - (rejected - ref_rejected)
-        for (chosen, rejected), (ref_chosen, ref_rejected) in zip(logps, reference, strict=True)
-    ]
-    expected = sum(math.log(1 + math.exp(-beta * margin)) for margin in margins) / 2
-    assert _trl_loss(policy, pairs, reference, tiny_model, tmp_path, beta=beta) == pytest.approx(expected, abs=1e-5)
-
-
 def test_the_reference_stays_as_it_was_on_disk(tiny_model: Path, examples: Path, tmp_path: Path):
     before = load_file(tiny_model / "model.safetensors")
     run_dpo(tiny_model, examples, None, tmp_path, CONFIG, CPU)
@@ -124,29 +105,3 @@ def test_metrics_compare_log_probabilities_per_token_and_rewards_by_their_change
     # margins 4 − (−1) = 5 and 1 − 0 = 1
     assert metrics["held_out_loss_before"] == pytest.approx(math.log(2))
     assert metrics["held_out_loss"] == pytest.approx((math.log1p(math.exp(-2.5)) + math.log1p(math.exp(-0.5))) / 2)
-
-
-def _trl_loss(policy: Any, pairs: list[Branches], reference: Any, folder: Path, out: Path, *, beta: float) -> float:
-    from datasets import Dataset
-
-    rows = [
-        {
-            "prompt_ids": pair.prompt,
-            "chosen_ids": pair.completions[0],
-            "rejected_ids": pair.completions[1],
-            "ref_chosen_logps": of_chosen,
-            "ref_rejected_logps": of_rejected,
-        }
-        for pair, (of_chosen, of_rejected) in zip(pairs, reference, strict=True)
-    ]
-    arguments = DPOConfig(
-        output_dir=str(out), beta=beta, bf16=False, use_cpu=True, report_to="none", precompute_ref_log_probs=True
-    )
-    trainer = TokenizedDPOTrainer(
-        policy,
-        args=arguments,
-        train_dataset=Dataset.from_list(rows),
-        processing_class=AutoTokenizer.from_pretrained(folder),
-    )
-    with torch.no_grad():
-        return trainer.compute_loss(policy, trainer.data_collator(rows)).item()

@@ -1,10 +1,13 @@
 """Token log-probabilities of answers that share a prompt, against one row per answer and autograd."""
 
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from gristmill.align.online import token_logps
 from gristmill.align.online.token_logps import score_tokens
 from gristmill.evaluate.branches import Branches
 
@@ -41,3 +44,28 @@ def test_scores_and_gradients_are_those_of_one_row_per_answer(tiny_model: Path):
     for name, weight in model.named_parameters():
         if weight.grad is not None:
             assert torch.allclose(found[name], weight.grad, atol=1e-5), name
+
+
+def test_logits_that_are_computed_once_more_give_the_same_scores_and_gradients(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    model: Any = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    rows_of_the_head: list[int] = []
+    model.get_output_embeddings().register_forward_hook(
+        lambda module, inputs, output: rows_of_the_head.append(len(output))
+    )
+    scores, gradient = _scores_and_gradient(model)
+    assert rows_of_the_head == [9]
+    monkeypatch.setattr(token_logps, "MAX_LOGITS", 4 * model.config.vocab_size)
+    again, gradient_again = _scores_and_gradient(model)
+    assert rows_of_the_head == [9, 4, 4, 1, *rows_of_the_head[4:]]
+    assert sorted(rows_of_the_head[4:]) == [1, 4, 4]
+    torch.testing.assert_close(again, scores)
+    torch.testing.assert_close(gradient_again, gradient)
+
+
+def _scores_and_gradient(model: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    model.zero_grad()
+    scores = score_tokens(model, ROWS, longest=3).logps_CT
+    (scores * torch.linspace(-1, 1, 15).reshape(5, 3)).sum().backward()
+    return scores.detach(), model.get_output_embeddings().weight.grad.clone()
