@@ -61,7 +61,14 @@ from gristmill.schema import Resources
 
 ONLINE = ("grpo", "ppo", "random_reward")
 ARMS = ("sft", "reward_model", "dpo", "dpo_hh", *ONLINE)
-SETTINGS: dict[str, Any] = {"device": "cpu", "pairs": 320, "dpo_lr": 2e-4, "dpo_epochs": 1.0, "hh_tokens": 128}
+SETTINGS: dict[str, Any] = {
+    "device": "cpu",
+    "pairs": 320,
+    "dpo_lr": 2e-4,
+    "dpo_epochs": 1.0,
+    "dpo_beta": 0.1,
+    "hh_tokens": 128,
+}
 """Options that decide a row, and what they are if nothing is said."""
 SUMS = 1200
 HELD_OUT = 96
@@ -163,9 +170,10 @@ def _dpo(model: Path, out: Path, asked: argparse.Namespace, arm: str, seed: int)
         adapter=Adapter(),
         lr=asked.dpo_lr,
         epochs=asked.dpo_epochs,
+        beta=asked.dpo_beta,
         max_tokens=None if arm == "dpo" else asked.hh_tokens,
         batch_rows=8,
-        micro_rows=8 if arm == "dpo" else 4,  # 8 of 512 tokens need 15 GB
+        micro_rows=8,
         precision="bf16",
         seed=seed,
     )
@@ -272,6 +280,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, help="how many of rasbt's pairs, held-out ones included")
     parser.add_argument("--dpo-lr", type=float)
     parser.add_argument("--dpo-epochs", type=float)
+    parser.add_argument("--dpo-beta", type=float)
     parser.add_argument("--hh-tokens", type=int, help="the longest pair of dpo_hh, with its prompt")
     parser.add_argument("--results", type=Path, required=True, help="JSON lines of finished runs; gone on with")
     parser.add_argument("--only", nargs="+", choices=ARMS, help="all, if not given")

@@ -161,14 +161,15 @@ def trls(policy: PreTrainedModel, config: DpoConfig, settings: dict[str, Any], f
     return loss
 
 
-def _arguments(folder: Path, out: Path, **settings: Any) -> dict[str, Any]:
+def _arguments(folder: Path, out: Path, *, bf16: bool = False, **settings: Any) -> dict[str, Any]:
     given = DPOConfig(
         output_dir=str(out),
+        bf16=bf16,
         use_cpu=True,
         report_to="none",
         gradient_checkpointing=False,
         precompute_ref_log_probs=True,
-        **{"bf16": False} | settings,
+        **settings,
     )
     return {"args": given, "processing_class": AutoTokenizer.from_pretrained(folder)}
 
