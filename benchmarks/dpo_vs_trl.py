@@ -83,7 +83,8 @@ def ours(folder: Path, pairs: list[Branches]) -> tuple[float, float]:
     """CPU-seconds and the loss at the end."""
     policy, tokenizer = _loaded(folder)
     started = time.process_time()
-    reference = np.array(completion_logps(policy, pairs))  # in float32, as the stage does it
+    with torch.autocast("cpu", torch.bfloat16):  # as the stage does it
+        reference = np.array(completion_logps(policy, pairs))
     with tempfile.TemporaryDirectory() as out:
         trainer = PairTrainer(
             policy,

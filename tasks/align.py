@@ -20,7 +20,7 @@ PROGRAMS = {
 }
 
 
-@stage(produces=Checkpoint, version=3, launches=True)
+@stage(produces=Checkpoint, version=4, launches=True)
 def align(
     out: Path,
     model: Checkpoint,

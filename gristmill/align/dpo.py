@@ -1,8 +1,8 @@
 """Preference pairs, DPO or ORPO: `python -m gristmill.align.dpo --config run.yaml --out DIR`.
 
 DPO's reference is the model the policy starts from. Its log-probabilities are computed once, before training, from the
-folder on disk: a reference that TRL loads again by name can be another model. They are float32's whatever `precision`
-says: in bfloat16 the margin of a pair, some 70 tokens, is off by more than a nat.
+folder on disk: a reference that TRL loads again by name can be another model. They have the
+precision that trains: beside a float32 reference a bfloat16 policy differs from it by more before it has learned.
 """
 
 import json
@@ -40,6 +40,7 @@ def run_dpo(
     held_out_pairs.jsonl has each of those pairs.
     kept_out: as in `run_sft`.
     """
+    import torch
     from trl import DPOConfig
 
     from gristmill.align import adapters, trl_adapter
@@ -61,7 +62,8 @@ def run_dpo(
     dropped = pairs.dropped + train_dropped + held_out_dropped
     judge = scored_answers(reward_model, policy, tokenizer, [pair.prompt for pair in held_out], config)
 
-    with progress("align: reference", total=len(train_pairs), unit="pairs") as bar:
+    as_trained = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
+    with progress("align: reference", total=len(train_pairs), unit="pairs") as bar, as_trained:
         reference = np.array(completion_logps(policy, train_pairs, bar=bar))
     before = np.array(completion_logps(policy, held_out))
     scores_before = judge.scores(policy) if judge else None
