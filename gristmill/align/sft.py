@@ -5,6 +5,7 @@ little is padding; packed, none is.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +75,7 @@ def run_sft(
     trainer = AnswerTrainer(
         policy,
         arguments,
-        data_collator=packed if config.packing else None,
+        data_collator=partial(packed, config=policy.config) if config.packing else None,
         train_dataset=_dataset(train_rows),
         processing_class=tokenizer,
         peft_config=adapters.peft_config(config.adapter, "answers"),

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from trl import SFTTrainer
 
 from gristmill.model.documents import document_arguments
@@ -32,14 +32,15 @@ class AnswerTrainer(SFTTrainer):
         return nats / (learned_BT.sum() if num_items_in_batch is None else num_items_in_batch)
 
 
-def packed(rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
+def packed(rows: list[dict[str, list[int]]], config: PreTrainedConfig) -> dict[str, Any]:
     """A batch in one row of N tokens without padding: each row blind to the others, its positions from 0.
 
-    rows: `input_ids` and `labels`. Returns those and `position_ids` as [1, N], `attention_mask` as [1, 1, N, N].
+    rows: `input_ids` and `labels`. Returns those and `position_ids` as [1, N], `attention_mask` as [1, 1, N, N], or as
+    `within_window` says for the model of this configuration.
     """
     lengths = torch.tensor([len(row["input_ids"]) for row in rows])
     rows_1N = torch.repeat_interleave(torch.arange(len(rows)), lengths)[None]
     # what begins a row has nothing before it to be predicted from
     labels = [label for row in rows for label in (NOT_LEARNED, *row["labels"][1:])]
     ids = [token for row in rows for token in row["input_ids"]]
-    return {"input_ids": torch.tensor([ids]), "labels": torch.tensor([labels]), **document_arguments(rows_1N)}
+    return {"input_ids": torch.tensor([ids]), "labels": torch.tensor([labels]), **document_arguments(rows_1N, config)}

@@ -109,7 +109,7 @@ def learned_positions_alone() -> Iterator[None]:
     """Inside, TRL's head looks only at positions that are learned from, on every device.
 
     TRL 1.16 asks whether the device has Triton, since other numbers of positions make some others compile anew. A CPU
-    compiles nothing, and prompts and padding in a vocabulary of 49,152 are two thirds of DPO's time there.
+    compiles nothing, and in a vocabulary of 49,152 prompts and padding would be most of the time there. For KTO alone.
     """
     with patch("trl.trainer.utils._use_triton", return_value=True):
         yield

@@ -7,6 +7,7 @@ sides: such bits compare masked models with one another, not with the bits per b
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -124,7 +125,7 @@ def sums_by_group(
         apart = {}
         if documents_apart:
             documents = torch.from_numpy(shards.document_ids(split, numbers))[:, : inputs.shape[1]]
-            apart = document_arguments(documents.to(model.device), causal=examples is next_tokens)
+            apart = document_arguments(documents.to(model.device), model.config, causal=examples is next_tokens)
         nats = nats_of_targets(model, inputs, targets.where(bytes_of_targets > 0, NOT_TEXT), apart)
         values = np.stack([nats, bytes_of_targets.numpy().ravel().astype(np.float64)], axis=1)
         if groups:
@@ -137,7 +138,7 @@ def sums_by_group(
 
 
 def nats_of_targets(
-    model: PreTrainedModel, inputs_BT: Tensor, targets_BT: Tensor, apart: Mapping[str, Tensor]
+    model: PreTrainedModel, inputs_BT: Tensor, targets_BT: Tensor, apart: Mapping[str, Any]
 ) -> NDArray[np.float64]:
     """float64 [B × T]; 0 where the target is NOT_TEXT. apart: more arguments of the model."""
     logits_BTV = model(input_ids=inputs_BT.to(model.device), use_cache=False, **apart).logits

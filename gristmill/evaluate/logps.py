@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from gristmill.evaluate.bits_per_byte import logits_per_batch
 from gristmill.evaluate.branches import Branches
+from gristmill.model.documents import within_window
 from gristmill.model.onednn import onednn_linears
 from gristmill.progress import Bar
 
@@ -56,19 +57,39 @@ def _batches(branches: Sequence[Branches], *, max_tokens: int) -> list[list[int]
 
 def _batch_logps(model: PreTrainedModel, batch: list[Branches]) -> list[list[float]]:
     rows = lay_out(batch)
-    logits_NV = model(
-        input_ids=rows.ids_BT.to(model.device),
-        attention_mask=rows.mask(model.dtype, model.device),
-        position_ids=rows.positions_BT.to(model.device),
-        use_cache=False,
-    ).logits.flatten(0, 1)[rows.sources_N.to(model.device)]
-    logits_NV = logits_NV.float()
+    logits_NV = forward(model, rows)[0].float()
     at_target_N = logits_NV.gather(1, rows.targets_N.to(model.device)[:, None])[:, 0]
     logps_N = (at_target_N - logits_NV.logsumexp(dim=1)).double().cpu()
     completions = sum(len(row.completions) for row in batch)
     sums = torch.zeros(completions, dtype=torch.float64).index_add_(0, rows.completion_N, logps_N).tolist()
     taken = iter(sums)
     return [[next(taken) for _ in row.completions] for row in batch]
+
+
+def forward(model: PreTrainedModel, rows: "BranchRows") -> tuple[Tensor, Tensor]:
+    """Logits of what predicts each scored token, [N, V], and the hidden states behind them, [N, D].
+
+    The model's own forward pass, so that what it does to logits (a cap, a scale) is in them; its head sees only those
+    positions.
+    """
+    sources_N = rows.sources_N.to(model.device)
+    seen: list[Tensor] = []
+
+    def only_sources(head: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+        seen.append(inputs[0].flatten(0, 1)[sources_N])
+        return (seen[0],)
+
+    mask = rows.mask(model.dtype, model.device)
+    head = model.get_output_embeddings()
+    assert isinstance(head, nn.Module), f"{type(model).__name__} says nothing of its head"
+    with head.register_forward_pre_hook(only_sources):
+        logits_NV = model(
+            input_ids=rows.ids_BT.to(model.device),
+            attention_mask=within_window(mask, rows.positions_BT, model.config),  # pyright: ignore[reportArgumentType]
+            position_ids=rows.positions_BT.to(model.device),
+            use_cache=False,
+        ).logits
+    return logits_NV, seen[0]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ means, has nothing to hold on to. With a vocabulary that did not grow every pred
 
 import copy
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ class StartModel:
         self.bos_id, self.own_tokens = bos_id, own_tokens
 
     def summed_kl(
-        self, inputs_BT: Tensor, targets_BT: Tensor, apart: Mapping[str, Tensor], logits_BTV: Tensor
+        self, inputs_BT: Tensor, targets_BT: Tensor, apart: Mapping[str, Any], logits_BTV: Tensor
     ) -> tuple[Tensor, int]:
         """Σ KL in nats over the predictions of a batch that count, and their number. Targets below 0 do not count.
 

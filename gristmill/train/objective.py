@@ -25,7 +25,7 @@ from gristmill.train.balance import Balance, expert_use
 from gristmill.train.kl import StartModel
 from gristmill.train.loss import IGNORED, summed_nats
 
-Piece = tuple[Tensor, Tensor, Mapping[str, Tensor]]
+Piece = tuple[Tensor, Tensor, Mapping[str, Any]]
 """Inputs and targets of a micro-batch, [B, T] each; and what keeps its documents apart, empty where nothing does."""
 Sum = Callable[..., list[float]]
 """Sums over all processes, of as many numbers as are given."""
@@ -133,7 +133,7 @@ class StepLoss:
             ]
         self._take(torch.stack(counts).sum(dim=0))
 
-    def of(self, inputs_BT: Tensor, targets_BT: Tensor, apart: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def of(self, inputs_BT: Tensor, targets_BT: Tensor, apart: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """What to minimise, summed over the micro-batch's targets, and of it the nats of the predictions."""
         output = self._output(inputs_BT, **apart)
         nats = summed_nats(
@@ -161,9 +161,7 @@ class StepLoss:
         (penalty,) = self.sum_over_ranks(sum(penalty.item() for penalty in self.penalties))
         return {"balance_loss": penalty / tokens, **expert_use(self.counts_LE), **moved}
 
-    def _distance(
-        self, inputs_BT: Tensor, targets_BT: Tensor, apart: Mapping[str, Tensor], logits_BTV: Tensor
-    ) -> Tensor:
+    def _distance(self, inputs_BT: Tensor, targets_BT: Tensor, apart: Mapping[str, Any], logits_BTV: Tensor) -> Tensor:
         assert self.held_to
         kl, predictions = self.held_to.summed_kl(inputs_BT, targets_BT, apart, logits_BTV)
         self.kl = (self.kl[0] + kl.item(), self.kl[1] + predictions)

@@ -296,7 +296,9 @@ class Trainer:
         for first in range(0, len(inputs), size):
             piece, apart = slice(first, first + size), {}
             if documents is not None:
-                apart = document_arguments(documents[piece].to(device), causal=self.objective.is_causal)
+                apart = document_arguments(
+                    documents[piece].to(device), self.model.config, causal=self.objective.is_causal
+                )
             yield inputs[piece].to(device), targets[piece].to(device), apart
 
     def _output(self, inputs_BT: Tensor, **wanted: Any) -> Any:

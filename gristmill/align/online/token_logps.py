@@ -11,14 +11,11 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from gristmill.evaluate.branches import Branches
-from gristmill.evaluate.logps import lay_out
+from gristmill.evaluate.logps import forward, lay_out
 
-MAX_LOGITS = 2**28
-"""Logits that are kept for the backward pass, 1 GiB in float32. Where there are more, they are computed once more."""
 CPU_BLOCK_ROWS = 128
 GPU_BLOCK_ROWS = 1024
 
@@ -58,16 +55,8 @@ def score_tokens(
     """
     batch = lay_out(rows)
     device = model.device
-    base: Any = model.base_model
-    hidden_BTD = base(
-        input_ids=batch.ids_BT.to(device),
-        attention_mask=batch.mask(model.dtype, device),
-        position_ids=batch.positions_BT.to(device),
-        use_cache=False,
-    ).last_hidden_state
-    hidden_ND = hidden_BTD.flatten(0, 1)[batch.sources_N.to(device)]
-    head: Any = model.get_output_embeddings()
-    logps_N, entropy_N = _head_logps(head, hidden_ND, batch.targets_N.to(device), temperature)
+    logits_NV, hidden_ND = forward(model, batch)
+    logps_N, entropy_N = _TokenLogps.apply(logits_NV, batch.targets_N.to(device), temperature)
     completions = sum(len(row.completions) for row in rows)
     at = (batch.completion_N.to(device), batch.place_N.to(device))
     return Scored(
@@ -75,23 +64,6 @@ def score_tokens(
         entropy_CT=_aligned(entropy_N, at, completions, longest),
         hidden_CTD=_aligned(hidden_ND.detach().float(), at, completions, longest) if with_hidden else None,
     )
-
-
-def _head_logps(head: Any, hidden_ND: Tensor, targets_N: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """ln p of the targets, and the entropy of what they were drawn from. [N] each."""
-
-    def logps_of(hidden_ND: Tensor, targets_N: Tensor) -> Any:
-        return _TokenLogps.apply(head(hidden_ND), targets_N, temperature)
-
-    rows = max(1, MAX_LOGITS // head.weight.shape[0])
-    if len(hidden_ND) <= rows:
-        return logps_of(hidden_ND, targets_N)
-    pieces = [
-        checkpoint(logps_of, hidden, targets, use_reentrant=False)
-        for hidden, targets in zip(hidden_ND.split(rows), targets_N.split(rows), strict=True)
-    ]
-    logps, entropies = zip(*pieces, strict=True)
-    return torch.cat(logps), torch.cat(entropies)
 
 
 def _aligned(values_N: Tensor, at: tuple[Tensor, Tensor], completions: int, longest: int) -> Tensor:

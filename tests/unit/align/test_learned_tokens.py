@@ -6,7 +6,7 @@ import pytest
 import torch
 from datasets import Dataset
 from tiny_chat_model import write_tiny_tokenizer
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, PreTrainedTokenizerBase
 from trl import SFTConfig
 
 from gristmill.align.config import SftConfig
@@ -80,14 +80,16 @@ def test_packed_rows_give_the_loss_and_the_gradient_of_rows_alone(
         for row in examples
     ]
     shares = [sum(label != -100 for label in row["labels"]) / tokens for row in examples]
-    loss, gradient = losses_and_gradients(tiny_model, packed(examples), tmp_path, examples)
+    loss, gradient = losses_and_gradients(tiny_model, packed(examples, LlamaConfig()), tmp_path, examples)
     assert loss == pytest.approx(sum(share * one for share, (one, _) in zip(shares, alone, strict=True)), abs=1e-5)
     expected = torch.stack([share * one for share, (_, one) in zip(shares, alone, strict=True)]).sum(dim=0)
     assert torch.allclose(gradient, expected, atol=1e-5)
 
 
 def test_a_packed_row_has_no_padding_and_a_rows_first_token_is_never_a_target():
-    batch = packed([{"input_ids": [5, 6], "labels": [5, 6]}, {"input_ids": [7, 8, 9], "labels": [-100, 8, 9]}])
+    batch = packed(
+        [{"input_ids": [5, 6], "labels": [5, 6]}, {"input_ids": [7, 8, 9], "labels": [-100, 8, 9]}], LlamaConfig()
+    )
     assert batch["input_ids"].tolist() == [[5, 6, 7, 8, 9]]
     assert batch["labels"].tolist() == [[-100, 6, -100, 8, 9]]
     assert batch["position_ids"].tolist() == [[0, 1, 0, 1, 2]]

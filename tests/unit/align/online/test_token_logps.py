@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, CohereForCausalLM, Gemma2ForCausalLM, GraniteForCausalLM
 
-from gristmill.align.online import token_logps
 from gristmill.align.online.token_logps import score_tokens
 from gristmill.evaluate.branches import Branches
+from gristmill.evaluate.logps import completion_logps
 
 ROWS = [Branches([5, 6, 7], [[8, 9], [10, 11, 12]]), Branches([20, 21], [[22], [23, 24], [25]])]
 TEMPERATURE = 0.8
@@ -46,26 +46,34 @@ def test_scores_and_gradients_are_those_of_one_row_per_answer(tiny_model: Path):
             assert torch.allclose(found[name], weight.grad, atol=1e-5), name
 
 
-def test_logits_that_are_computed_once_more_give_the_same_scores_and_gradients(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
-):
-    model: Any = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
-    rows_of_the_head: list[int] = []
-    model.get_output_embeddings().register_forward_hook(
-        lambda module, inputs, output: rows_of_the_head.append(len(output))
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        (Gemma2ForCausalLM, {"final_logit_softcapping": 2.0, "head_dim": 8}),
+        (CohereForCausalLM, {"logit_scale": 0.0625}),
+        (GraniteForCausalLM, {"logits_scaling": 8.0}),
+    ],
+)
+def test_what_a_model_does_to_its_logits_is_in_the_scores(family: Any, settings: dict[str, Any]):
+    """A cap (Gemma 2), a factor (Cohere) and a divisor (Granite): sampled and scored probabilities must be the same."""
+    torch.manual_seed(0)
+    config = family.config_class(
+        vocab_size=32,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=32,
+        initializer_range=1.0,
+        **settings,
     )
-    scores, gradient = _scores_and_gradient(model)
-    assert rows_of_the_head == [9]
-    monkeypatch.setattr(token_logps, "MAX_LOGITS", 4 * model.config.vocab_size)
-    again, gradient_again = _scores_and_gradient(model)
-    assert rows_of_the_head == [9, 4, 4, 1, *rows_of_the_head[4:]]
-    assert sorted(rows_of_the_head[4:]) == [1, 4, 4]
-    torch.testing.assert_close(again, scores)
-    torch.testing.assert_close(gradient_again, gradient)
-
-
-def _scores_and_gradient(model: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    model.zero_grad()
-    scores = score_tokens(model, ROWS, longest=3).logps_CT
-    (scores * torch.linspace(-1, 1, 15).reshape(5, 3)).sum().backward()
-    return scores.detach(), model.get_output_embeddings().weight.grad.clone()
+    model = family(config).eval()
+    scored, scored_alone = score_tokens(model, ROWS, longest=3).logps_CT.sum(dim=1), []
+    for row in ROWS:
+        for completion in row.completions:
+            ids = torch.tensor([[*row.prompt, *completion]])
+            logps = model(input_ids=ids).logits[0, len(row.prompt) - 1 : -1].log_softmax(dim=-1)
+            scored_alone.append(logps.gather(1, torch.tensor(completion)[:, None]).sum().item())
+    assert scored.tolist() == pytest.approx(scored_alone, abs=1e-4)
+    assert [logp for row in completion_logps(model, ROWS) for logp in row] == pytest.approx(scored_alone, abs=1e-4)
