@@ -11,7 +11,7 @@ from tasks.launch import launch
 from tasks.stage import stage
 
 
-@stage(produces=Checkpoint, version=3, launches=True)
+@stage(produces=Checkpoint, version=4, launches=True)
 def reward_model(
     out: Path,
     model: Checkpoint,

@@ -13,7 +13,7 @@ from tasks.stage import stage
 PROGRAMS = {"chat": "gristmill.align.sft", "classification": "gristmill.align.classification"}
 
 
-@stage(produces=Checkpoint, version=3, launches=True)
+@stage(produces=Checkpoint, version=4, launches=True)
 def sft(
     out: Path,
     model: Checkpoint,

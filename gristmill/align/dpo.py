@@ -62,9 +62,11 @@ def run_dpo(
     dropped = pairs.dropped + train_dropped + held_out_dropped
     judge = scored_answers(reward_model, policy, tokenizer, [pair.prompt for pair in held_out], config)
 
-    as_trained = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
-    with progress("align: reference", total=len(train_pairs), unit="pairs") as bar, as_trained:
-        reference = np.array(completion_logps(policy, train_pairs, bar=bar))
+    reference = np.zeros((len(train_pairs), 2))
+    if isinstance(config, DpoConfig):
+        as_trained = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
+        with progress("align: reference", total=len(train_pairs), unit="pairs") as bar, as_trained:
+            reference = np.array(completion_logps(policy, train_pairs, bar=bar))
     before = np.array(completion_logps(policy, held_out))
     scores_before = judge.scores(policy) if judge else None
     arguments = trl_adapter.trainer_arguments(

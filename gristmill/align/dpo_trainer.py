@@ -44,20 +44,22 @@ class PairTrainer(DPOTrainer):
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Mean over the pairs of a forward pass."""
-        policy: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+        # accelerate's own autocast would turn all logits into float32, and an adapter's `forward` is not called
+        policy: Any = self.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+        policy = policy.get_base_model() if isinstance(policy, PeftModel) else policy
         reference_P2, lengths_P2 = inputs["reference_P2"], inputs["lengths_P2"]
-        with self.accelerator.autocast():  # of the policy's own forward, which is not called, accelerate takes care
+        with self.accelerator.autocast():
             scored = score_tokens(policy, inputs["pairs"], longest=int(lengths_P2.max()))
         logps_P2 = scored.logps_CT.sum(dim=1).view(-1, 2)
-        self._note(logps_P2.detach(), reference_P2)
+        self._note(logps_P2.detach(), reference_P2, lengths_P2)
         loss = pair_losses(logps_P2, reference_P2, lengths_P2, self.config).mean()
         return (loss, {}) if return_outputs else loss
 
-    def _note(self, logps_P2: Tensor, reference_P2: Tensor) -> None:
+    def _note(self, logps_P2: Tensor, reference_P2: Tensor, lengths_P2: Tensor) -> None:
         """What the trainer logs beside the loss, under TRL's names."""
-        if isinstance(self.config, OrpoConfig):  # its reward is a probability, no change of one
-            reference_P2 = torch.zeros_like(reference_P2)
-        margins_P = (logps_P2 - reference_P2) @ logps_P2.new_tensor([1.0, -1.0])
+        is_orpo = isinstance(self.config, OrpoConfig)  # its reward is a probability per token, no change of one
+        rewards_P2 = logps_P2 / lengths_P2 if is_orpo else logps_P2 - reference_P2
+        margins_P = rewards_P2[:, 0] - rewards_P2[:, 1]
         metrics = self._metrics["train"]  # nothing is measured in between
         metrics["rewards/accuracies"].append((margins_P > 0).float().mean().item())
         metrics["rewards/margins"].append(self.config.beta * margins_P.mean().item())

@@ -84,8 +84,11 @@ def trainer_arguments(kind: type[A], config: TrainingConfig, out: Path, device: 
         "report_to": "none",
         "disable_tqdm": True,
     }
-    if any(each.name == "max_length" for each in fields(kind)):  # TRL's
+    names = {each.name for each in fields(kind)}
+    if "max_length" in names:  # TRL's
         given["max_length"] = None  # rows that are too long were left out, and counted
+    if "disable_dropout" in names and config.adapter:  # an adapter's, too
+        given["disable_dropout"] = config.adapter.dropout == 0
     arguments = kind(**given | more)
     if device.type == "cuda":
         only = torch.device("cuda", device.index or 0)
@@ -96,12 +99,17 @@ def trainer_arguments(kind: type[A], config: TrainingConfig, out: Path, device: 
 
 
 def train(trainer: transformers.Trainer, out: Path, *, label: str) -> None:
-    """Run a trainer to its end, with progress on stderr and its numbers in metrics.jsonl."""
+    """Run a trainer to its end, with progress on stderr and its numbers in metrics.jsonl.
+
+    Its model computes in the precision of its weights afterwards, as it did before.
+    """
     trainer.remove_callback(transformers.PrinterCallback)
     with MetricsWriter(out / "metrics.jsonl") as metrics, ExitStack() as shown, learned_positions_alone():
         trainer.add_callback(_Watch(label, metrics, shown))
         with same_bits(trainer.args.device):
             trainer.train()
+    # accelerate put autocast around `forward`, which would round what is measured after training and not before
+    trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
 
 
 @contextmanager

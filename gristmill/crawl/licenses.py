@@ -76,5 +76,9 @@ def is_license_file(name: str) -> bool:
 def all_allowed(expression: str, allowed: set[str]) -> bool:
     """Whether every licence of an SPDX expression is allowed; of `A OR B` both, since others may have meant the other
     one. `GPL-3.0 WITH x` is allowed where it is named with its exception, or `GPL-3.0` is."""
-    parts = [part.strip("() ") for part in re.split(r"\s+(?:AND|OR)\s+", expression)]
-    return all(part in allowed or part.partition(" WITH ")[0] in allowed for part in parts)
+    parts = re.split(r"\s+(?:AND|OR)\s+", expression)
+    return all(_is_named(part, allowed) or _is_named(part.strip("() "), allowed) for part in parts)
+
+
+def _is_named(license: str, allowed: set[str]) -> bool:
+    return license in allowed or license.partition(" WITH ")[0] in allowed

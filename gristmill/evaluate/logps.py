@@ -88,6 +88,7 @@ def forward(model: PreTrainedModel, rows: "BranchRows") -> tuple[Tensor, Tensor]
             attention_mask=within_window(mask, rows.positions_BT, model.config),  # pyright: ignore[reportArgumentType]
             position_ids=rows.positions_BT.to(model.device),
             use_cache=False,
+            **({"output_router_logits": False} if hasattr(model.config, "output_router_logits") else {}),
         ).logits
     return logits_NV, seen[0]
 

@@ -14,6 +14,10 @@ FULL, SLIDING = "full_attention", "sliding_attention"
 """Kinds of layers, as transformers calls them; Granite 4 calls the first `attention`."""
 
 
+BY_COLUMN = ("bloom", "gpt_neo", "mpt")
+"""Families whose attention takes a token's place in the row for its position, as ALiBi in Falcon does."""
+
+
 def document_arguments(document_ids_BT: Tensor, config: PreTrainedConfig, *, causal: bool = True) -> dict[str, Any]:
     """What a transformers model takes to keep documents apart: `attention_mask` and `position_ids`.
 
@@ -37,10 +41,13 @@ def within_window(mask: Tensor, positions_BT: Tensor, config: PreTrainedConfig) 
     """
     text = config.get_text_config()
     kinds = set(getattr(text, "layer_types", None) or ())
-    if unknown := kinds - {FULL, SLIDING, "attention"}:
+    strange = ", ".join(sorted(kinds - {FULL, SLIDING, "attention"}))
+    if text.model_type in BY_COLUMN or getattr(text, "alibi", False):
+        strange = "attention that counts columns"
+    if strange:
         raise ValueError(
-            f"{text.model_type} has layers of {', '.join(sorted(unknown))}; documents and answers that share a row are "
-            f"kept apart in {FULL} and {SLIDING} only. Use another model"
+            f"{text.model_type} has {strange}; documents, or answers, that share a row are kept apart only where a "
+            f"mask and positions say all, in layers of {FULL} and {SLIDING}. Use another model"
         )
     window = getattr(text, "sliding_window", None)
     if window is None or SLIDING not in (kinds or {SLIDING}) or mask.shape[-1] <= window:

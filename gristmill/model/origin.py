@@ -70,11 +70,16 @@ def _both(known: str, license: str) -> str:
 
 
 def _parts(expression: str) -> list[str]:
-    """What an expression joins by AND; a choice stays whole, in brackets."""
-    inside_brackets = r"(?![^(]*\))"
-    if re.search(f" OR {inside_brackets}", expression):
-        return [f"({expression})"]
-    return re.split(f" AND {inside_brackets}", expression)
+    """What an expression joins by AND outside of brackets; a choice stays whole, in brackets."""
+    parts, depth, is_choice = [""], 0, False
+    for word in re.split(r"( AND | OR )", expression):
+        if depth == 0 and word == " AND ":
+            parts.append("")
+            continue
+        is_choice |= depth == 0 and word == " OR "
+        depth += word.count("(") - word.count(")")
+        parts[-1] += word
+    return [f"({expression})"] if is_choice else parts
 
 
 def data_licenses(folder: Path) -> dict[str, str]:

@@ -155,3 +155,19 @@ def test_dpo_learns_with_an_adapter_from_the_reference_without_it(tiny_model: Pa
     assert first["loss"] == pytest.approx(0.6931, abs=1e-4)
     beside = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model), str(tmp_path / "adapter"))
     assert torch.allclose(logits(beside), logits(AutoModelForCausalLM.from_pretrained(tmp_path)), atol=1e-5)
+
+
+@pytest.mark.parametrize("stage", ["reward_model", "dpo"])
+def test_an_adapters_dropout_is_at_work(stage: str, tiny_model: Path, examples: Path, tmp_path: Path):
+    """TRL turns every dropout off, if it is not told otherwise."""
+    weights = []
+    for dropout in (0.0, 0.5):
+        out = tmp_path / f"{dropout}"
+        out.mkdir()
+        shared: Any = {"adapter": Adapter(dropout=dropout), "epochs": 1, "batch_rows": 4, "micro_rows": 4, "lr": 1e-2}
+        if stage == "dpo":
+            run_dpo(tiny_model, examples, None, out, DpoConfig(**shared), CPU)
+        else:
+            run_reward_model(tiny_model, examples, out, RewardModelConfig(**shared), CPU)
+        weights.append(load_file(out / "model.safetensors"))
+    assert any(not torch.equal(weight, weights[1][name]) for name, weight in weights[0].items())

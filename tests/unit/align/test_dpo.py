@@ -2,6 +2,7 @@ import json
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,13 +11,16 @@ from safetensors.torch import load_file
 from tiny_chat_model import write_tiny_gpt2
 from transformers import AutoTokenizer
 
+from gristmill.align.adapter_config import Adapter
 from gristmill.align.config import DpoConfig, RewardModelConfig
 from gristmill.align.data import read_pairs
 from gristmill.align.dpo import pair_metrics, run_dpo
 from gristmill.align.reward_model import run_reward_model
 from gristmill.align.rows_config import FileRows
+from gristmill.evaluate import logps
 from gristmill.evaluate.branches import Branches
 from gristmill.evaluate.chat_format import encode_prompts
+from gristmill.evaluate.logps import completion_logps
 from gristmill.schema import Resources
 
 CPU = Resources(threads=1, device="cpu")
@@ -80,6 +84,25 @@ def test_the_first_loss_is_ln_2_since_policy_and_reference_start_equal(
     run_dpo(tiny_model, examples, None, tmp_path, config, CPU)
     losses = [json.loads(line)["loss"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert losses == pytest.approx([math.log(2)] * 2, abs=1e-4)
+
+
+@pytest.mark.parametrize("adapter", [None, Adapter(rank=4)])
+def test_what_did_not_learn_measures_the_same_before_and_after_in_whatever_precision(
+    adapter: Adapter | None, tiny_model: Path, examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """And the reference of what trains in bfloat16 is in bfloat16, where the measurements are not."""
+    rounded: list[bool] = []
+
+    def spied(*arguments: Any, **named: Any) -> Any:
+        rounded.append(torch.is_autocast_enabled("cpu"))
+        return completion_logps(*arguments, **named)
+
+    monkeypatch.setattr(logps, "completion_logps", spied)
+    config = CONFIG.model_copy(update={"epochs": 1, "lr": 1e-30, "precision": "bf16", "adapter": adapter})
+    metrics = run_dpo(tiny_model, examples, None, tmp_path, config, CPU).metrics
+    assert rounded == [True, False, False]
+    assert metrics["held_out_loss_change"] == pytest.approx(0, abs=1e-7)
+    assert metrics["chosen_logp_change"] == pytest.approx(0, abs=1e-5)
 
 
 def test_the_reference_stays_as_it_was_on_disk(tiny_model: Path, examples: Path, tmp_path: Path):

@@ -17,6 +17,7 @@ from gristmill.align.config import DpoConfig, OrpoConfig
 from gristmill.align.dpo_trainer import PairTrainer, pairs_dataset
 from gristmill.align.pair_losses import odds_ratio_loss, pair_losses
 from gristmill.evaluate.branches import Branches
+from gristmill.evaluate.logps import completion_logps
 
 PAIRS = [Branches([0, 5, 6], [[7, 8, 3], [9, 3]]), Branches([0, 9], [[10, 3], [11, 12, 13, 3]])]
 LENGTHS = torch.tensor([[3, 2], [2, 4]])
@@ -109,6 +110,15 @@ def test_at_the_start_nothing_is_preferred():
     assert ipo.tolist() == pytest.approx([4.0] * 2)
 
 
+def test_orpos_margin_is_logged_per_token_as_its_loss_has_it(tiny_model: Path, tmp_path: Path):
+    policy = AutoModelForCausalLM.from_pretrained(tiny_model)
+    trainer = pair_trainer(policy, OrpoConfig(beta=0.25), tiny_model, tmp_path)
+    trainer.compute_loss(policy, trainer.data_collator(trainer.train_dataset.to_list()))
+    per_token = np.array(completion_logps(policy, PAIRS)) / LENGTHS.numpy()
+    (margin,) = trainer._metrics["train"]["rewards/margins"]
+    assert margin == pytest.approx(0.25 * (per_token[:, 0] - per_token[:, 1]).mean(), abs=1e-5)
+
+
 def test_orpo_is_the_chosen_answers_loss_and_an_odds_ratio():
     expected = []
     for logps, lengths in zip(LOGPS.tolist(), LENGTHS.tolist(), strict=True):
@@ -138,9 +148,13 @@ def trained(folder: Path, loss_of: Any) -> tuple[float, dict[str, torch.Tensor]]
 
 
 def ours(policy: PreTrainedModel, config: DpoConfig, folder: Path, out: Path, *, bf16: bool = False) -> torch.Tensor:
+    trainer = pair_trainer(policy, config, folder, out, bf16=bf16)
+    return trainer.compute_loss(policy, trainer.data_collator(trainer.train_dataset.to_list()))
+
+
+def pair_trainer(policy: PreTrainedModel, config: Any, folder: Path, out: Path, *, bf16: bool = False) -> Any:
     rows = pairs_dataset(PAIRS, REFERENCE.numpy().astype(np.float64))
-    trainer = PairTrainer(policy, config, train_dataset=rows, **_arguments(folder, out, bf16=bf16))
-    return trainer.compute_loss(policy, trainer.data_collator(rows.to_list()))
+    return PairTrainer(policy, config, train_dataset=rows, **_arguments(folder, out, bf16=bf16))
 
 
 def trls(policy: PreTrainedModel, config: DpoConfig, settings: dict[str, Any], folder: Path, out: Path) -> torch.Tensor:

@@ -127,6 +127,14 @@ def test_padding_with_the_end_of_turn_token_is_refused(tiny_model: Path, example
         fine_tune(folder, examples, tmp_path / "out")
 
 
+def test_what_did_not_learn_measures_the_same_before_and_after_training_in_bfloat16(
+    tiny_model: Path, examples: Path, tmp_path: Path
+):
+    config = CONFIG.model_copy(update={"epochs": 1, "lr": 1e-30, "precision": "bf16"})
+    metrics = fine_tune(tiny_model, examples, tmp_path / "out", config).metrics
+    assert metrics["held_out_nats_per_token_change"] == 0
+
+
 def test_a_declared_licence_stays_with_the_model_and_with_those_made_from_it(tiny_model: Path, tmp_path: Path):
     rows = [{"instruction": f"Say {n}", "output": str(n)} for n in range(40)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, rows[0]]))
@@ -152,7 +160,14 @@ def test_a_second_declaration_of_a_stage_stands_beside_the_first(tmp_path: Path)
     assert data_licenses(tmp_path) == {"sft": "CC-BY-NC-4.0 AND MIT AND Apache-2.0", "align": "MIT"}
 
 
-@pytest.mark.parametrize("choice", ["MIT OR Apache-2.0", "(MIT AND BSD-3-Clause) OR Apache-2.0"])
+@pytest.mark.parametrize(
+    "choice",
+    [
+        "MIT OR Apache-2.0",
+        "(MIT AND BSD-3-Clause) OR Apache-2.0",
+        "Apache-2.0 OR (MIT AND (BSD-3-Clause OR MIT))",
+    ],
+)
 def test_a_second_declaration_keeps_a_choice_together(choice: str, tmp_path: Path):
     for license in (choice, "CC-BY-4.0", choice):
         note_data_license(tmp_path, "sft", license)

@@ -70,8 +70,10 @@ def test_a_licence_file_is_known_by_its_name(name, expected):
         ("MIT AND GPL-3.0", False),
         ("GPL-3.0 OR MIT", False),
         ("Apache-2.0 WITH LLVM-exception", True),
+        ("(MIT OR Apache-2.0) AND a licence (of ours)", True),
+        ("(MIT OR GPL-3.0) AND Apache-2.0", False),
         ("unknown", False),
     ],
 )
 def test_every_licence_of_an_expression_must_be_allowed(expression, expected):
-    assert all_allowed(expression, {"MIT", "Apache-2.0"}) is expected
+    assert all_allowed(expression, {"MIT", "Apache-2.0", "a licence (of ours)"}) is expected

@@ -4,7 +4,16 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import Gemma3ForCausalLM, LlamaConfig, MistralForCausalLM, PreTrainedModel, Qwen3NextConfig
+from transformers import (
+    FalconConfig,
+    Gemma3ForCausalLM,
+    LlamaConfig,
+    MistralForCausalLM,
+    MptConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Qwen3NextConfig,
+)
 
 from gristmill.evaluate.branches import Branches
 from gristmill.evaluate.logps import completion_logps
@@ -61,9 +70,17 @@ def test_answers_behind_one_prompt_are_looked_at_within_the_window(family: Any):
     assert together == pytest.approx(alone, abs=1e-4)
 
 
-def test_layers_that_no_mask_keeps_apart_are_named():
-    with pytest.raises(ValueError, match="qwen3_next has layers of linear_attention"):
-        document_arguments(IDS, Qwen3NextConfig())
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (Qwen3NextConfig(), "qwen3_next has linear_attention"),
+        (FalconConfig(alibi=True), "falcon has attention that counts columns"),
+        (MptConfig(), "mpt has attention that counts columns"),
+    ],
+)
+def test_attention_that_no_mask_keeps_apart_is_named(config: PreTrainedConfig, message: str):
+    with pytest.raises(ValueError, match=message):
+        document_arguments(IDS, config)
 
 
 def windowed(family: Any) -> PreTrainedModel:
