@@ -10,7 +10,7 @@ from tasks.launch import launch
 from tasks.stage import stage
 
 
-@stage(produces=Evaluation, version=6, resumable="same_code", launches=True)
+@stage(produces=Evaluation, version=7, resumable="same_code", launches=True)
 def evaluate(
     out: Path,
     model: Checkpoint,

@@ -12,7 +12,7 @@ from tasks.launch import launch
 from tasks.stage import stage
 
 
-@stage(produces=Checkpoint, version=3, resumable="always", launches=True, refuses=another_vocabulary)
+@stage(produces=Checkpoint, version=4, resumable="always", launches=True, refuses=another_vocabulary)
 def pretrain(
     out: Path,
     tokens: Tokens,
