@@ -3,6 +3,7 @@
 Parents, rows and settings are those of a finished `gristmill run --config quickstart`; only the seed differs.
 """
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -144,7 +145,7 @@ class Quickstart:
 
 def of_pairs(report: Report, out: Path) -> dict[str, Any]:
     """What DPO measured on held-out pairs: the share whose chosen answer is likelier per token, before and after, the
-    difference pair by pair (`items`), and its own objective."""
+    difference pair by pair (`items`), and its own objective. `held_out`: stands for the pairs."""
     pairs = [json.loads(line) for line in (out / "held_out_pairs.jsonl").read_text().splitlines()]
     tokens, before, after = (np.array([pair[name] for pair in pairs]) for name in ("tokens", "logps_before", "logps"))
     preferred_before, preferred = (np.sign(np.diff(-logps / tokens)[:, 0]) for logps in (before, after))
@@ -155,6 +156,7 @@ def of_pairs(report: Report, out: Path) -> dict[str, Any]:
         **difference(report, "held_out_preferred_change"),
         "n": report.details["held_out_pairs"],
         "items": ((preferred - preferred_before) / 2).tolist(),
+        "held_out": hashlib.sha256(json.dumps([pair["row"] for pair in pairs]).encode()).hexdigest(),
         **{
             name: metrics[f"held_out_{name}"]
             for part in ("reward_accuracy", "loss_change")
