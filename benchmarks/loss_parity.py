@@ -116,7 +116,8 @@ def packed(work: Path) -> dict[str, float]:
     documents = torch.from_numpy(shards.document_ids("train", range(ROWS)))
     inputs, targets = rows[:, :-1], rows[:, 1:]
     with torch.no_grad():
-        together = token_losses(model(input_ids=inputs, **document_arguments(documents[:, :-1])).logits, targets)
+        apart = document_arguments(documents[:, :-1], model.config)
+        together = token_losses(model(input_ids=inputs, **apart).logits, targets)
         crossing = token_losses(model(input_ids=inputs).logits, targets)
         alone = torch.empty_like(together)
         for row in range(ROWS):
