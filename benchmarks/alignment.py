@@ -75,7 +75,7 @@ SETTINGS: dict[str, Any] = {
 """Options that decide a row, and what they are if nothing is said."""
 SUMS = 1200
 HELD_OUT = 96
-HARMLESS_HELD_OUT = 0.4
+PAIRS_HELD_OUT = 0.4
 
 
 def main() -> None:
@@ -193,13 +193,13 @@ def _pairs(asked: argparse.Namespace, out: Path) -> FileRows:
     with gzip.open(asked.data / "preference/rasbt_preference.jsonl.gz", "rt") as file:
         rows = list(islice(file, asked.pairs))
     (out / "pairs.jsonl").write_text("".join(rows))
-    return FileRows(paths=[str(out / "pairs.jsonl")], license="Apache-2.0", held_out=0.4)
+    return FileRows(paths=[str(out / "pairs.jsonl")], license="Apache-2.0", held_out=PAIRS_HELD_OUT)
 
 
 def _harmless_pairs(data: Path, out: Path, *, last: bool) -> FileRows | ExampleRows:
     path = data / "preference/hh_harmless_base.jsonl.gz"
     if not last:
-        return FileRows(paths=[str(path)], license="MIT", held_out=HARMLESS_HELD_OUT)
+        return FileRows(paths=[str(path)], license="MIT", held_out=PAIRS_HELD_OUT)
     with (
         gzip.open(path, "rt") as file,
         (out / "preferences.jsonl").open("w") as train,
@@ -207,7 +207,7 @@ def _harmless_pairs(data: Path, out: Path, *, last: bool) -> FileRows | ExampleR
     ):
         for number, line in enumerate(file, start=1):
             pair = formats.pair(json.loads(line), f"row {number}")
-            trains = isinstance(pair, str) or is_held_out(pair.prompt, 1 - HARMLESS_HELD_OUT)
+            trains = isinstance(pair, str) or is_held_out(pair.prompt, 1 - PAIRS_HELD_OUT)
             (train if trains else held_out).write(line)
     return ExampleRows()
 

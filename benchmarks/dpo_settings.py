@@ -21,7 +21,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from alignment import read
+from alignment import PAIRS_HELD_OUT, read
 from quickstart_arms import difference
 
 from gristmill.align import formats
@@ -32,8 +32,7 @@ from gristmill.align.dpo import run_dpo
 from gristmill.align.rows_config import FileRows
 from gristmill.schema import Resources
 
-HELD_OUT = 0.4  # alignment.py's
-VALIDATION = 0.6  # prompts from .4 to .6
+VALIDATION = 0.6  # prompts from there down to what alignment.py holds out
 SETTINGS: dict[str, dict[str, Any]] = {
     "small_step": {"pairs": 198, "lr": 2e-4},
     "wide_step": {"pairs": 198, "lr": 5e-4},
@@ -100,7 +99,7 @@ def _pairs(path: Path, folder: Path, *, train: int | None) -> FileRows:
     with gzip.open(path, "rt") as file:
         for number, line in enumerate(file, start=1):
             pair = formats.pair(json.loads(line), f"row {number}")
-            if isinstance(pair, str) or is_held_out(pair.prompt, HELD_OUT):
+            if isinstance(pair, str) or is_held_out(pair.prompt, PAIRS_HELD_OUT):
                 continue
             trains = not is_held_out(pair.prompt, VALIDATION)
             training += trains

@@ -8,7 +8,7 @@ each from the same start: the reference's log-probabilities and one pass over th
 has the rest as its documentation gives it, without gradient checkpointing.
 
 `pairs_per_cpu_s`: medians over rounds. `ratio_trl`: the median of the rounds' ratios, with the smallest and largest.
-`loss`: of the last logged steps' mean of each side, which must be alike.
+`loss`: mean of the last four steps of each side, which must be alike.
 """
 
 import argparse

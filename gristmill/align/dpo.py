@@ -1,8 +1,8 @@
 """Preference pairs, DPO or ORPO: `python -m gristmill.align.dpo --config run.yaml --out DIR`.
 
 DPO's reference is the model the policy starts from. Its log-probabilities are computed once, before training, from the
-folder on disk: a reference that TRL loads again by name can be another model. They have the
-precision that trains: beside a float32 reference a bfloat16 policy differs from it by more before it has learned.
+folder on disk: a reference that TRL loads again by name can be another model. They have the precision that trains:
+beside a float32 reference a bfloat16 policy differs from it by more before it has learned.
 """
 
 import json
@@ -69,13 +69,7 @@ def run_dpo(
             reference = np.array(completion_logps(policy, train_pairs, bar=bar))
     before = np.array(completion_logps(policy, held_out))
     scores_before = judge.scores(policy) if judge else None
-    arguments = trl_adapter.trainer_arguments(
-        DPOConfig,
-        config,
-        out,
-        device,
-        precompute_ref_log_probs=True,
-    )
+    arguments = trl_adapter.trainer_arguments(DPOConfig, config, out, device, precompute_ref_log_probs=True)
     trainer = PairTrainer(
         policy,
         config,

@@ -90,7 +90,8 @@ def run_kto(
         processing_class=tokenizer,
         peft_config=adapters.peft_config(config.adapter, "answers"),
     )
-    trl_adapter.train(trainer, out, label="align")
+    with trl_adapter.learned_positions_alone():
+        trl_adapter.train(trainer, out, label="align")
     policy = adapters.merged(
         trainer.model, config.adapter, out, base=model, reload=lambda: load_model(model, device)[0]
     )

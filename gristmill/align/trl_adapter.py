@@ -104,7 +104,7 @@ def train(trainer: transformers.Trainer, out: Path, *, label: str) -> None:
     Its model computes in the precision of its weights afterwards, as it did before.
     """
     trainer.remove_callback(transformers.PrinterCallback)
-    with MetricsWriter(out / "metrics.jsonl") as metrics, ExitStack() as shown, learned_positions_alone():
+    with MetricsWriter(out / "metrics.jsonl") as metrics, ExitStack() as shown:
         trainer.add_callback(_Watch(label, metrics, shown))
         with same_bits(trainer.args.device):
             trainer.train()
@@ -114,10 +114,10 @@ def train(trainer: transformers.Trainer, out: Path, *, label: str) -> None:
 
 @contextmanager
 def learned_positions_alone() -> Iterator[None]:
-    """Inside, TRL's head looks only at positions that are learned from, on every device.
+    """Inside, the head of TRL's KTO looks only at positions that are learned from, on every device.
 
     TRL 1.16 asks whether the device has Triton, since other numbers of positions make some others compile anew. A CPU
-    compiles nothing, and in a vocabulary of 49,152 prompts and padding would be most of the time there. For KTO alone.
+    compiles nothing, and in a vocabulary of 49,152 prompts and padding would be most of the time there.
     """
     with patch("trl.trainer.utils._use_triton", return_value=True):
         yield

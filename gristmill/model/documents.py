@@ -12,8 +12,6 @@ from transformers import PreTrainedConfig
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 """Kinds of layers, as transformers calls them; Granite 4 calls the first `attention`."""
-
-
 BY_COLUMN = ("bloom", "gpt_neo", "mpt")
 """Families whose attention takes a token's place in the row for its position, as ALiBi in Falcon does."""
 
